@@ -1,0 +1,55 @@
+# `make demo` shows the main job on simulated data; `make test` runs lint, types and tests.
+# Both need Python 3.11 or newer, make and pip, and put all they install into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+DEMO := demo
+
+.PHONY: demo test lint types unit clean
+
+demo: $(VENV)/base.done
+	$(RUN) -m eegzarr.sample $(DEMO)/sample
+	$(RUN) -m eegzarr.build --source $(DEMO)/sample --out $(DEMO)/lake.zarr
+	$(RUN) examples/open_lake.py $(DEMO)/lake.zarr
+	@$(MAKE) --no-print-directory $(VENV)/train.done
+	$(RUN) examples/stream_epoch.py $(DEMO)/lake.zarr
+	@echo
+	@echo "recordings: $(DEMO)/sample"
+	@echo "lake:       $(DEMO)/lake.zarr (group challenge1/R1)"
+	@echo "log:        $(DEMO)/lake.zarr.logs"
+	@echo "next:       $(RUN) -m eegzarr.train $(DEMO)/lake.zarr --recipe challenge1 --out $(DEMO)/run"
+
+test: lint types unit
+
+lint: $(VENV)/test.done
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: $(VENV)/test.done
+	$(VENV)/bin/mypy
+
+unit: $(VENV)/test.done
+	$(RUN) -m pytest
+
+# A stamp tells that its packages are there; pyproject.toml or constraints.txt changing renews it.
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "eegzarr needs Python 3.11 or newer: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/base.done: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/train.done: $(VENV)/base.done
+	@echo "installing PyTorch and braindecode, once ..."
+	$(PIP) --editable '.[train]'
+	touch $@
+
+$(VENV)/test.done: $(VENV)/base.done
+	$(PIP) --editable '.[test,s3]'
+	touch $@ $(VENV)/train.done
+
+clean:
+	rm -rf $(DEMO) $(VENV)

@@ -1,0 +1,48 @@
+"""eegzarr: EEG recordings to training, out of core.
+
+The public names below load on first use, so that a worker process imports no more of the
+library than its task needs.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from eegzarr.exchange import to_mne
+    from eegzarr.recipe import Recipe, load_recipe
+    from eegzarr.store.build import build_lake
+    from eegzarr.store.open import open_windows
+    from eegzarr.train.split import kfold_by_subject, split_by_subject
+
+_HOMES = {
+    "Recipe": "eegzarr.recipe",
+    "build_lake": "eegzarr.store.build",
+    "kfold_by_subject": "eegzarr.train.split",
+    "load_recipe": "eegzarr.recipe",
+    "open_windows": "eegzarr.store.open",
+    "split_by_subject": "eegzarr.train.split",
+    "to_mne": "eegzarr.exchange",
+}
+
+__all__ = [
+    "Recipe",
+    "__version__",
+    "build_lake",
+    "kfold_by_subject",
+    "load_recipe",
+    "open_windows",
+    "split_by_subject",
+    "to_mne",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,142 @@
+"""Build a lake: ``python -m eegzarr.build --source DIR --out LAKE``."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from eegzarr.command import run_command
+from eegzarr.errors import UsageError
+from eegzarr.recipe import PRESETS, load_recipe
+from eegzarr.store.build import BuildSummary, build_lake
+from eegzarr.store.guard import parse_bytes
+from eegzarr.store.layout import DTYPES
+from eegzarr.watch.log import BuildLog
+from eegzarr.watch.progress import BuildProgress
+
+SKIPPED_WITH_STRICT = 3
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    return run_command("eegzarr.build", lambda: _build(_parse(argv)))
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m eegzarr.build",
+        description="Cut recordings into labelled windows and write them into a Zarr v3 lake. "
+        "A build that was stopped goes on where it was when the same command is given again.",
+        epilog="Exit codes: 0 done; 1 failed; 2 usage; 3 built, but recordings were skipped and --strict was given; "
+        "75 stopped by the memory guard or a full disk, run the same command again; 130 interrupted, likewise.",
+    )
+    sources = parser.add_mutually_exclusive_group(required=True)
+    sources.add_argument("--source", nargs="+", metavar="DIR", help="BIDS datasets; each becomes a release of the lake")
+    sources.add_argument("--sample", action="store_true", help="a small simulated dataset, made beside the lake")
+    parser.add_argument(
+        "--out", required=True, metavar="LAKE", help="lake to write to; its other groups are left alone"
+    )
+    parser.add_argument(
+        "--recipe", default="challenge1", metavar="NAME|FILE.toml", help=f"{', '.join(PRESETS)} (default: %(default)s)"
+    )
+    parser.add_argument("--name", help="name of the release (default: HBN's, else the source folder's name)")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="worker processes (default: a core each, as memory goes)"
+    )
+    parser.add_argument(
+        "--memory-limit", type=parse_size, metavar="2GiB", help="for all processes together (default: half the machine)"
+    )
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of stored samples (default: %(default)s)")
+    parser.add_argument("--strict", action="store_true", help="exit with 3 if any recording was skipped")
+    parser.add_argument("--overwrite", action="store_true", help="build anew where another recipe or source stands")
+    parser.add_argument("--log-dir", metavar="DIR", help="for log files (default: LAKE.logs, ./eegzarr.logs for a URL)")
+    arguments = parser.parse_args(argv)
+    if arguments.name and arguments.source and len(arguments.source) > 1:
+        parser.error("--name names one release: give one --source with it")
+    return arguments
+
+
+def parse_size(text: str) -> int:
+    """Return bytes for argparse, which words the error itself."""
+    try:
+        return parse_bytes(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    recipe = load_recipe(arguments.recipe)
+    signal.signal(signal.SIGTERM, _interrupt)  # as SLURM ends a job: stop as for Ctrl-C
+    summaries = []
+    command = f"python -m eegzarr.build {shlex.join(sys.argv[1:])}"
+    for source in _sample(arguments.out) if arguments.sample else arguments.source:
+        log_name = f"{recipe.name}-{arguments.name or Path(source).name}"
+        with BuildLog(_log_folder(arguments), log_name, command) as log, BuildProgress() as progress:
+            summary = build_lake(
+                source,
+                arguments.out,
+                recipe=recipe,
+                name=arguments.name,
+                dtype=arguments.dtype,
+                workers=arguments.workers,
+                memory_limit=arguments.memory_limit,
+                overwrite=arguments.overwrite,
+                listeners=(progress, log),
+            )
+            log.write(str(summary))
+        summaries.append(summary)
+        print(describe(summary, arguments.out))
+        if not summary.already:
+            print(f"  log: {log.path}")
+    return SKIPPED_WITH_STRICT if arguments.strict and any(s.reasons for s in summaries) else 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _sample(out: str) -> list[str]:
+    from eegzarr.sample import write_sample
+
+    if "://" in out:
+        raise UsageError("--sample writes its recordings beside the lake: give a local --out")
+    folder = Path(out).with_name(f"{Path(out).name}.sample")
+    write_sample(folder)
+    return [str(folder)]
+
+
+def _log_folder(arguments: argparse.Namespace) -> Path:
+    if arguments.log_dir:
+        return Path(arguments.log_dir)
+    return Path("eegzarr.logs") if "://" in arguments.out else Path(f"{arguments.out.rstrip('/')}.logs")
+
+
+def describe(summary: BuildSummary, lake: str) -> str:
+    """Return what a build made, in a few lines."""
+    ratio = summary.decoded_nbytes / max(1, summary.nbytes)
+    lines = [
+        f"{lake}/{summary.group}: {'was already complete' if summary.already else 'complete'}",
+        f"  {summary.windows:,} windows of {summary.subjects} subjects from {summary.built} recordings",
+        f"  {summary.nbytes / 1e6:,.1f} MB, {ratio:.2f} times smaller than in memory",
+    ]
+    if summary.seconds:
+        lines.append(
+            f"  {summary.seconds:.1f} s; peak memory {summary.peak_memory / 2**20:,.0f} MiB "
+            f"of {summary.memory_limit / 2**20:,.0f} MiB"
+        )
+    if summary.dropped:
+        lines.append(f"  {summary.dropped} trials left out: their window would leave the recording")
+    if summary.invalid:
+        lines.append(f"  {summary.invalid} windows marked invalid: their signal could not be read")
+    if summary.reasons:
+        lines.append(f"  {sum(summary.reasons.values())} of {summary.recordings} recordings need a look:")
+        lines += [f"    {count} x {reason}" for reason, count in summary.reasons.most_common()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

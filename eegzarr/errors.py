@@ -1,0 +1,39 @@
+"""What can go wrong for a user, with the exit code that a command gives for it.
+
+Each message names the file or option, what is wrong with it and the way out; commands print
+it as one line. Any other exception that reaches a user is a defect of eegzarr.
+"""
+
+
+class EegzarrError(Exception):
+    """Base of every error that eegzarr raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(EegzarrError):
+    """A command or a call was given something that can't be."""
+
+    exit_code = 2
+
+
+class SourceError(UsageError):
+    """A source is missing, empty, or no BIDS dataset."""
+
+
+class RecipeError(UsageError):
+    """A recipe is unknown or contradicts itself."""
+
+
+class LakeError(EegzarrError):
+    """A lake, or a group of it, is missing, unfinished, damaged or of another kind."""
+
+
+class RecordingError(EegzarrError):
+    """A recording gives no windows; the message is the reason in the recordings table."""
+
+
+class BuildStopped(EegzarrError):
+    """A build stopped on purpose before its end; the same command goes on."""
+
+    exit_code = 75

@@ -1,0 +1,70 @@
+"""What long work tells those who watch it.
+
+A build or a fit calls its listeners with these values; progress bars, logs and monitors are
+listeners. Work never prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspected:
+    """Some recordings' headers and events were read."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildBegan:
+    """The plan is made; `finished` shards of an earlier run are there already."""
+
+    group: str
+    recordings: int
+    skipped: int
+    windows: int
+    shards: int
+    finished: int
+    windows_finished: int
+    workers: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardFinished:
+    """One more shard and its receipt are written."""
+
+    shard: int
+    windows: int
+    nbytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemorySampled:
+    """Memory at one moment, in bytes.
+
+    `tree` is the proportional set size of this process and all below it.
+    """
+
+    tree: int
+    limit: int | None
+    machine_used_share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noticed:
+    """Something worth a line in the log."""
+
+    message: str
+
+
+Event = Inspected | BuildBegan | ShardFinished | MemorySampled | Noticed
+Listener = Callable[[Event], None]
+
+
+def tell(listeners: tuple[Listener, ...], event: Event) -> None:
+    """Give an event to every listener."""
+    for listener in listeners:
+        listener(event)

@@ -1,0 +1,117 @@
+"""One recording: its header, and the samples of its windows, read with MNE."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import mne
+import numpy as np
+import numpy.typing as npt
+
+from eegzarr.errors import RecordingError
+
+# What MNE's readers raise for a file that isn't what its name says.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    RuntimeError,
+    AssertionError,
+    EOFError,
+    OverflowError,
+    ZeroDivisionError,
+    struct.error,
+)
+MICROVOLTS = 1e6  # MNE gives volts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What a recording says of itself: rate in Hz, length in samples, EEG channels in order."""
+
+    sfreq: float
+    n_times: int
+    channels: tuple[str, ...]
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return self.n_times / self.sfreq
+
+
+def open_recording(path: Path) -> mne.io.BaseRaw:
+    """Open a recording without reading its signal.
+
+    Raises
+    ------
+    RecordingError
+        If MNE can't open it, or it is shorter than its header says.
+    """
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            raw = mne.io.read_raw(path, preload=False, verbose="warning")
+    except _UNREADABLE as error:
+        raise RecordingError(f"unreadable: {_first_line(error)}") from error
+    for warning in caught:
+        if "does not match the file size" in str(warning.message):
+            raise RecordingError("truncated: the file is shorter than its header says")
+    return raw
+
+
+def read_header(path: Path) -> Header:
+    """Return a recording's header.
+
+    Raises
+    ------
+    RecordingError
+        If it can't be opened, or has no EEG channel or no sample.
+    """
+    raw = open_recording(path)
+    channels = tuple(raw.ch_names[i] for i in mne.pick_types(raw.info, eeg=True, exclude=()))
+    if not channels:
+        raise RecordingError("no EEG channel")
+    if not raw.n_times:
+        raise RecordingError("no samples")
+    return Header(sfreq=float(raw.info["sfreq"]), n_times=int(raw.n_times), channels=channels)
+
+
+def read_windows(path: Path, starts: npt.NDArray[np.int64], channels: tuple[str, ...], out: npt.NDArray) -> None:
+    """Read windows of a recording, segment by segment.
+
+    Parameters
+    ----------
+    path : Path
+        The recording.
+    starts : array of int, shape (window,)
+        First sample of each window.
+    channels : tuple of str
+        Channels to read, in this order.
+    out : array of float, shape (window, channel, time)
+        Filled with the signal in uV.
+
+    Raises
+    ------
+    RecordingError
+        If the recording can't be read.
+    """
+    raw = open_recording(path)
+    try:
+        picks = [raw.ch_names.index(name) for name in channels]
+        # A sorted run of picks lets MNE read a slice instead of gathering rows.
+        everything = picks == list(range(len(raw.ch_names)))
+        rows = slice(None) if everything else picks
+        for window, start in zip(out, starts.tolist(), strict=True):
+            volts = raw[rows, start : start + out.shape[2]][0]
+            np.multiply(volts, MICROVOLTS, out=window, casting="same_kind")
+    except _UNREADABLE as error:
+        raise RecordingError(f"unreadable: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

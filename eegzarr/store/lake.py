@@ -1,0 +1,411 @@
+"""The life of a group in a lake: begun, given shards and receipts, finished.
+
+Every step can be done again, and what counts is written last: a shard before its receipt,
+all arrays before ``status = complete``, that before the lake's consolidated metadata.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import Any
+
+import mne
+import numpy as np
+import pandas as pd
+import xarray as xr
+import zarr
+from zarr.abc.store import Store
+from zarr.codecs import Crc32cCodec
+from zarr.core.sync import sync
+from zarr.errors import ZarrUserWarning
+
+from eegzarr import __version__
+from eegzarr.errors import LakeError
+from eegzarr.sources import availability, typed_participants
+from eegzarr.store.layout import (
+    BUILDING,
+    COMPLETE,
+    EEG,
+    FORMAT,
+    LABELS,
+    NUMERIC_PARTICIPANTS,
+    RECEIPTS,
+    RECORDINGS,
+    SCRATCH,
+    SHARDS,
+    create_eeg,
+    label_encoding,
+    open_store,
+)
+from eegzarr.store.plan import Plan
+from eegzarr.store.shard import Moments, Receipt
+
+_MONTAGES = ("GSN-HydroCel-129", "GSN-HydroCel-128", "colin27_1005", "biosemi128", "biosemi64")
+
+
+def read_attributes(lake: str, group: str) -> dict[str, Any] | None:
+    """Return a group's own attributes, or None if it isn't there.
+
+    Raises
+    ------
+    LakeError
+        If its metadata can't be read.
+    """
+    try:
+        node = zarr.open_group(open_store(lake, read_only=True), path=group, mode="r", use_consolidated=False)
+    except FileNotFoundError:
+        return None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, ValueError, TypeError) as error:
+        raise LakeError(f"{lake}/{group}/zarr.json is damaged: {error}") from error
+    return dict(node.attrs)
+
+
+def begin(lake: str, group: str, plan: Plan) -> None:
+    """Write a group's metadata and its empty array of receipts; drop what was there before."""
+    root = zarr.open_group(open_store(lake), mode="a", zarr_format=3, use_consolidated=False)
+    drop(lake, group)
+    node = root.create_group(group, attributes=_attributes(plan, BUILDING))
+    create_eeg(node, plan.n_windows, plan.geometry)
+    scratch = node.create_group(SCRATCH, attributes={"fingerprints": fingerprints(plan)})
+    # Last: without it a later run begins again.
+    scratch.create_array(
+        RECEIPTS, shape=(plan.n_shards,), chunks=(1,), dtype="string", compressors=[Crc32cCodec()], fill_value=""
+    )
+
+
+def fingerprints(plan: Plan) -> dict[str, str]:
+    """Return the fingerprint of each recording that the plan knows, by its path."""
+    return {inspection.recording.path: inspection.fingerprint for inspection in plan.inspections}
+
+
+def begun_fingerprints(lake: str, group: str) -> dict[str, str] | None:
+    """Return the fingerprints of the recordings when the group was begun, None before that."""
+    store = open_store(lake, read_only=True)
+    try:
+        scratch = zarr.open_group(store, path=f"{group}/{SCRATCH}", mode="r", use_consolidated=False)
+        return dict(scratch.attrs["fingerprints"])  # type: ignore[arg-type]
+    except FileNotFoundError:
+        pass
+    try:
+        table = _open(store, f"{group}/{RECORDINGS}")
+    except FileNotFoundError:
+        return None
+    return dict(zip(table["path"].to_numpy().tolist(), table["fingerprint"].to_numpy().tolist(), strict=True))
+
+
+def stored_dtype(lake: str, group: str) -> str | None:
+    """Return the dtype of a group's signals, None before there is an array for them."""
+    try:
+        return str(zarr.open_array(open_store(lake, read_only=True), path=f"{group}/{EEG}", mode="r").dtype)
+    except FileNotFoundError:
+        return None
+
+
+def read_tables(lake: str, group: str) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
+    """Return a group's Dataset and its tables of recordings and of shards, not yet loaded."""
+    store = open_store(lake, read_only=True)
+    return _open(store, group), _open(store, f"{group}/{RECORDINGS}"), _open(store, f"{group}/{SHARDS}")
+
+
+def _open(store: Store, group: str) -> xr.Dataset:
+    return xr.open_zarr(store, group=group, consolidated=False, chunks=None)
+
+
+def read_receipts(lake: str, group: str, plan: Plan) -> dict[int, Receipt]:
+    """Return the receipts of an earlier run of the same plan, by shard.
+
+    A receipt that can't be read, or whose shard isn't there in full, is left out: its shard
+    is made again.
+    """
+    try:
+        array = zarr.open_array(open_store(lake, read_only=True), path=f"{group}/{SCRATCH}/{RECEIPTS}", mode="r")
+    except FileNotFoundError:
+        return {}
+    receipts = {}
+    for shard in range(array.shape[0]):
+        try:
+            text = str(array[shard])
+            receipt = Receipt.from_json(text) if text else None
+        except (ValueError, KeyError, TypeError, OSError):
+            continue
+        if (
+            receipt is not None
+            and receipt.plan_digest == plan.digest
+            and _size(lake, f"{group}/{EEG}/{plan.geometry.shard_key(shard)}") == receipt.nbytes
+        ):
+            receipts[shard] = receipt
+    return receipts
+
+
+def finish(lake: str, group: str, plan: Plan, receipts: dict[int, Receipt]) -> None:
+    """Write labels, tables and statistics, declare the group complete, and tidy the lake."""
+    ordered = [receipts[shard] for shard in range(plan.n_shards)]
+    store = open_store(lake)
+    moments = recording_moments(plan, ordered)
+    _write(store, group, labels(plan, ordered, moments))
+    _write(store, f"{group}/{RECORDINGS}", recordings_table(plan, ordered, moments))
+    _write(store, f"{group}/{SHARDS}", _shards_table(plan, ordered))
+    node = zarr.open_group(store, path=group, mode="r+", use_consolidated=False)
+    node.attrs.put({**_attributes(plan, COMPLETE), "coordinates": node.attrs["coordinates"]})
+    settle(lake, group)
+
+
+def settle(lake: str, group: str) -> None:
+    """Drop what only a build needs and renew the lake's consolidated metadata.
+
+    xarray looks for consolidated metadata in the lake's root alone, so that is where it is.
+    """
+    store = open_store(lake)
+    node = zarr.open_group(store, path=group, mode="r+", use_consolidated=False)
+    if SCRATCH in node:
+        del node[SCRATCH]
+    if "://" not in lake:
+        for leftover in (Path(lake) / group).rglob("*.partial"):
+            leftover.unlink(missing_ok=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Consolidated metadata is currently not part", ZarrUserWarning)
+        zarr.consolidate_metadata(store)
+
+
+def drop(lake: str, group: str) -> None:
+    """Remove what is in a group, but not a local group's folder: a build holds its lock."""
+    if "://" in lake:
+        sync(open_store(lake).delete_dir(group))
+        return
+    for entry in (Path(lake) / group).iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def recording_moments(plan: Plan, receipts: list[Receipt]) -> dict[int, Moments]:
+    """Add up the moments of each recording over the shards that it lies in."""
+    parts: dict[int, list[Moments]] = {}
+    for receipt in receipts:
+        for piece, moments in zip(plan.pieces(receipt.shard), receipt.moments, strict=True):
+            parts.setdefault(piece.recording, []).append(moments)
+    return {recording: reduce(add, moments) for recording, moments in parts.items()}
+
+
+def labels(plan: Plan, receipts: list[Receipt], moments: dict[int, Moments]) -> xr.Dataset:
+    """Return every variable of the group but the signals, as coordinates."""
+    windows = plan.windows
+    recording = windows["recording"].to_numpy()
+    entities = pd.DataFrame([vars(inspection.recording) for inspection in plan.inspections])
+    people = typed_participants(plan.source.participants, NUMERIC_PARTICIPANTS)
+    columns: dict[str, np.ndarray] = {name: windows[name].to_numpy() for name in windows if name in LABELS}
+    for name in ("subject", "task", "session", "run"):
+        columns[name] = entities[name].to_numpy(object)[recording]
+    columns["release"] = np.full(plan.n_windows, plan.source.name, dtype=object)
+    columns["start"] = windows["start_sample"].to_numpy() / plan.recipe.sfreq
+    flags = [availability(plan.source.participants, inspection.recording) for inspection in plan.inspections]
+    columns["availability"] = np.array(flags, dtype=object)[recording]
+    columns["peak_to_peak"] = np.concatenate([receipt.peak_to_peak for receipt in receipts])
+    columns["valid"] = np.concatenate([receipt.valid for receipt in receipts])
+    for column, per_recording in _subject_columns(people, entities["subject"]).items():
+        columns[f"participant_{column}" if column in columns else column] = per_recording[recording]
+    columns["target"] = target(plan.recipe.target, columns)
+
+    ordered = [name for name in LABELS if name in columns] + [name for name in columns if name not in LABELS]
+    coords = {name: _label(name, columns[name]) for name in ordered}
+    coords |= _axes(plan) | _statistics(plan, moments)
+    return xr.Dataset(coords=coords)
+
+
+def target(name: str, columns: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the label that the recipe predicts, as float32."""
+    return columns[name].astype(np.float32)
+
+
+def _subject_columns(people: pd.DataFrame, subjects: pd.Series) -> dict[str, np.ndarray]:
+    """One value a recording for each column of participants.tsv; missing where no row is."""
+    wanted = people.reindex(subjects.to_numpy())
+    columns = {}
+    for name in NUMERIC_PARTICIPANTS:
+        if name not in wanted:
+            wanted[name] = np.float32(np.nan)
+    if "sex" not in wanted:
+        wanted["sex"] = ""
+    for name, values in wanted.items():
+        is_number = values.dtype.kind == "f"
+        columns[str(name)] = values.to_numpy(np.float32) if is_number else values.fillna("").to_numpy(object)
+    return columns
+
+
+def _label(name: str, values: np.ndarray) -> tuple[str, np.ndarray, dict[str, str]]:
+    if name in LABELS:
+        dtype, units, long_name = LABELS[name]
+        values = values.astype(object if dtype == "str" else dtype)
+    else:
+        units, long_name = "", f"{name}, from participants.tsv"
+    return "window", values, {"long_name": long_name} | ({"units": units} if units else {})
+
+
+def _axes(plan: Plan) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:
+    recipe = plan.recipe
+    time = (recipe.span.first_sample(recipe.sfreq) + np.arange(recipe.n_times)) / recipe.sfreq
+    anchor = "start of the window's span" if recipe.anchor == "recording" else recipe.anchor.replace("_", " ")
+    positions = channel_positions(plan.channels)
+    metres = {
+        axis: ("channel", positions[:, i], {"long_name": f"{axis} of the electrode", "units": "m"})
+        for i, axis in enumerate("xyz")
+    }
+    return {
+        "window": ("window", np.arange(plan.n_windows), {"long_name": "window; with release its name for good"}),
+        "channel": ("channel", np.array(plan.channels, dtype=object), {"long_name": "EEG channel"}),
+        "time": ("time", time, {"long_name": f"time from the {anchor}", "units": "s"}),
+        **metres,
+    }
+
+
+def channel_positions(channels: tuple[str, ...]) -> np.ndarray:
+    """Return electrode positions in m, (channel, 3) float32, NaN where no montage knows the name."""
+    for name in _MONTAGES:
+        known = mne.channels.make_standard_montage(name).get_positions()["ch_pos"]
+        if set(channels) <= set(known):
+            return np.array([known[channel] for channel in channels], dtype=np.float32)
+    return np.full((len(channels), 3), np.nan, dtype=np.float32)
+
+
+def _statistics(plan: Plan, moments: dict[int, Moments]) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:
+    nothing = Moments.of(np.empty((0, len(plan.channels), 1), np.float32))
+    total = reduce(add, moments.values(), nothing)
+    mean = total.mean if total.count else np.full(len(plan.channels), np.nan)
+    std = np.sqrt(total.squares / total.count) if total.count else mean
+    return {
+        "mean": ("channel", mean, {"long_name": "mean over all valid windows", "units": "uV"}),
+        "std": ("channel", std, {"long_name": "standard deviation over all valid windows", "units": "uV"}),
+    }
+
+
+def recordings_table(plan: Plan, receipts: list[Receipt], moments: dict[int, Moments]) -> xr.Dataset:
+    """Return one row a recording of the source, with or without windows."""
+    rows = []
+    unread = {row: reason for receipt in receipts for row, reason in receipt.reasons.items()}
+    for row, inspection in enumerate(plan.inspections):
+        header = inspection.header
+        note = unread.get(row, inspection.reason)
+        known = inspection.recording.subject in plan.source.participants.index
+        rows.append(
+            {
+                **vars(inspection.recording),
+                "sampling_rate": header.sfreq if header else np.nan,
+                "duration": header.duration if header else np.nan,
+                "trials": inspection.trials,
+                "windows": len(inspection.windows),
+                "dropped": inspection.dropped,
+                "status": "unreadable" if row in unread else "skipped" if inspection.reason else "built",
+                "reason": note or ("" if known else "no row in participants.tsv"),
+                "fingerprint": inspection.fingerprint,
+            }
+        )
+    table = pd.DataFrame(rows)
+    nothing = Moments(0, np.zeros(len(plan.channels)), np.zeros(len(plan.channels)))
+    parts = [moments.get(row, nothing) for row in range(len(rows))]
+    count = np.array([m.count for m in parts], dtype=np.int64)[:, None].repeat(len(plan.channels), axis=1)
+    mean = np.stack([m.mean for m in parts])
+    squares = np.stack([m.squares for m in parts]) + count * mean**2
+    units = {"sampling_rate": "Hz", "duration": "s"}
+    variables: dict[str, Any] = {
+        str(name): (
+            "recording",
+            values.to_numpy() if values.dtype.kind in "if" else values.to_numpy(object),
+            {"units": units[str(name)]} if name in units else {},
+        )
+        for name, values in table.items()
+    }
+    per_channel = ("recording", "channel")
+    variables["count"] = (per_channel, count, {"long_name": "samples in the recording's valid windows"})
+    variables["mean"] = (per_channel, mean, {"long_name": "their mean", "units": "uV"})
+    variables["sum_of_squares"] = (per_channel, squares, {"long_name": "sum of their squares", "units": "uV2"})
+    return xr.Dataset(
+        variables,
+        coords={
+            "recording": np.arange(len(rows), dtype=np.int32),
+            "channel": ("channel", np.array(plan.channels, dtype=object)),
+        },
+    )
+
+
+def _shards_table(plan: Plan, receipts: list[Receipt]) -> xr.Dataset:
+    slices = [plan.shard_slice(shard) for shard in range(plan.n_shards)]
+    return xr.Dataset(
+        {
+            "first_window": ("shard", np.array([s.start for s in slices], dtype=np.int64)),
+            "windows": ("shard", np.array([s.stop - s.start for s in slices], dtype=np.int64)),
+            "nbytes": ("shard", np.array([r.nbytes for r in receipts], dtype=np.int64), {"units": "byte"}),
+            "crc32c": ("shard", np.array([r.crc32c for r in receipts], dtype=np.uint32)),
+        },
+        coords={"shard": np.arange(plan.n_shards, dtype=np.int32)},
+    )
+
+
+def _write(store: Store, group: str, dataset: xr.Dataset) -> None:
+    encoding = {str(name): label_encoding(v.dtype, v.shape) for name, v in dataset.variables.items()}
+    dataset.to_zarr(store, group=group, mode="a", zarr_format=3, consolidated=False, encoding=encoding)
+
+
+def _attributes(plan: Plan, status: str) -> dict[str, Any]:
+    recipe = plan.recipe
+    return {
+        "title": f"EEG windows of {recipe.name} from {plan.source.name}",
+        "status": status,
+        "format_version": FORMAT,
+        "recipe": recipe.to_json(),
+        "release": plan.source.name,
+        "sampling_rate": recipe.sfreq,
+        "source": str(plan.source.root),
+        "plan_digest": plan.digest,
+        "eegzarr_version": __version__,
+    }
+
+
+def _size(lake: str, key: str) -> int:
+    """Bytes of an object, or -1 if it isn't there."""
+    if "://" not in lake:
+        path = Path(lake) / key
+        return path.stat().st_size if path.exists() else -1
+    return _remote_size(lake, key)
+
+
+def _remote_size(lake: str, key: str) -> int:
+    try:
+        return sync(open_store(lake, read_only=True).getsize(key))
+    except FileNotFoundError:
+        return -1
+
+
+@contextmanager
+def only_builder(lake: str, group: str) -> Iterator[None]:
+    """Keep a second build off the same local group, inside the ``with``.
+
+    The lock is on the folder itself, which leaves no lock file and goes with its process.
+
+    Raises
+    ------
+    LakeError
+        If another process builds the group.
+    """
+    if "://" in lake:
+        yield
+        return
+    folder = Path(lake) / group
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise LakeError(f"{folder} is being built by another process; wait for it, or stop it first") from error
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,192 @@
+"""What a lake looks like: names, dtypes, units, geometry, codecs.
+
+`FORMAT` grows when a reader of an older version could misread a lake.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import zarr
+from numcodecs import blosc
+from zarr.abc.store import Store
+from zarr.codecs import BloscCname, BloscCodec, BloscShuffle, Crc32cCodec, ZstdCodec
+
+FORMAT = "1"
+BUILDING, COMPLETE = "building", "complete"
+
+# Groups and arrays inside a `<recipe>/<release>` group.
+EEG = "eeg"
+RECORDINGS = "recordings"
+SHARDS = "shards"
+SCRATCH = "build"  # only while a group is being built
+RECEIPTS = "receipts"
+
+DTYPES = ("float32", "float16")
+_SHUFFLES = {"noshuffle": blosc.NOSHUFFLE, "shuffle": blosc.SHUFFLE, "bitshuffle": blosc.BITSHUFFLE}
+
+_MIB = 2**20
+FRAME_TARGET = 4 * _MIB
+SHARD_TARGET = 64 * _MIB
+
+# dtype, units, long_name of every label along `window`; further columns of participants.tsv follow.
+LABELS: dict[str, tuple[str, str, str]] = {
+    "release": ("str", "", "release that the recording belongs to"),
+    "subject": ("str", "", "BIDS subject, without sub-"),
+    "task": ("str", "", "BIDS task"),
+    "session": ("str", "", "BIDS session, empty where there is none"),
+    "run": ("str", "", "BIDS run, empty where there is none"),
+    "recording": ("int32", "", "row in the group's table of recordings"),
+    "start": ("float64", "s", "first sample of the window, from the start of its recording"),
+    "target": ("float32", "", "what the recipe predicts, NaN where missing"),
+    "stimulus_onset": ("float64", "s", "onset of the trial's stimulus in its recording"),
+    "response_onset": ("float64", "s", "onset of the trial's response in its recording"),
+    "rt_from_stimulus": ("float64", "s", "reaction time from the stimulus"),
+    "rt_from_trialstart": ("float64", "s", "reaction time from the start of the trial"),
+    "correct": ("int8", "", "1 correct, 0 wrong, -1 unknown"),
+    "response_type": ("str", "", "event value of the response"),
+    "age": ("float32", "years", "age of the subject"),
+    "sex": ("str", "", "sex of the subject"),
+    "ehq_total": ("float32", "", "Edinburgh Handedness Questionnaire, total score"),
+    "p_factor": ("float32", "", "general psychopathology factor (CBCL bifactor model)"),
+    "attention": ("float32", "", "attention factor (CBCL bifactor model)"),
+    "internalizing": ("float32", "", "internalizing factor (CBCL bifactor model)"),
+    "externalizing": ("float32", "", "externalizing factor (CBCL bifactor model)"),
+    "availability": ("str", "", "HBN's flag for this task and run: available, caution or unavailable"),
+    "peak_to_peak": ("float32", "uV", "peak-to-peak amplitude, largest over channels"),
+    "valid": ("bool", "", "whether the window's signal could be read"),
+}
+NUMERIC_PARTICIPANTS = ("age", "ehq_total", "p_factor", "attention", "internalizing", "externalizing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """How windows lie in shards and frames, and how frames are compressed.
+
+    A shard is one file, one task and one receipt; a frame (Zarr's inner chunk) is what one
+    Blosc buffer holds. A Blosc block inside a frame is one window, so that a single window
+    can be decoded from a frame of many: random access at the speed of one-window chunks,
+    and whole-array reads at the speed of large ones.
+    """
+
+    n_channels: int
+    n_times: int
+    dtype: str
+    windows_per_frame: int
+    windows_per_shard: int
+    cname: str = "lz4"
+    clevel: int = 5
+    shuffle: str = "bitshuffle"
+
+    @classmethod
+    def of(cls, n_channels: int, n_times: int, dtype: str = "float32") -> Geometry:
+        """Choose frames of up to 4 MiB and shards of up to 64 MiB, before compression."""
+        window = n_channels * n_times * np.dtype(dtype).itemsize
+        frame = 2 ** int(np.log2(np.clip(FRAME_TARGET // window, 1, 1024)))
+        shard = frame * max(1, SHARD_TARGET // (frame * window))
+        return cls(
+            n_channels=n_channels, n_times=n_times, dtype=dtype, windows_per_frame=frame, windows_per_shard=shard
+        )
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a sample."""
+        return np.dtype(self.dtype).itemsize
+
+    @property
+    def window_bytes(self) -> int:
+        """Bytes of a decoded window."""
+        return self.n_channels * self.n_times * self.itemsize
+
+    @property
+    def frames_per_shard(self) -> int:
+        """Frames in a shard's index."""
+        return self.windows_per_shard // self.windows_per_frame
+
+    @property
+    def shuffle_code(self) -> int:
+        """Blosc's number for the shuffle."""
+        return _SHUFFLES[self.shuffle]
+
+    @property
+    def blosc_blocksize(self) -> int:
+        """The block size to ask of Blosc so that a block holds one window."""
+        return _blocksize_for(self.window_bytes, self.itemsize, self.cname, self.clevel, self.shuffle_code)
+
+    def shard_key(self, shard: int) -> str:
+        """Return the key of a shard's file below the `eeg` array."""
+        return f"c/{shard}/0/0"
+
+
+@cache
+def _blocksize_for(block: int, itemsize: int, cname: str, clevel: int, shuffle: int) -> int:
+    """Find what to ask of Blosc for blocks of `block` bytes.
+
+    Blosc multiplies the size asked for by the type size where the codec splits blocks by
+    byte; which codecs do has changed between its versions, so it is asked, not known.
+    """
+    two_blocks = np.zeros(2 * block // itemsize, dtype=f"u{itemsize}")
+    for asked in (block, block // itemsize):
+        frame = blosc.compress(two_blocks, cname.encode(), clevel, shuffle, asked)
+        if struct.unpack_from("<I", frame, 8)[0] == block:
+            return asked
+    return 0  # Blosc's own choice: still correct, slower to read at random
+
+
+def lake_url(lake: str | os.PathLike[str]) -> str:
+    """Return a lake's URL as it is, and its path made absolute: workers may run elsewhere."""
+    text = os.fspath(lake)
+    return text if "://" in text else os.path.abspath(text)
+
+
+def open_store(lake: str, *, read_only: bool = False) -> Store:
+    """Return the Zarr store of a local path or an fsspec URL."""
+    if "://" in lake:
+        return zarr.storage.FsspecStore.from_url(lake, read_only=read_only)
+    return zarr.storage.LocalStore(lake, read_only=read_only)
+
+
+def group_path(recipe_name: str, release: str) -> str:
+    """Return the path of a group in its lake."""
+    return f"{recipe_name}/{release}"
+
+
+def create_eeg(group: zarr.Group, n_windows: int, geometry: Geometry) -> zarr.Array:
+    """Create the array of signals: its metadata, no shard."""
+    return group.create_array(
+        EEG,
+        shape=(n_windows, geometry.n_channels, geometry.n_times),
+        dtype=geometry.dtype,
+        chunks=(geometry.windows_per_frame, geometry.n_channels, geometry.n_times),
+        shards=(geometry.windows_per_shard, geometry.n_channels, geometry.n_times),
+        fill_value=np.nan,
+        compressors=[
+            BloscCodec(
+                typesize=geometry.itemsize,
+                cname=BloscCname(geometry.cname),
+                clevel=geometry.clevel,
+                shuffle=BloscShuffle(geometry.shuffle),
+                blocksize=geometry.blosc_blocksize,
+            ),
+            Crc32cCodec(),
+        ],
+        dimension_names=("window", "channel", "time"),
+        attributes={"long_name": "EEG", "units": "uV", "standard_name": "eeg"},
+        overwrite=True,
+    )
+
+
+def label_encoding(dtype: np.dtype, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return xarray's encoding of a label: few large chunks, each with a checksum."""
+    encoding: dict[str, Any] = {
+        "compressors": [ZstdCodec(level=3), Crc32cCodec()],
+        "chunks": tuple(max(1, min(length, 2**18)) for length in shape),
+    }
+    if dtype.kind == "f":
+        encoding["_FillValue"] = None
+    return encoding

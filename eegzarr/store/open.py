@@ -1,0 +1,218 @@
+"""Open a lake: lazy, labelled xarray Datasets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from zarr.abc.store import Store
+
+from eegzarr.errors import LakeError, UsageError
+from eegzarr.recipe import recipe_from_json
+from eegzarr.store.lake import read_attributes
+from eegzarr.store.layout import (
+    BUILDING,
+    COMPLETE,
+    EEG,
+    FORMAT,
+    LABELS,
+    RECEIPTS,
+    RECORDINGS,
+    SCRATCH,
+    group_path,
+    lake_url,
+    open_store,
+)
+from eegzarr.store.shard import Moments
+
+# Attributes that name where a selection's windows are stored; `WindowStream` follows them.
+LAKE, RECIPE_NAME = "lake", "recipe_name"
+
+
+def open_windows(lake: str | Path, recipe: str, releases: Sequence[str] | None = None) -> xr.Dataset:
+    """Open the windows of a recipe, lazily.
+
+    Parameters
+    ----------
+    lake : path or URL
+        The lake.
+    recipe : str
+        Name of the recipe, such as ``"challenge1"``.
+    releases : sequence of str, optional
+        Releases to join along ``window``, in this order; default all of the recipe.
+
+    Returns
+    -------
+    Dataset
+        ``eeg`` (window, channel, time) in uV, a Dask array of one chunk a shard, and every
+        label as a coordinate. ``mean`` and ``std`` (channel) are over the valid windows of
+        all the releases opened. Nothing but metadata is read.
+
+    Raises
+    ------
+    LakeError
+        If the lake or a release isn't there, is still being built, or releases differ in
+        their recipe or channels.
+    """
+    lake = lake_url(lake)
+    groups = [group_path(recipe, release) for release in _releases(lake, recipe, releases)]
+    opened = [_open_group(lake, group) for group in groups]
+    first = opened[0]
+    for group, other in zip(groups[1:], opened[1:], strict=True):
+        _check_joinable(f"{lake}/{groups[0]}", first, f"{lake}/{group}", other)
+    joined = first if len(opened) == 1 else _join(lake, groups, opened)
+    return joined.assign_attrs({LAKE: lake, RECIPE_NAME: recipe})
+
+
+def open_recordings(lake: str | Path, recipe: str, release: str) -> xr.Dataset:
+    """Open a release's table of recordings, with what was skipped and why."""
+    lake = lake_url(lake)
+    group = group_path(recipe, release)
+    _check_complete(lake, group)
+    return xr.open_zarr(open_store(lake, read_only=True), group=f"{group}/{RECORDINGS}", consolidated=False)
+
+
+def recipes(lake: str | Path) -> dict[str, list[str]]:
+    """Return the releases of each recipe in a lake, finished or not.
+
+    Raises
+    ------
+    LakeError
+        If there is no lake.
+    """
+    lake = lake_url(lake)
+    try:
+        root = zarr.open_group(open_store(lake, read_only=True), mode="r", use_consolidated=False)
+    except (FileNotFoundError, ValueError, json.JSONDecodeError) as error:
+        raise LakeError(
+            f"{lake} is no lake. Build one with\n  python -m eegzarr.build --source DIR --out {lake}"
+        ) from error
+    return {name: sorted(group.group_keys()) for name, group in sorted(root.groups())}
+
+
+def _releases(lake: str, recipe: str, releases: Sequence[str] | None) -> list[str]:
+    if isinstance(releases, str):
+        raise UsageError(f"releases must be a list of names, such as [{releases!r}]")
+    there = recipes(lake)
+    if recipe not in there or not there[recipe]:
+        raise LakeError(f"{lake} has no windows of the recipe {recipe!r}; it has {', '.join(there) or 'none'}")
+    wanted = there[recipe] if releases is None else list(releases)
+    missing = [release for release in wanted if release not in there[recipe]]
+    if missing or not wanted:
+        raise LakeError(
+            f"{lake}/{recipe} has no release {', '.join(missing) or '(none was named)'}; "
+            f"it has {', '.join(there[recipe])}"
+        )
+    return wanted
+
+
+def _check_complete(lake: str, group: str) -> dict[str, Any]:
+    attributes = read_attributes(lake, group)
+    if attributes is None:
+        raise LakeError(f"{lake} has no group {group}")
+    if attributes.get("status") == BUILDING:
+        raise LakeError(
+            f"{lake}/{group} is still being built{_progress(lake, group)}. Finish it with\n  "
+            f"{_build_command(lake, attributes)}"
+        )
+    if attributes.get("status") != COMPLETE:
+        raise LakeError(f"{lake}/{group} is no group of windows: it has no status")
+    if attributes.get("format_version") != FORMAT:
+        raise LakeError(
+            f"{lake}/{group} has the format {attributes.get('format_version')}, this eegzarr reads {FORMAT}: "
+            f"use the eegzarr that built it ({attributes.get('eegzarr_version')}) or a newer one"
+        )
+    return attributes
+
+
+def _progress(lake: str, group: str) -> str:
+    try:
+        receipts = zarr.open_array(open_store(lake, read_only=True), path=f"{group}/{SCRATCH}/{RECEIPTS}", mode="r")
+    except FileNotFoundError:
+        return ""
+    done = int((np.asarray(receipts[:]) != "").sum())
+    return f" ({done} of {receipts.shape[0]} shards)"
+
+
+def _build_command(lake: str, attributes: dict[str, Any]) -> str:
+    recipe = recipe_from_json(attributes["recipe"])
+    return (
+        f"python -m eegzarr.build --source {attributes['source']} --out {lake} "
+        f"--recipe {recipe.name} --name {attributes['release']}"
+    )
+
+
+def _open_group(lake: str, group: str) -> xr.Dataset:
+    _check_complete(lake, group)
+    store = open_store(lake, read_only=True)
+    dataset = xr.open_zarr(store, group=group, consolidated=False, chunks=None)
+    shard = dataset[EEG].encoding["shards"][0]
+    # Labels stay whole: thousands of label chunks would make a graph larger than the labels.
+    # They come as objects: much of xarray and pandas doesn't know NumPy's variable-length texts.
+    eeg = dataset[EEG].variable.chunk({"window": shard})
+    names = [*LABELS, *(name for name in dataset.variables if name not in LABELS)]
+    labels = {
+        name: _texts_as_objects(dataset[name].variable if name in dataset.indexes else dataset[name].variable.chunk({}))
+        for name in names
+        if name in dataset.variables and name != EEG
+    }
+    return xr.Dataset({EEG: eeg}, coords=labels, attrs=dataset.attrs)
+
+
+def _texts_as_objects(variable: xr.Variable) -> xr.Variable:
+    return variable.astype(object) if variable.dtype.kind == "T" else variable
+
+
+def _check_joinable(first_name: str, first: xr.Dataset, other_name: str, other: xr.Dataset) -> None:
+    if first.attrs["recipe"] != other.attrs["recipe"]:
+        raise LakeError(f"{first_name} and {other_name} were built with different recipes: open them one by one")
+    if not np.array_equal(first["channel"].to_numpy(), other["channel"].to_numpy()):
+        raise LakeError(f"{first_name} and {other_name} have different channels: open them one by one")
+
+
+def _join(lake: str, groups: list[str], opened: list[xr.Dataset]) -> xr.Dataset:
+    statistics = pooled_statistics([_recordings(open_store(lake, read_only=True), group) for group in groups])
+    # A column of participants.tsv that only some releases have is left out.
+    shared = set.intersection(*(set(dataset.variables) for dataset in opened))
+    trimmed = [dataset.drop_vars([name for name in dataset.variables if name not in shared]) for dataset in opened]
+    joined = xr.concat(
+        trimmed,
+        "window",
+        data_vars="minimal",
+        coords="minimal",
+        compat="override",
+        join="override",
+        combine_attrs="drop_conflicts",
+    )
+    return joined.assign_coords(
+        {name: ("channel", values, opened[0][name].attrs) for name, values in statistics.items()}
+    )
+
+
+def _recordings(store: Store, group: str) -> xr.Dataset:
+    return xr.open_zarr(store, group=f"{group}/{RECORDINGS}", consolidated=False, chunks=None)
+
+
+def pooled_statistics(tables: Sequence[xr.Dataset]) -> dict[str, np.ndarray]:
+    """Return mean and standard deviation in uV, (channel,), over tables of recordings.
+
+    Exact: each table holds the count, mean and sum of squares of each recording's windows.
+    """
+    moments = []
+    for table in tables:
+        count = table["count"].to_numpy()[:, 0]
+        mean = table["mean"].to_numpy()
+        squares = table["sum_of_squares"].to_numpy() - count[:, None] * mean**2
+        moments += [Moments(int(n), m, s) for n, m, s in zip(count, mean, squares, strict=True)]
+    total = reduce(add, moments)
+    if not total.count:
+        nothing = np.full(total.mean.shape, np.nan)
+        return {"mean": nothing, "std": nothing}
+    return {"mean": total.mean, "std": np.sqrt(np.maximum(total.squares, 0) / total.count)}

@@ -1,0 +1,288 @@
+"""From a recipe and recordings to windows, shards and tasks: what a build will do.
+
+A plan is a pure function of the recipe, of the source's files and of the geometry, never of
+the machine: any number of workers makes the same bytes. Its digest says whether a group that
+was begun earlier is the same one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from eegzarr.errors import LakeError, RecordingError
+from eegzarr.recipe import Recipe
+from eegzarr.recordings import Header, read_header
+from eegzarr.sources import Recording, Source, read_events
+from eegzarr.store.layout import Geometry
+from eegzarr.trials import TRIAL_COLUMNS, trial_table
+
+# Trial columns that every group has, also one whose windows aren't cut around events.
+_NO_TRIAL = {
+    "stimulus_onset": np.nan,
+    "response_onset": np.nan,
+    "rt_from_stimulus": np.nan,
+    "rt_from_trialstart": np.nan,
+    "response_type": "",
+    "correct": np.int8(-1),
+}
+_ANCHOR_COLUMN = {"stimulus": "stimulus_onset", "response": "response_onset", "trial_start": "trial_start"}
+
+
+def trial_labels() -> tuple[str, ...]:
+    """Return the trial columns that label a window."""
+    return tuple(_NO_TRIAL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What one recording offers to a recipe.
+
+    Attributes
+    ----------
+    windows : DataFrame
+        One row a window: ``start_sample`` and the trial's columns. Empty with a `reason`.
+    trials : int
+        Trials found, with or without a window.
+    dropped : int
+        Trials that gave no window because it would leave the recording.
+    reason : str
+        Why there are no windows, or "".
+    fingerprint : str
+        Changes when the recording or its events change.
+    """
+
+    recording: Recording
+    header: Header | None
+    windows: pd.DataFrame
+    trials: int = 0
+    dropped: int = 0
+    reason: str = ""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """The part of one shard that comes from one recording.
+
+    Attributes
+    ----------
+    recording : int
+        Row in the plan's recordings.
+    path : str
+        Relative to the source's root.
+    starts : array of int64
+        First sample of each window, in the shard's order.
+    """
+
+    recording: int
+    path: str
+    starts: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every window of a group, in order, and where its signal comes from."""
+
+    recipe: Recipe
+    source: Source
+    geometry: Geometry
+    channels: tuple[str, ...]
+    inspections: tuple[Inspection, ...]
+
+    @cached_property
+    def windows(self) -> pd.DataFrame:
+        """One row a window: ``recording`` (row in `inspections`), ``start_sample``, labels."""
+        parts = [
+            inspection.windows.assign(recording=np.int32(row))
+            for row, inspection in enumerate(self.inspections)
+            if len(inspection.windows)
+        ]
+        return pd.concat(parts, ignore_index=True) if parts else _no_windows().assign(recording=np.int32(0))
+
+    @property
+    def n_windows(self) -> int:
+        """Windows in the group."""
+        return len(self.windows)
+
+    @property
+    def n_shards(self) -> int:
+        """Shards of the group: files, tasks, checksums."""
+        return -(-self.n_windows // self.geometry.windows_per_shard)
+
+    def shard_slice(self, shard: int) -> slice:
+        """Return the windows that a shard holds."""
+        first = shard * self.geometry.windows_per_shard
+        return slice(first, min(first + self.geometry.windows_per_shard, self.n_windows))
+
+    def pieces(self, shard: int) -> tuple[Piece, ...]:
+        """Return the recordings of a shard, in order, with the windows that it takes of each."""
+        rows = self.windows.iloc[self.shard_slice(shard)]
+        recording = rows["recording"].to_numpy()
+        starts = rows["start_sample"].to_numpy(np.int64)
+        edges = np.flatnonzero(np.diff(recording)) + 1
+        return tuple(
+            Piece(recording=int(group[0]), path=self.inspections[group[0]].recording.path, starts=starts_)
+            for group, starts_ in zip(np.split(recording, edges), np.split(starts, edges), strict=True)
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over all that the group's bytes depend on."""
+        sha = hashlib.sha256()
+        sha.update(self.recipe.to_json().encode())
+        sha.update(json.dumps([asdict(self.geometry), self.channels]).encode())
+        for inspection in self.inspections:
+            sha.update(f"{inspection.recording.path}\0{inspection.fingerprint}\0{inspection.reason}\n".encode())
+        sha.update(self.windows["start_sample"].to_numpy("<i8").tobytes())
+        sha.update(self.source.participants.to_csv().encode())
+        return sha.hexdigest()
+
+
+def inspect(root: Path, recording: Recording, recipe: Recipe) -> Inspection:
+    """Find the windows of one recording from its header and its events; read no signal."""
+    path = root / recording.path
+    header, fingerprint = None, ""
+    try:
+        fingerprint = fingerprint_of(path)
+        header = read_header(path)
+        if header.sfreq != recipe.sfreq:
+            raise RecordingError(f"sampled at {header.sfreq:g} Hz, the recipe wants {recipe.sfreq:g} Hz")
+        if recipe.channels and header.channels != recipe.channels:
+            raise RecordingError(_channel_difference(header.channels, recipe.channels))
+        windows, trials, dropped = _cut(path, recipe, header)
+    except RecordingError as error:
+        return Inspection(
+            recording=recording, header=header, windows=_no_windows(), reason=str(error), fingerprint=fingerprint
+        )
+    reason = "" if len(windows) else _why_none(recipe, header, trials, dropped)
+    return Inspection(
+        recording=recording,
+        header=header,
+        windows=windows,
+        trials=trials,
+        dropped=dropped,
+        reason=reason,
+        fingerprint=fingerprint,
+    )
+
+
+def make_plan(
+    source: Source,
+    recipe: Recipe,
+    dtype: str,
+    inspect_all: Callable[[Iterable[Recording]], Iterable[Inspection]],
+) -> Plan:
+    """Plan a group.
+
+    Parameters
+    ----------
+    dtype : {"float32", "float16"}
+        Of the stored samples.
+    inspect_all : callable
+        Maps recordings to their inspections, in order: ``map``, or a cluster's.
+
+    Raises
+    ------
+    LakeError
+        If no recording gives a window.
+    """
+    inspections = tuple(_without_ambiguous(source, i) for i in inspect_all(source.recordings))
+    channels = recipe.channels or _usual_channels(inspections)
+    inspections = tuple(_with_channels(inspection, channels) for inspection in inspections)
+    if not any(len(inspection.windows) for inspection in inspections):
+        reasons = Counter(inspection.reason for inspection in inspections)
+        listed = "; ".join(f"{reason} ({n})" for reason, n in reasons.most_common(3))
+        raise LakeError(f"source {source.root} gives no window for the recipe {recipe.name}: {listed}")
+    return Plan(recipe, source, Geometry.of(len(channels), recipe.n_times, dtype), channels, inspections)
+
+
+def _cut(path: Path, recipe: Recipe, header: Header) -> tuple[pd.DataFrame, int, int]:
+    """Return a recording's windows, its trials, and the trials too near an end of it."""
+    length = recipe.n_times
+    offset = recipe.span.first_sample(recipe.sfreq)
+    if recipe.anchor == "recording":
+        assert recipe.stride is not None
+        stride = max(1, round(recipe.stride * recipe.sfreq))
+        starts = np.arange(offset, header.n_times - length + 1, stride, dtype=np.int64)
+        return pd.DataFrame({"start_sample": starts, **_NO_TRIAL}), 0, 0
+    trials = trial_table(read_events(path), recipe.events)
+    asked = trials.dropna(subset=[*recipe.require, _ANCHOR_COLUMN[recipe.anchor]])
+    # MNE rounds onsets to samples with np.round; so does the start kit through it.
+    anchor = np.round(asked[_ANCHOR_COLUMN[recipe.anchor]].to_numpy() * recipe.sfreq).astype(np.int64)
+    starts = anchor + offset
+    fits = (starts >= 0) & (starts + length <= header.n_times)
+    windows = asked.drop(columns=[c for c in TRIAL_COLUMNS if c not in _NO_TRIAL]).assign(start_sample=starts)[fits]
+    return windows.reset_index(drop=True), len(trials), int((~fits).sum())
+
+
+def _no_windows() -> pd.DataFrame:
+    return pd.DataFrame({"start_sample": np.int64(0), **_NO_TRIAL}, index=range(1)).iloc[:0]
+
+
+def _why_none(recipe: Recipe, header: Header, trials: int, dropped: int) -> str:
+    if recipe.anchor == "recording":
+        return f"shorter than a window ({header.duration:g} s)"
+    if not trials:
+        return "no trials in events.tsv"
+    too_near = f" ({dropped} too near an end of the recording)" if dropped else ""
+    return f"none of {trials} trials has a window{too_near}"
+
+
+def _usual_channels(inspections: tuple[Inspection, ...]) -> tuple[str, ...]:
+    counts = Counter(i.header.channels for i in inspections if i.header is not None and len(i.windows))
+    return max(counts, key=lambda names: (counts[names], names)) if counts else ()
+
+
+def _with_channels(inspection: Inspection, channels: tuple[str, ...]) -> Inspection:
+    header = inspection.header
+    if header is None or inspection.reason or header.channels == channels:
+        return inspection
+    return _skipped(inspection, _channel_difference(header.channels, channels))
+
+
+def _without_ambiguous(source: Source, inspection: Inspection) -> Inspection:
+    if inspection.recording.subject not in source.ambiguous or inspection.reason:
+        return inspection
+    return _skipped(inspection, "participants.tsv has different rows for this subject")
+
+
+def _skipped(inspection: Inspection, reason: str) -> Inspection:
+    return replace(inspection, windows=_no_windows(), trials=0, dropped=0, reason=reason)
+
+
+def _channel_difference(got: tuple[str, ...], wanted: tuple[str, ...]) -> str:
+    if set(got) == set(wanted):
+        return f"the {len(wanted)} channels are in another order"
+    if len(got) != len(wanted):
+        return f"has {len(got)} EEG channels, the others {len(wanted)}"
+    return f"has other channels: {', '.join([name for name in got if name not in wanted][:3])} …"
+
+
+def fingerprint_of(path: Path) -> str:
+    """Size and time of the recording, and the content of its events: cheap, and telling.
+
+    Raises
+    ------
+    RecordingError
+        If one of them can't be read.
+    """
+    if not path.exists():
+        # A symlink that leads nowhere is what git-annex leaves for a file not yet downloaded.
+        raise RecordingError("not downloaded (the link leads nowhere)" if path.is_symlink() else "no such file")
+    try:
+        stat = path.stat()
+        events = path.with_name(f"{path.stem.removesuffix('_eeg')}_events.tsv")
+        content = hashlib.sha256(events.read_bytes()).hexdigest()[:16] if events.exists() else "-"
+    except OSError as error:
+        raise RecordingError(f"unreadable: {error.strerror or error}") from error
+    return f"{stat.st_size}:{stat.st_mtime_ns}:{content}"

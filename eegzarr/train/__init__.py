@@ -1,0 +1,22 @@
+"""Training: streams of windows, splits, models, fits. Needs ``pip install 'eegzarr[train]'``."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eegzarr.train.split import kfold_by_subject, split_by_subject
+    from eegzarr.train.stream import WindowStream
+
+_HOMES = {
+    "WindowStream": "eegzarr.train.stream",
+    "kfold_by_subject": "eegzarr.train.split",
+    "split_by_subject": "eegzarr.train.split",
+}
+
+__all__ = ["WindowStream", "kfold_by_subject", "split_by_subject"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

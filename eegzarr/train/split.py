@@ -1,0 +1,100 @@
+"""Splits that never let a subject stand on both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import xarray as xr
+
+from eegzarr.errors import UsageError
+
+
+def split_by_subject(
+    windows: xr.Dataset, fractions: Sequence[float] = (0.8, 0.1, 0.1), *, seed: int = 2025
+) -> tuple[xr.Dataset, ...]:
+    """Split windows into parts with disjoint subjects.
+
+    Parameters
+    ----------
+    windows : Dataset
+        With the coordinate ``subject``.
+    fractions : sequence of float
+        Share of the subjects that each part gets; they add up to 1.
+    seed : int
+        Which subjects go where depends on the seed and on the set of subjects alone.
+
+    Returns
+    -------
+    tuple of Dataset
+        One a fraction, in order, windows in their stored order.
+
+    Raises
+    ------
+    UsageError
+        If the fractions aren't shares of 1, or there are fewer subjects than parts.
+    """
+    shares = np.asarray(fractions, dtype=float)
+    if shares.ndim != 1 or not shares.size or (shares <= 0).any() or abs(shares.sum() - 1) > 1e-6:
+        raise UsageError(f"fractions must be positive and add up to 1, got {tuple(fractions)}")
+    subject = _subjects(windows)
+    names = _shuffled_names(subject, len(shares), seed)
+    bounds = _bounds(shares, len(names))
+    return tuple(_with_subjects(windows, subject, names[first:stop]) for first, stop in pairwise(bounds))
+
+
+def kfold_by_subject(windows: xr.Dataset, folds: int, *, seed: int = 2025) -> list[tuple[xr.Dataset, xr.Dataset]]:
+    """Return (training, validation) for each fold; every subject is in one validation part.
+
+    Parameters
+    ----------
+    windows : Dataset
+        With the coordinate ``subject``.
+    folds : int
+        At least 2.
+    seed : int
+        As for `split_by_subject`.
+
+    Raises
+    ------
+    UsageError
+        If there are fewer than 2 folds, or fewer subjects than folds.
+    """
+    if folds < 2:
+        raise UsageError(f"cross-validation needs at least 2 folds, got {folds}")
+    subject = _subjects(windows)
+    names = _shuffled_names(subject, folds, seed)
+    held_out = [names[fold::folds] for fold in range(folds)]
+    return [
+        (_with_subjects(windows, subject, np.setdiff1d(names, out)), _with_subjects(windows, subject, out))
+        for out in held_out
+    ]
+
+
+def _subjects(windows: xr.Dataset) -> np.ndarray:
+    if "subject" not in windows.coords:
+        raise UsageError("windows have no coordinate 'subject' to split by")
+    return windows["subject"].to_numpy().astype(object)
+
+
+def _shuffled_names(subject: np.ndarray, parts: int, seed: int) -> np.ndarray:
+    names = np.array(sorted(set(subject.tolist())), dtype=object)
+    if len(names) < parts:
+        raise UsageError(f"{len(names)} subjects can't be split into {parts} parts")
+    return names[np.random.default_rng(seed).permutation(len(names))]
+
+
+def _bounds(shares: np.ndarray, subjects: int) -> np.ndarray:
+    """Split `subjects` by shares, with at least one in each part."""
+    sizes = np.maximum(1, np.floor(shares * subjects)).astype(int)
+    while sizes.sum() > subjects:
+        sizes[np.argmax(sizes)] -= 1
+    while sizes.sum() < subjects:
+        sizes[np.argmax(shares * subjects - sizes)] += 1
+    return np.concatenate([[0], np.cumsum(sizes)])
+
+
+def _with_subjects(windows: xr.Dataset, subject: np.ndarray, names: np.ndarray) -> xr.Dataset:
+    chosen = set(names.tolist())
+    return windows.isel(window=np.flatnonzero([name in chosen for name in subject.tolist()]))

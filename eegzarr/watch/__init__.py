@@ -1,0 +1,1 @@
+"""Listeners: what shows, logs or stores the events of long work."""

@@ -1,0 +1,81 @@
+"""A build's log file: every event but the many memory samples, with the time."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+
+from eegzarr.errors import UsageError
+from eegzarr.events import BuildBegan, Event, MemorySampled, Noticed
+
+_MEMORY_INTERVAL = 40  # samples between lines, about 10 s
+
+
+class BuildLog:
+    """A listener that writes a log file, which begins with the build.
+
+    A command that fails before, for a mistake in its options, leaves no file.
+
+    Parameters
+    ----------
+    folder : Path
+        Made where it doesn't exist.
+    name : str
+        The file's name begins with it; the date follows.
+    command : str
+        The log's first line.
+
+    Raises
+    ------
+    UsageError
+        When the build begins, if the folder can't be written.
+    """
+
+    def __init__(self, folder: Path, name: str, command: str) -> None:
+        self.path = folder / f"{name}-{datetime.now():%Y%m%d-%H%M%S}.log"
+        self._command = command
+        self._logger = logging.Logger("eegzarr.build", logging.INFO)
+        self._file: logging.FileHandler | None = None
+        self._samples = 0
+
+    def __enter__(self) -> BuildLog:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self._file is None:
+            return
+        if error is not None:
+            self._logger.error("stopped: %s: %s", type(error).__name__, error)
+        self._file.close()
+
+    def __call__(self, event: Event) -> None:
+        if self._file is None:
+            if not isinstance(event, BuildBegan):
+                return
+            self._open()
+        if isinstance(event, MemorySampled):
+            self._samples += 1
+            if self._samples % _MEMORY_INTERVAL:
+                return
+        if isinstance(event, Noticed):
+            self._logger.warning(event.message)
+        else:
+            told = " ".join(f"{key}={value}" for key, value in asdict(event).items())
+            self._logger.info("%s %s", type(event).__name__, told)
+
+    def write(self, line: str) -> None:
+        """Add a line, if the build began."""
+        if self._file is not None:
+            self._logger.info(line)
+
+    def _open(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = logging.FileHandler(self.path, encoding="utf8")
+        except OSError as error:
+            raise UsageError(f"--log-dir {self.path.parent} can't be written: {error.strerror or error}") from error
+        self._file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        self._logger.addHandler(self._file)
+        self._logger.info(self._command)

@@ -1,0 +1,90 @@
+"""A build's progress in the terminal: shards, windows/s, time left, memory."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from eegzarr.events import BuildBegan, Event, Inspected, MemorySampled, Noticed, ShardFinished
+
+_QUIET_INTERVAL = 10.0  # seconds between lines where there is no terminal
+
+
+class BuildProgress:
+    """A listener that draws a bar on a terminal, and writes a line now and then elsewhere.
+
+    Use it inside a ``with``, which clears the bar away.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(file=sys.stderr)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[memory]}"),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("inspecting", total=None, rate="", memory="")
+        self._windows = 0
+        self._began = time.monotonic()
+        self._last_line = 0.0
+
+    def __enter__(self) -> BuildProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Inspected(done=done, total=total):
+                self._bar.update(self._task, description="inspecting", completed=done, total=total)
+            case BuildBegan():
+                self._begin(event)
+            case ShardFinished(windows=windows):
+                self._windows += windows
+                rate = self._windows / max(1e-9, time.monotonic() - self._began)
+                self._bar.update(self._task, advance=1, rate=f"{rate:,.0f} windows/s")
+                self._write_line()
+            case MemorySampled(tree=tree, limit=limit):
+                of_limit = f" of {_gib(limit)}" if limit else ""
+                self._bar.update(self._task, memory=f"{_gib(tree)}{of_limit}")
+            case Noticed(message=message):
+                self._console.print(message, style="yellow", highlight=False, markup=False)
+
+    def _begin(self, began: BuildBegan) -> None:
+        self._began = time.monotonic()
+        self._bar.reset(self._task, description=began.group, completed=began.finished, total=began.shards)
+        resumed = f", {began.finished} of them finished before" if began.finished else ""
+        self._console.print(
+            f"{began.group}: {began.windows:,} windows of {began.recordings - began.skipped} recordings "
+            f"in {began.shards} shards{resumed}; {began.workers} workers",
+            highlight=False,
+        )
+
+    def _write_line(self) -> None:
+        if self._console.is_terminal or time.monotonic() - self._last_line < _QUIET_INTERVAL:
+            return
+        self._last_line = time.monotonic()
+        task = self._bar.tasks[0]
+        self._console.print(
+            f"{task.completed:.0f}/{task.total:.0f} shards, {task.fields['rate']}, {task.fields['memory']}",
+            highlight=False,
+        )
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.2f} GiB"
