@@ -51,6 +51,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         "--memory-limit", type=parse_size, metavar="2GiB", help="for all processes together (default: half the machine)"
     )
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of stored samples (default: %(default)s)")
+    parser.add_argument(
+        "--shard-size", type=parse_size, metavar="64MiB", help="of a shard before compression (default: 64MiB)"
+    )
     parser.add_argument("--strict", action="store_true", help="exit with 3 if any recording was skipped")
     parser.add_argument("--overwrite", action="store_true", help="build anew where another recipe or source stands")
     parser.add_argument("--log-dir", metavar="DIR", help="for log files (default: LAKE.logs, ./eegzarr.logs for a URL)")
@@ -84,6 +87,7 @@ def _build(arguments: argparse.Namespace) -> int:
                 dtype=arguments.dtype,
                 workers=arguments.workers,
                 memory_limit=arguments.memory_limit,
+                shard_size=arguments.shard_size,
                 overwrite=arguments.overwrite,
                 listeners=(progress, log),
             )

@@ -19,9 +19,9 @@ from eegzarr.events import BuildBegan, Inspected, Listener, MemorySampled, Notic
 from eegzarr.recipe import Recipe, recipe_from_json
 from eegzarr.sources import Source, find_source
 from eegzarr.store import lake as groups
-from eegzarr.store.cluster import Resources, inspect_on, local_client, write_shards
+from eegzarr.store.cluster import Resources, inspect_on, local_client, projected_worker_memory, write_shards
 from eegzarr.store.guard import MemoryWatch
-from eegzarr.store.layout import COMPLETE, DTYPES, FORMAT, group_path, lake_url
+from eegzarr.store.layout import COMPLETE, DTYPES, FORMAT, SHARD_SIZE, Geometry, group_path, lake_url
 from eegzarr.store.plan import Plan, fingerprint_of, make_plan, trial_labels
 from eegzarr.store.shard import Receipt, ShardTask
 
@@ -69,6 +69,7 @@ def build_lake(
     dtype: str = "float32",
     workers: int | None = None,
     memory_limit: int | None = None,
+    shard_size: int | None = None,
     overwrite: bool = False,
     listeners: Sequence[Listener] = (),
 ) -> BuildSummary:
@@ -94,6 +95,9 @@ def build_lake(
         Worker processes; default one a core, as far as the memory goes.
     memory_limit : int, optional
         Bytes for this process and its workers together; default half of the machine's.
+    shard_size : int, optional
+        Bytes of a shard before compression: what one task holds in memory. Default 64 MiB,
+        or what the group was begun with.
     overwrite : bool
         Build anew where a group of another recipe or source stands.
     listeners : sequence of callable
@@ -128,7 +132,11 @@ def build_lake(
         if attributes["status"] == COMPLETE:
             groups.settle(lake, group)
             return replace(summarize(lake, group), already=True)
-    resources = Resources.fit(workers, memory_limit)
+    geometry = None if attributes is None else groups.stored_geometry(lake, group)
+    if geometry is not None:
+        shard_size = geometry.windows_per_shard * geometry.window_bytes
+    shard_size = shard_size or SHARD_SIZE
+    resources = Resources.fit(projected_worker_memory(shard_size, np.dtype(dtype).itemsize), workers, memory_limit)
 
     def sampled(tree: int, share: float) -> None:
         tell(watchers, MemorySampled(tree=tree, limit=resources.memory, machine_used_share=share))
@@ -137,7 +145,7 @@ def build_lake(
         plan = make_plan(
             found,
             recipe,
-            dtype,
+            lambda channels, times: geometry or Geometry.of(channels, times, dtype, shard_size),
             lambda recordings: inspect_on(
                 client,
                 found.root,
@@ -263,10 +271,10 @@ def _check_same(lake: str, group: str, recipe: Recipe, dtype: str) -> dict | Non
             f"{lake}/{group} was built with another recipe named {recipe.name}: give the recipe another name, "
             f"give another --out, or --overwrite to build it anew"
         )
-    stored = groups.stored_dtype(lake, group)
-    if stored not in (None, dtype):
+    stored = groups.stored_geometry(lake, group)
+    if stored is not None and stored.dtype != dtype:
         raise LakeError(
-            f"{lake}/{group} holds {stored}: give --dtype {stored}, another --out, or --overwrite to build it anew"
+            f"{lake}/{group} holds {stored.dtype}: give --dtype {stored.dtype}, another --out, or --overwrite to build it anew"
         )
     return attributes
 

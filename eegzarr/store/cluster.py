@@ -19,7 +19,6 @@ from eegzarr.errors import UsageError
 from eegzarr.recipe import Recipe
 from eegzarr.sources import Recording
 from eegzarr.store.guard import machine_memory
-from eegzarr.store.layout import SHARD_TARGET
 from eegzarr.store.plan import Inspection, inspect
 from eegzarr.store.shard import Receipt, ShardTask, write_shard
 
@@ -28,10 +27,17 @@ _MIB = 2**20
 # a worker with MNE, pandas and zarr, neither at work.
 MAIN_IDLE = 230 * _MIB
 WORKER_IDLE = 170 * _MIB
-# A worker holds a shard's windows as float32, their encoded frames, and a window or two.
-WORKER_AT_WORK = WORKER_IDLE + int(2.2 * SHARD_TARGET) + 40 * _MIB
 
 _INSPECT_BATCH = 16
+
+
+def projected_worker_memory(shard_size: int, itemsize: int) -> int:
+    """Return the bytes that a worker needs to write shards of a size, given in stored bytes.
+
+    It holds a shard's windows as float32, their encoded frames, and what reading a
+    recording takes besides.
+    """
+    return WORKER_IDLE + shard_size * 4 // itemsize + int(1.2 * shard_size) + 40 * _MIB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +59,13 @@ class Resources:
         return (self.memory - MAIN_IDLE) // self.workers
 
     @classmethod
-    def fit(cls, workers: int | None = None, memory: int | None = None) -> Resources:
+    def fit(cls, worker_at_work: int, workers: int | None = None, memory: int | None = None) -> Resources:
         """Choose workers for the memory, and the memory for the machine.
 
         Parameters
         ----------
+        worker_at_work : int
+            Bytes that a worker needs, see `projected_worker_memory`.
         workers : int, optional
             Default: one a core, as far as the memory goes.
         memory : int, optional
@@ -69,12 +77,12 @@ class Resources:
             If the memory is too little for the workers asked for, or for one.
         """
         memory = memory or machine_memory() // 2
-        affordable = (memory - MAIN_IDLE) // WORKER_AT_WORK
+        affordable = (memory - MAIN_IDLE) // worker_at_work
         wanted = workers or max(1, min(_cores(), affordable))
         if wanted < 1:
             raise UsageError(f"--workers must be at least 1, got {wanted}")
         if affordable < wanted:
-            needed = math.ceil((MAIN_IDLE + wanted * WORKER_AT_WORK) / _MIB)
+            needed = math.ceil((MAIN_IDLE + wanted * worker_at_work) / _MIB)
             raise UsageError(
                 f"--memory-limit {memory / _MIB:.0f}MiB is too small for {wanted} worker{'s' * (wanted > 1)}: "
                 f"give at least {needed}MiB{', or fewer --workers' if wanted > 1 else ''}"

@@ -24,7 +24,7 @@ import pandas as pd
 import xarray as xr
 import zarr
 from zarr.abc.store import Store
-from zarr.codecs import Crc32cCodec
+from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.core.sync import sync
 from zarr.errors import ZarrUserWarning
 
@@ -42,6 +42,7 @@ from eegzarr.store.layout import (
     RECORDINGS,
     SCRATCH,
     SHARDS,
+    Geometry,
     create_eeg,
     label_encoding,
     open_store,
@@ -102,12 +103,31 @@ def begun_fingerprints(lake: str, group: str) -> dict[str, str] | None:
     return dict(zip(table["path"].to_numpy().tolist(), table["fingerprint"].to_numpy().tolist(), strict=True))
 
 
-def stored_dtype(lake: str, group: str) -> str | None:
-    """Return the dtype of a group's signals, None before there is an array for them."""
+def stored_geometry(lake: str, group: str) -> Geometry | None:
+    """Return how a group's windows lie in its shards, None before there is an array for them.
+
+    Raises
+    ------
+    LakeError
+        If the array is not laid out as eegzarr writes it.
+    """
     try:
-        return str(zarr.open_array(open_store(lake, read_only=True), path=f"{group}/{EEG}", mode="r").dtype)
+        array = zarr.open_array(open_store(lake, read_only=True), path=f"{group}/{EEG}", mode="r")
     except FileNotFoundError:
         return None
+    blosc = array.compressors[0] if array.compressors else None
+    if array.shards is None or not isinstance(blosc, BloscCodec):
+        raise LakeError(f"{lake}/{group}/{EEG} is no array of eegzarr: shards of Blosc frames with CRC-32C expected")
+    return Geometry(
+        n_channels=array.shape[1],
+        n_times=array.shape[2],
+        dtype=str(array.dtype),
+        windows_per_frame=array.chunks[0],
+        windows_per_shard=array.shards[0],
+        cname=blosc.cname.value,
+        clevel=blosc.clevel,
+        shuffle=blosc.shuffle.value if blosc.shuffle else "noshuffle",
+    )
 
 
 def read_tables(lake: str, group: str) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
@@ -236,9 +256,9 @@ def _subject_columns(people: pd.DataFrame, subjects: pd.Series) -> dict[str, np.
             wanted[name] = np.float32(np.nan)
     if "sex" not in wanted:
         wanted["sex"] = ""
-    for name, values in wanted.items():
+    for column, values in wanted.items():
         is_number = values.dtype.kind == "f"
-        columns[str(name)] = values.to_numpy(np.float32) if is_number else values.fillna("").to_numpy(object)
+        columns[str(column)] = values.to_numpy(np.float32) if is_number else values.fillna("").to_numpy(object)
     return columns
 
 

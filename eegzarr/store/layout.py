@@ -31,8 +31,8 @@ DTYPES = ("float32", "float16")
 _SHUFFLES = {"noshuffle": blosc.NOSHUFFLE, "shuffle": blosc.SHUFFLE, "bitshuffle": blosc.BITSHUFFLE}
 
 _MIB = 2**20
-FRAME_TARGET = 4 * _MIB
-SHARD_TARGET = 64 * _MIB
+FRAME_SIZE = 4 * _MIB
+SHARD_SIZE = 64 * _MIB
 
 # dtype, units, long_name of every label along `window`; further columns of participants.tsv follow.
 LABELS: dict[str, tuple[str, str, str]] = {
@@ -84,11 +84,11 @@ class Geometry:
     shuffle: str = "bitshuffle"
 
     @classmethod
-    def of(cls, n_channels: int, n_times: int, dtype: str = "float32") -> Geometry:
-        """Choose frames of up to 4 MiB and shards of up to 64 MiB, before compression."""
+    def of(cls, n_channels: int, n_times: int, dtype: str = "float32", shard_size: int = SHARD_SIZE) -> Geometry:
+        """Choose frames of up to 4 MiB, and shards of up to `shard_size` bytes before compression."""
         window = n_channels * n_times * np.dtype(dtype).itemsize
-        frame = 2 ** int(np.log2(np.clip(FRAME_TARGET // window, 1, 1024)))
-        shard = frame * max(1, SHARD_TARGET // (frame * window))
+        frame = 2 ** int(np.log2(np.clip(min(FRAME_SIZE, shard_size) // window, 1, 1024)))
+        shard = frame * max(1, shard_size // (frame * window))
         return cls(
             n_channels=n_channels, n_times=n_times, dtype=dtype, windows_per_frame=frame, windows_per_shard=shard
         )

@@ -179,15 +179,15 @@ def inspect(root: Path, recording: Recording, recipe: Recipe) -> Inspection:
 def make_plan(
     source: Source,
     recipe: Recipe,
-    dtype: str,
+    geometry_for: Callable[[int, int], Geometry],
     inspect_all: Callable[[Iterable[Recording]], Iterable[Inspection]],
 ) -> Plan:
     """Plan a group.
 
     Parameters
     ----------
-    dtype : {"float32", "float16"}
-        Of the stored samples.
+    geometry_for : callable
+        Gives the geometry for a number of channels and of samples in a window.
     inspect_all : callable
         Maps recordings to their inspections, in order: ``map``, or a cluster's.
 
@@ -203,7 +203,7 @@ def make_plan(
         reasons = Counter(inspection.reason for inspection in inspections)
         listed = "; ".join(f"{reason} ({n})" for reason, n in reasons.most_common(3))
         raise LakeError(f"source {source.root} gives no window for the recipe {recipe.name}: {listed}")
-    return Plan(recipe, source, Geometry.of(len(channels), recipe.n_times, dtype), channels, inspections)
+    return Plan(recipe, source, geometry_for(len(channels), recipe.n_times), channels, inspections)
 
 
 def _cut(path: Path, recipe: Recipe, header: Header) -> tuple[pd.DataFrame, int, int]:

@@ -17,43 +17,17 @@ from pathlib import Path
 import google_crc32c
 import numpy as np
 import numpy.typing as npt
-import zarr
 from numcodecs import blosc
-from zarr.codecs import BloscCodec
 
 from eegzarr.errors import LakeError
-from eegzarr.store.layout import EEG, Geometry, open_store
+from eegzarr.store.lake import stored_geometry
+from eegzarr.store.layout import EEG, Geometry
 from eegzarr.store.shard import NO_FRAME
 
 _HEADER = struct.Struct("<BBBBIII")  # version, codec version, flags, type size, nbytes, blocksize, cbytes
 _ONE_BLOCK = struct.Struct("<IIII")  # nbytes, blocksize, cbytes, offset of the only block
 _STORED_UNCOMPRESSED = 0x02
 _CRC_BYTES = 4
-
-
-def read_geometry(lake: str, group: str) -> tuple[int, Geometry]:
-    """Return the number of windows of a group and how they lie in its shards.
-
-    Raises
-    ------
-    LakeError
-        If the array is not laid out as eegzarr writes it.
-    """
-    array = zarr.open_array(open_store(lake, read_only=True), path=f"{group}/{EEG}", mode="r")
-    blosc_codec = array.compressors[0] if array.compressors else None
-    if array.shards is None or not isinstance(blosc_codec, BloscCodec):
-        raise LakeError(f"{lake}/{group}/{EEG} is no array of eegzarr: shards of Blosc frames with CRC-32C expected")
-    n_windows, n_channels, n_times = array.shape
-    return n_windows, Geometry(
-        n_channels=n_channels,
-        n_times=n_times,
-        dtype=str(array.dtype),
-        windows_per_frame=array.chunks[0],
-        windows_per_shard=array.shards[0],
-        cname=blosc_codec.cname.value,
-        clevel=blosc_codec.clevel,
-        shuffle=blosc_codec.shuffle.value if blosc_codec.shuffle else "noshuffle",
-    )
 
 
 @dataclass(frozen=True)
@@ -84,7 +58,10 @@ class GroupReader:
     """
 
     def __init__(self, lake: str, group: str) -> None:
-        self.n_windows, self.geometry = read_geometry(lake, group)
+        geometry = stored_geometry(lake, group)
+        if geometry is None:
+            raise LakeError(f"{lake}/{group} has no array of signals")
+        self.geometry = geometry
         self._folder = Path(lake) / group / EEG
         self._shards: dict[int, tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64]]] = {}
         self._frames: dict[int, Frame] = {}
