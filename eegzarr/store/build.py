@@ -274,7 +274,8 @@ def _check_same(lake: str, group: str, recipe: Recipe, dtype: str) -> dict | Non
     stored = groups.stored_geometry(lake, group)
     if stored is not None and stored.dtype != dtype:
         raise LakeError(
-            f"{lake}/{group} holds {stored.dtype}: give --dtype {stored.dtype}, another --out, or --overwrite to build it anew"
+            f"{lake}/{group} holds {stored.dtype}: give --dtype {stored.dtype}, another --out, or --overwrite "
+            f"to build it anew"
         )
     return attributes
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import math
 import os
+import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +79,11 @@ class Resources:
         UsageError
             If the memory is too little for the workers asked for, or for one.
         """
+        if workers is not None and workers < 1:
+            raise UsageError(f"--workers must be at least 1, got {workers}")
         memory = memory or machine_memory() // 2
         affordable = (memory - MAIN_IDLE) // worker_at_work
         wanted = workers or max(1, min(_cores(), affordable))
-        if wanted < 1:
-            raise UsageError(f"--workers must be at least 1, got {wanted}")
         if affordable < wanted:
             needed = math.ceil((MAIN_IDLE + wanted * worker_at_work) / _MIB)
             raise UsageError(
@@ -114,7 +117,8 @@ def local_client(resources: Resources) -> Iterator[Client]:
     with (
         tempfile.TemporaryDirectory(prefix="eegzarr-", ignore_cleanup_errors=True) as scratch,
         dask.config.set(config),
-        LocalCluster(
+        _started_without_interrupts(
+            LocalCluster,
             n_workers=resources.workers,
             threads_per_worker=1,
             processes=True,
@@ -126,6 +130,22 @@ def local_client(resources: Resources) -> Iterator[Client]:
         Client(cluster) as client,
     ):
         yield client
+
+
+def _started_without_interrupts(cluster: type[LocalCluster], **options: Any) -> LocalCluster:
+    """Start a cluster whose processes never see Ctrl-C, also those that are started again later.
+
+    A blocked signal stays blocked in threads and processes that come from this thread; the
+    main process alone decides what an interrupt means.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return cluster(**options)
+    resource_tracker.ensure_running()  # which would unblock the signal when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return cluster(**options)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def inspect_on(

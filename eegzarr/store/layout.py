@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import os
-import struct
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -81,7 +79,7 @@ class Geometry:
     windows_per_shard: int
     cname: str = "lz4"
     clevel: int = 5
-    shuffle: str = "bitshuffle"
+    shuffle: str = "shuffle"
 
     @classmethod
     def of(cls, n_channels: int, n_times: int, dtype: str = "float32", shard_size: int = SHARD_SIZE) -> Geometry:
@@ -113,29 +111,9 @@ class Geometry:
         """Blosc's number for the shuffle."""
         return _SHUFFLES[self.shuffle]
 
-    @property
-    def blosc_blocksize(self) -> int:
-        """The block size to ask of Blosc so that a block holds one window."""
-        return _blocksize_for(self.window_bytes, self.itemsize, self.cname, self.clevel, self.shuffle_code)
-
     def shard_key(self, shard: int) -> str:
         """Return the key of a shard's file below the `eeg` array."""
         return f"c/{shard}/0/0"
-
-
-@cache
-def _blocksize_for(block: int, itemsize: int, cname: str, clevel: int, shuffle: int) -> int:
-    """Find what to ask of Blosc for blocks of `block` bytes.
-
-    Blosc multiplies the size asked for by the type size where the codec splits blocks by
-    byte; which codecs do has changed between its versions, so it is asked, not known.
-    """
-    two_blocks = np.zeros(2 * block // itemsize, dtype=f"u{itemsize}")
-    for asked in (block, block // itemsize):
-        frame = blosc.compress(two_blocks, cname.encode(), clevel, shuffle, asked)
-        if struct.unpack_from("<I", frame, 8)[0] == block:
-            return asked
-    return 0  # Blosc's own choice: still correct, slower to read at random
 
 
 def lake_url(lake: str | os.PathLike[str]) -> str:
@@ -171,7 +149,6 @@ def create_eeg(group: zarr.Group, n_windows: int, geometry: Geometry) -> zarr.Ar
                 cname=BloscCname(geometry.cname),
                 clevel=geometry.clevel,
                 shuffle=BloscShuffle(geometry.shuffle),
-                blocksize=geometry.blosc_blocksize,
             ),
             Crc32cCodec(),
         ],

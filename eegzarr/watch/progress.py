@@ -63,7 +63,7 @@ class BuildProgress:
                 of_limit = f" of {_gib(limit)}" if limit else ""
                 self._bar.update(self._task, memory=f"{_gib(tree)}{of_limit}")
             case Noticed(message=message):
-                self._console.print(message, style="yellow", highlight=False, markup=False)
+                self._console.print(message, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
     def _begin(self, began: BuildBegan) -> None:
         self._began = time.monotonic()
@@ -73,6 +73,7 @@ class BuildProgress:
             f"{began.group}: {began.windows:,} windows of {began.recordings - began.skipped} recordings "
             f"in {began.shards} shards{resumed}; {began.workers} workers",
             highlight=False,
+            soft_wrap=True,
         )
 
     def _write_line(self) -> None:
@@ -83,6 +84,7 @@ class BuildProgress:
         self._console.print(
             f"{task.completed:.0f}/{task.total:.0f} shards, {task.fields['rate']}, {task.fields['memory']}",
             highlight=False,
+            soft_wrap=True,
         )
 
 

@@ -1,0 +1,66 @@
+"""Real small things to test on: a simulated BIDS dataset, and a lake built from it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import eegzarr
+from eegzarr.recipe import CHALLENGE1
+from eegzarr.sample import write_sample
+
+SMALL_SHARDS = 4 * 2**20  # a dozen shards from the sample, where the default makes one
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+
+@pytest.fixture(scope="session")
+def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BIDS dataset as `eegzarr.sample` writes it."""
+    return write_sample(tmp_path_factory.mktemp("bids") / "sample")
+
+
+@pytest.fixture(scope="session")
+def sample_lake(sample_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake with the sample's challenge1/R1, in small shards. Read it only."""
+    lake = tmp_path_factory.mktemp("lake") / "lake.zarr"
+    eegzarr.build_lake(sample_root, lake, recipe=CHALLENGE1, workers=2, shard_size=SMALL_SHARDS)
+    return lake
+
+
+@pytest.fixture(scope="session")
+def two_release_lake(sample_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake with two releases of challenge1, R1 and R2, of different subjects. Read it only."""
+    lake = tmp_path_factory.mktemp("lakes") / "lake.zarr"
+    eegzarr.build_lake(sample_root, lake, recipe=CHALLENGE1, workers=1, shard_size=SMALL_SHARDS)
+    other = write_sample(tmp_path_factory.mktemp("bids") / "other", subjects=2, seed=7)
+    for folder in sorted(other.glob("sub-*")):
+        renamed = folder.name.replace("NDARSIM", "NDAROTHER")
+        for file in folder.rglob("*_*"):
+            file.rename(file.with_name(file.name.replace(folder.name, renamed)))
+        folder.rename(folder.with_name(renamed))
+    participants = other / "participants.tsv"
+    participants.write_text(participants.read_text().replace("NDARSIM", "NDAROTHER").replace("\tR1\t", "\tR2\t"))
+    eegzarr.build_lake(other, lake, recipe=CHALLENGE1, workers=1, shard_size=SMALL_SHARDS)
+    return lake
+
+
+def tree_digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder, by its path in it."""
+    return {
+        file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+def run_command(*arguments: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m …`` as a user would."""
+    return subprocess.run(
+        [sys.executable, "-m", *map(str, arguments)], capture_output=True, text=True, timeout=timeout, check=False
+    )

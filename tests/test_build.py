@@ -1,0 +1,328 @@
+"""Builds as users run them: whole, interrupted, killed, given bad input."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mne
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+import xarray as xr
+from conftest import SMALL_SHARDS, run_command, tree_digests
+
+import eegzarr
+from eegzarr.events import BuildBegan
+from eegzarr.recipe import CHALLENGE1
+from eegzarr.store.layout import LABELS
+from eegzarr.trials import trial_table
+
+GROUP = "challenge1/R1"
+
+
+@pytest.fixture(scope="module")
+def windows(sample_lake: Path) -> xr.Dataset:
+    return xr.open_zarr(sample_lake, group=GROUP).load()
+
+
+def build_arguments(source: Path, out: Path, *more: object) -> list[str]:
+    shards = ["--shard-size", str(SMALL_SHARDS)]
+    return ["eegzarr.build", "--source", str(source), "--out", str(out), *shards, *map(str, more)]
+
+
+def start_build(source: Path, out: Path, *more: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", *build_arguments(source, out, *more)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def test_every_trial_with_a_whole_window_is_there(windows: xr.Dataset, sample_root: Path) -> None:
+    expected = []
+    for path in sorted(sample_root.glob("sub-*/eeg/*contrastChangeDetection*_events.tsv")):
+        trials = trial_table(pd.read_csv(path, sep="\t"), CHALLENGE1.events)
+        answered = trials.dropna(subset=["stimulus_onset", "response_onset"])
+        duration = mne.io.read_raw_bdf(str(path).replace("_events.tsv", "_eeg.bdf"), verbose="error").n_times / 100
+        expected.append(answered[answered["stimulus_onset"] + 2.5 <= duration])
+    table = pd.concat(expected, ignore_index=True)
+    assert windows.sizes["window"] == len(table)
+    for name in ("stimulus_onset", "response_onset", "rt_from_stimulus", "rt_from_trialstart", "correct"):
+        np.testing.assert_array_equal(windows[name], table[name], err_msg=name)
+    assert windows["response_type"].values.tolist() == table["response_type"].tolist()
+    np.testing.assert_allclose(windows["target"], table["rt_from_stimulus"], rtol=1e-6)
+
+
+def test_signals_are_mnes_own(windows: xr.Dataset, sample_root: Path, sample_lake: Path) -> None:
+    table = xr.open_zarr(sample_lake, group=f"{GROUP}/recordings").load()
+    for index in range(0, windows.sizes["window"], 17):
+        window = windows.isel(window=index)
+        raw = mne.io.read_raw_bdf(sample_root / str(table["path"].values[int(window["recording"])]), verbose="error")
+        start = round(float(window["start"]) * 100)
+        assert start == round(float(window["stimulus_onset"]) * 100) + 50
+        expected = raw.get_data(start=start, stop=start + 200) * 1e6
+        np.testing.assert_allclose(window["eeg"], expected, atol=1e-3)
+
+
+def test_every_variable_of_the_format_is_there(windows: xr.Dataset) -> None:
+    for name, (dtype, units, _) in LABELS.items():
+        variable = windows[name]
+        assert variable.dims == ("window",), name
+        assert (variable.dtype.kind == "T") if dtype == "str" else (variable.dtype == dtype), name
+        assert variable.attrs.get("units", "") == units
+        assert variable.attrs["long_name"]
+    assert windows["eeg"].dims == ("window", "channel", "time")
+    assert windows["eeg"].attrs["units"] == "uV"
+    assert windows["eeg"].dtype == np.float32
+    assert windows["time"].values[[0, -1]].tolist() == [0.5, 2.49]
+    assert windows["channel"].values[[0, 127, 128]].tolist() == ["E1", "E128", "Cz"]
+    assert np.isfinite(windows["x"]).all()
+    assert windows["window"].values.tolist() == list(range(windows.sizes["window"]))
+    assert windows["valid"].all()
+    assert {"status": "complete", "format_version": "1", "sampling_rate": 100.0}.items() <= windows.attrs.items()
+
+
+def test_quality_and_statistics_are_those_of_the_signals(windows: xr.Dataset, sample_lake: Path) -> None:
+    signal = windows["eeg"].values.astype(float)
+    np.testing.assert_allclose(windows["peak_to_peak"], np.ptp(signal, axis=2).max(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(windows["mean"], signal.mean(axis=(0, 2)), atol=1e-9)
+    np.testing.assert_allclose(windows["std"], signal.std(axis=(0, 2)), rtol=1e-9)
+    table = xr.open_zarr(sample_lake, group=f"{GROUP}/recordings").load()
+    for row in np.unique(windows["recording"]):
+        own = signal[windows["recording"].values == row]
+        assert (table["count"][row] == own.shape[0] * own.shape[2]).all()
+        np.testing.assert_allclose(table["mean"][row], own.mean(axis=(0, 2)), atol=1e-9)
+        np.testing.assert_allclose(table["sum_of_squares"][row], (own**2).sum(axis=(0, 2)), rtol=1e-9)
+
+
+def test_labels_of_subjects_are_those_of_participants_tsv(windows: xr.Dataset, sample_root: Path) -> None:
+    people = pd.read_csv(sample_root / "participants.tsv", sep="\t", index_col="participant_id")
+    rows = people.loc[[f"sub-{name}" for name in windows["subject"].values.tolist()]]
+    for name in ("age", "attention", "externalizing"):
+        np.testing.assert_allclose(windows[name], rows[name].astype(np.float32), err_msg=name)
+    assert windows["sex"].values.tolist() == rows["sex"].tolist()
+    assert np.isnan(windows["attention"]).any()  # the sample has a subject without
+    flagged = windows["availability"].values == "caution"
+    assert set(windows["run"].values[flagged].tolist()) == {"2"}
+
+
+def test_what_gave_no_window_is_told_with_its_reason(sample_lake: Path) -> None:
+    table = xr.open_zarr(sample_lake, group=f"{GROUP}/recordings").load()
+    skipped = table.isel(recording=table["windows"].values == 0)
+    assert skipped["reason"].values.tolist() == ["no trials in events.tsv"]
+    assert skipped["status"].values.tolist() == ["skipped"]
+    assert int(table["dropped"].sum()) == 1
+
+
+def test_the_number_of_workers_changes_no_byte(sample_root: Path, sample_lake: Path, tmp_path: Path) -> None:
+    eegzarr.build_lake(sample_root, tmp_path / "one.zarr", recipe=CHALLENGE1, workers=1, shard_size=SMALL_SHARDS)
+    assert tree_digests(tmp_path / "one.zarr") == tree_digests(sample_lake)
+
+
+def test_a_second_run_finds_it_complete_and_touches_no_shard(sample_root: Path, sample_lake: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in sample_lake.rglob("c/*/0/0")}
+    summary = eegzarr.build_lake(sample_root, sample_lake, recipe=CHALLENGE1)
+    assert summary.already
+    assert summary.windows > 200
+    assert before == {path: path.stat().st_mtime_ns for path in sample_lake.rglob("c/*/0/0")}
+
+
+@pytest.mark.parametrize("victim", ["main", "worker", "ctrl-c"])
+def test_a_build_broken_off_goes_on_to_the_same_bytes(
+    victim: str, sample_root: Path, sample_lake: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "lake.zarr"
+    build = start_build(sample_root, out)
+    receipts = out / GROUP / "build/receipts/c"
+    wait_for(lambda: receipts.exists() and any(receipts.iterdir()), build)
+    finished = {path: path.stat().st_mtime_ns for path in finished_shards(out)}
+    if victim == "worker":
+        workers = [
+            p for p in psutil.Process(build.pid).children(recursive=True) if "spawn_main" in " ".join(p.cmdline())
+        ]
+        workers[-1].kill()
+        assert build.wait(60) == 0, build.stdout.read() if build.stdout else ""
+    else:
+        os.killpg(build.pid, signal.SIGINT) if victim == "ctrl-c" else build.kill()
+        code = build.wait(60)
+        output = build.stdout.read() if build.stdout else ""
+        assert code == (130 if victim == "ctrl-c" else -signal.SIGKILL), output
+        assert "Traceback" not in output
+        again = run_command(*build_arguments(sample_root, out))
+        assert again.returncode == 0, again.stderr
+        assert "finished before" in again.stderr
+        assert finished.items() <= {path: path.stat().st_mtime_ns for path in finished_shards(out)}.items()
+    assert tree_digests(out) == tree_digests(sample_lake)
+
+
+def test_kills_at_random_moments_change_no_byte(sample_root: Path, sample_lake: Path, tmp_path: Path) -> None:
+    out = tmp_path / "lake.zarr"
+    moments = random.Random(2025)
+    for _ in range(int(os.environ.get("EEGZARR_KILLS", "4"))):
+        build = start_build(sample_root, out, "--workers", moments.choice([1, 2]))
+        time.sleep(moments.uniform(0.5, 4.5))
+        build.kill()
+        build.wait()
+    final = run_command(*build_arguments(sample_root, out))
+    assert final.returncode == 0, final.stderr
+    assert tree_digests(out) == tree_digests(sample_lake)
+
+
+def test_a_recording_that_vanishes_in_mid_build_shifts_nothing(
+    sample_root: Path, sample_lake: Path, tmp_path: Path
+) -> None:
+    root, out = tmp_path / "bids", tmp_path / "lake.zarr"
+    shutil.copytree(sample_root, root)
+    victim = sorted(root.glob("sub-*/eeg/*run-1_eeg.bdf"))[-1]
+
+    def vanish(event: object) -> None:
+        if isinstance(event, BuildBegan):
+            victim.unlink()
+
+    summary = eegzarr.build_lake(root, out, recipe=CHALLENGE1, workers=1, shard_size=SMALL_SHARDS, listeners=[vanish])
+    mine = xr.open_zarr(out, group=GROUP).load()
+    whole = xr.open_zarr(sample_lake, group=GROUP).load()
+    assert summary.invalid > 0
+    assert mine["target"].values.tolist() == whole["target"].values.tolist()
+    lost = ~mine["valid"].values
+    assert set(mine["subject"].values[lost].tolist()) == {victim.name.split("_")[0].removeprefix("sub-")}
+    assert np.isnan(mine["eeg"].values[lost]).all()
+    np.testing.assert_array_equal(mine["eeg"].values[~lost], whole["eeg"].values[~lost])
+
+
+def test_two_builds_of_a_group_at_once_do_no_harm(sample_root: Path, sample_lake: Path, tmp_path: Path) -> None:
+    out = tmp_path / "lake.zarr"
+    builds = [start_build(sample_root, out, "--workers", 1) for _ in range(2)]
+    outputs = [build.communicate(timeout=120)[0] for build in builds]
+    codes = sorted(build.returncode for build in builds)
+    assert codes in ([0, 0], [0, 1]), outputs
+    if codes == [0, 1]:
+        assert any("being built by another process" in output for output in outputs)
+    assert not any("Traceback" in output for output in outputs)
+    assert tree_digests(out) == tree_digests(sample_lake)
+
+
+def test_a_source_that_changed_is_named(sample_root: Path, tmp_path: Path) -> None:
+    root, out = tmp_path / "bids", tmp_path / "lake.zarr"
+    shutil.copytree(sample_root, root)
+    eegzarr.build_lake(root, out, recipe=CHALLENGE1, workers=1)
+    before = tree_digests(out)
+    recordings = sorted(root.glob("sub-*/eeg/*run-1_eeg.bdf"))
+    recordings[0].unlink()
+    events = Path(str(recordings[1]).replace("_eeg.bdf", "_events.tsv"))
+    events.write_text(events.read_text().replace("smiley_face", "sad_face"))
+    told = run_command("eegzarr.build", "--source", root, "--out", out)
+    assert told.returncode == 1
+    assert "1 removed" in told.stderr
+    assert recordings[0].name in told.stderr
+    assert "1 altered" in told.stderr
+    assert "--overwrite" in told.stderr
+    assert tree_digests(out) == before
+    assert run_command("eegzarr.build", "--source", root, "--out", out, "--overwrite").returncode == 0
+    rebuilt = xr.open_zarr(out, group=GROUP)
+    assert rebuilt.sizes["window"] < 240
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["--source", "{tmp}/missing"], 2, "doesn't exist"),
+        (["--source", "{tmp}/empty"], 2, "is empty"),
+        (["--source", "{tmp}/nobids"], 2, "no BIDS dataset"),
+        (["--source", "{tmp}/nobids/file.txt"], 2, "is a file"),
+        (["--source", "{sample}", "--recipe", "challenge9"], 2, "challenge1 or challenge2"),
+        (["--source", "{sample}", "--recipe", "{tmp}/absent.toml"], 2, "absent.toml"),
+        (["--source", "{sample}", "--recipe", "{tmp}/rest.toml"], 2, "no recording of the task sleep"),
+        (["--source", "{sample}", "--memory-limit", "300MiB"], 2, "at least"),
+        (["--source", "{sample}", "--memory-limit", "much"], 2, "no size"),
+        (["--source", "{sample}", "--name", "a/b"], 2, "--name"),
+        (["--source", "{sample}", "--workers", "0"], 2, "--workers"),
+    ],
+)
+def test_bad_input_is_one_line_and_touches_nothing(
+    arguments: list[str], code: int, told: str, sample_root: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "nobids").mkdir()
+    (tmp_path / "nobids/file.txt").write_text("x")
+    (tmp_path / "rest.toml").write_text(
+        'anchor="recording"\nstride=1\ntarget="age"\ntasks="sleep"\n[span]\nstart=0\nstop=1\n'
+    )
+    filled = [text.format(tmp=tmp_path, sample=sample_root) for text in arguments]
+    before = sorted(tmp_path.rglob("*"))
+    result = run_command("eegzarr.build", *filled, "--out", tmp_path / "out/lake.zarr")
+    assert result.returncode == code, result.stderr
+    assert told in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_output_that_is_something_else_is_left_alone(sample_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/chapter1.tex").write_text("x")
+    for out in (tmp_path / "thesis", tmp_path / "thesis/chapter1.tex"):
+        result = run_command("eegzarr.build", "--source", sample_root, "--out", out)
+        assert result.returncode == 1
+        assert str(out) in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+    assert [p.name for p in tmp_path.rglob("*")] == ["thesis", "chapter1.tex"]
+
+
+def test_a_lake_of_another_recipe_is_left_alone(sample_root: Path, sample_lake: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "challenge1.toml"
+    recipe.write_text('anchor="stimulus"\ntarget="rt_from_stimulus"\n[span]\nstart=0\nstop=1\n')
+    before = tree_digests(sample_lake)
+    for more, told in ((["--recipe", recipe], "another recipe"), (["--dtype", "float16"], "holds float32")):
+        result = run_command("eegzarr.build", "--source", sample_root, "--out", sample_lake, *more)
+        assert result.returncode == 1
+        assert told in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+    assert tree_digests(sample_lake) == before
+
+
+def test_strict_tells_skipped_recordings_by_its_exit_code(sample_root: Path, sample_lake: Path) -> None:
+    result = run_command("eegzarr.build", "--source", sample_root, "--out", sample_lake, "--strict")
+    assert result.returncode == 3
+    assert "1 x no trials in events.tsv" in result.stdout
+
+
+def test_float16_is_half_the_size_and_near_enough(sample_root: Path, windows: xr.Dataset, tmp_path: Path) -> None:
+    out = tmp_path / "lake.zarr"
+    summary = eegzarr.build_lake(sample_root, out, recipe=CHALLENGE1, workers=2, dtype="float16")
+    half = xr.open_zarr(out, group=GROUP).load()
+    assert half["eeg"].dtype == np.float16
+    assert summary.nbytes < 0.6 * windows["eeg"].nbytes
+    np.testing.assert_allclose(half["eeg"], windows["eeg"], rtol=2**-11, atol=1e-7)
+    assert half["peak_to_peak"].values.tolist() == windows["peak_to_peak"].values.tolist()
+
+
+def test_adding_a_release_touches_no_other_group(two_release_lake: Path, sample_lake: Path) -> None:
+    first = tree_digests(sample_lake / GROUP)
+    assert tree_digests(two_release_lake / GROUP) == first
+    assert xr.open_zarr(two_release_lake, group="challenge1/R2").sizes["window"] > 50
+
+
+def finished_shards(lake: Path) -> list[Path]:
+    receipts = lake / GROUP / "build/receipts/c"
+    if not receipts.exists():
+        return sorted((lake / GROUP).glob("eeg/c/*/0/0"))
+    return [lake / GROUP / f"eeg/c/{receipt.name}/0/0" for receipt in receipts.iterdir() if receipt.name.isdigit()]
+
+
+def wait_for(condition, build: subprocess.Popen[str], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert build.poll() is None, build.stdout.read() if build.stdout else "the build ended"
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.01)

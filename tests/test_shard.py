@@ -1,0 +1,177 @@
+"""Shards written by hand, read by zarr-python, and the other way round."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eegzarr.errors import LakeError
+from eegzarr.store.frame import find_blocks
+from eegzarr.store.layout import DTYPES, Geometry, create_eeg
+from eegzarr.store.read import GroupReader
+from eegzarr.store.shard import Moments, Receipt, encode_frame, encode_shard, put
+
+
+def noise(windows: int, channels: int = 5, times: int = 40) -> np.ndarray:
+    return np.random.default_rng(windows).normal(0, 20, (windows, channels, times)).astype(np.float32)
+
+
+def geometry_for(windows: np.ndarray, dtype: str, **choice: object) -> Geometry:
+    n_channels, n_times = windows.shape[1:]
+    return Geometry(
+        n_channels=n_channels, n_times=n_times, dtype=dtype, windows_per_frame=8, windows_per_shard=24, **choice
+    )
+
+
+def write_group(lake: Path, windows: np.ndarray, geometry: Geometry) -> zarr.Array:
+    group = zarr.open_group(lake, mode="w", zarr_format=3).create_group("r/R")
+    array = create_eeg(group, len(windows), geometry)
+    for shard, first in enumerate(range(0, len(windows), geometry.windows_per_shard)):
+        encoded = encode_shard(windows[first : first + geometry.windows_per_shard], geometry)
+        put(str(lake), f"r/R/eeg/{geometry.shard_key(shard)}", encoded)
+    return array
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("count", [1, 8, 24, 53])
+def test_zarr_python_reads_what_we_write(count: int, dtype: str, tmp_path: Path) -> None:
+    windows = noise(count)
+    array = write_group(tmp_path, windows, geometry_for(windows, dtype))
+    np.testing.assert_array_equal(array[:], windows.astype(dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "codec",
+    [
+        {},
+        {"cname": "zstd", "clevel": 5, "shuffle": "shuffle"},
+        {"cname": "lz4", "clevel": 1, "shuffle": "noshuffle"},
+        {"clevel": 0},
+        {"cname": "blosclz", "shuffle": "shuffle"},
+    ],
+    ids=str,
+)
+def test_single_windows_read_as_written(codec: dict, dtype: str, tmp_path: Path) -> None:
+    windows = noise(53)
+    write_group(tmp_path, windows, geometry_for(windows, dtype, **codec))
+    reader = GroupReader(str(tmp_path), "r/R")
+    row = np.empty(windows.shape[1:], dtype)
+    for index in np.random.default_rng(0).permutation(53).tolist():
+        reader.read_into(index, row)
+        np.testing.assert_array_equal(row, windows[index].astype(dtype))
+
+
+def test_we_read_what_zarr_python_writes(tmp_path: Path) -> None:
+    windows = noise(53)
+    group = zarr.open_group(tmp_path, mode="w", zarr_format=3).create_group("r/R")
+    create_eeg(group, 53, geometry_for(windows, "float32"))[:] = windows
+    reader = GroupReader(str(tmp_path), "r/R")
+    row = np.empty(windows.shape[1:], np.float32)
+    for index in range(53):
+        reader.read_into(index, row)
+        np.testing.assert_array_equal(row, windows[index])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(2, 40), (19, 100), (129, 200), (257, 500)])
+def test_a_frame_has_a_block_for_each_window(shape: tuple[int, int], dtype: str) -> None:
+    windows = noise(5, *shape).astype(dtype)
+    geometry = Geometry(n_channels=shape[0], n_times=shape[1], dtype=dtype, windows_per_frame=8, windows_per_shard=8)
+    blocks = find_blocks(np.frombuffer(encode_frame(windows, geometry), np.uint8), geometry)
+    assert blocks is not None
+    assert len(blocks) == 8
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shuffle", ["noshuffle", "shuffle", "bitshuffle"])
+def test_windows_that_do_not_compress_are_stored_as_they_are(shuffle: str, dtype: str, tmp_path: Path) -> None:
+    windows = noise(24, 16, 64).astype(dtype)
+    random = np.random.default_rng(0)
+    for index in (0, 3, 17):  # random bits, but no NaN or infinity
+        bits = random.integers(0, 2**15 if dtype == "float16" else 2**31, windows[index].shape)
+        values = bits.astype(f"u{windows.itemsize}").view(dtype)
+        windows[index] = np.where(np.isfinite(values), values, 0)
+    geometry = geometry_for(windows, dtype, shuffle=shuffle)
+    array = write_group(tmp_path, windows, geometry)
+    np.testing.assert_array_equal(array[:], windows)
+    reader = GroupReader(str(tmp_path), "r/R")
+    row = np.empty(windows.shape[1:], dtype)
+    for index in range(24):
+        reader.read_into(index, row)
+        np.testing.assert_array_equal(row, windows[index])
+
+
+@given(st.integers(1, 300), st.integers(1, 2000), st.sampled_from(DTYPES), st.integers(1, 2**28))
+def test_a_shard_is_whole_frames_and_no_larger_than_asked(channels: int, times: int, dtype: str, size: int) -> None:
+    geometry = Geometry.of(channels, times, dtype, size)
+    assert geometry.windows_per_shard % geometry.windows_per_frame == 0
+    one_window = geometry.windows_per_shard == 1
+    assert one_window or geometry.windows_per_shard * geometry.window_bytes <= size
+
+
+def test_a_flipped_bit_anywhere_is_noticed(tmp_path: Path) -> None:
+    windows = noise(24)
+    write_group(tmp_path, windows, geometry_for(windows, "float32"))
+    shard = tmp_path / "r/R/eeg/c/0/0/0"
+    pristine = shard.read_bytes()
+    row = np.empty(windows.shape[1:], np.float32)
+    for position in np.random.default_rng(1).integers(0, len(pristine) * 8, 60).tolist():
+        damaged = bytearray(pristine)
+        damaged[position // 8] ^= 1 << (position % 8)
+        shard.write_bytes(damaged)
+        reader = GroupReader(str(tmp_path), "r/R")
+        with pytest.raises(LakeError, match="c/0/0/0"):
+            for index in range(24):
+                reader.read_into(index, row)
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    windows = noise(30)
+    write_group(tmp_path, windows, geometry_for(windows, "float32"))
+    (tmp_path / "r/R/eeg/c/1/0/0").unlink()
+    reader = GroupReader(str(tmp_path), "r/R")
+    with pytest.raises(LakeError, match="c/1/0/0 is missing"):
+        reader.read_into(29, np.empty(windows.shape[1:], np.float32))
+
+
+@settings(max_examples=25)
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=6), st.floats(-1e4, 1e4))
+def test_moments_of_parts_add_up_to_those_of_the_whole(sizes: list[int], offset: float) -> None:
+    windows = noise(max(1, sum(sizes)))[: sum(sizes)] + np.float32(offset)
+    parts = np.split(windows, np.cumsum(sizes)[:-1])
+    total = Moments.of(parts[0])
+    for part in parts[1:]:
+        total = total + Moments.of(part)
+    assert total.count == windows.shape[0] * windows.shape[2]
+    if total.count:
+        samples = windows.astype(np.float64)
+        np.testing.assert_allclose(total.mean, samples.mean(axis=(0, 2)), rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(total.squares / total.count, samples.var(axis=(0, 2)), rtol=1e-6)
+
+
+def test_a_receipt_survives_its_text() -> None:
+    receipt = Receipt(
+        shard=3,
+        plan_digest="d",
+        nbytes=10,
+        crc32c=2**32 - 1,
+        peak_to_peak=np.array([1.5, np.nan], np.float32),
+        valid=np.array([True, False]),
+        moments=(Moments.of(noise(4)),),
+        reasons={7: "unreadable"},
+    )
+    again = Receipt.from_json(receipt.to_json())
+    assert again.to_json() == receipt.to_json()
+    np.testing.assert_array_equal(again.valid, receipt.valid)
+    assert again.reasons == receipt.reasons
+
+
+def test_put_leaves_no_partial_file(tmp_path: Path) -> None:
+    put(str(tmp_path), "a/b", b"content")
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["b"]
