@@ -11,24 +11,23 @@ from eegzarr.errors import EegzarrError
 INTERRUPTED = 130
 COMMANDS = {
     "build": "eegzarr.build",
-    "info": "eegzarr.info",
-    "monitor": "eegzarr.monitor",
-    "report": "eegzarr.report",
     "sample": "eegzarr.sample",
     "train": "eegzarr.train.__main__",
-    "verify": "eegzarr.verify",
 }
 
 
-def run_command(name: str, command: Callable[[], int]) -> int:
-    """Run a command; print what went wrong for the user as one line and return the exit code."""
+def run_command(name: str, command: Callable[[], int], again: str = "the same command goes on where it was") -> int:
+    """Run a command; print what went wrong for the user as one line and return the exit code.
+
+    `again` says what to do after an interrupt.
+    """
     try:
         return command()
     except EegzarrError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print(f"{name}: interrupted; the same command goes on where it was", file=sys.stderr)
+        print(f"{name}: interrupted{'; ' if again else ''}{again}", file=sys.stderr)
         return INTERRUPTED
 
 

@@ -60,7 +60,32 @@ class Noticed:
     message: str
 
 
-Event = Inspected | BuildBegan | ShardFinished | MemorySampled | Noticed
+@dataclass(frozen=True, kw_only=True)
+class EpochEnded:
+    """Scores of one epoch; losses are mean squared errors in units of the target's variance."""
+
+    epoch: int
+    epochs: int
+    train_loss: float
+    valid_nrmse: float
+    best_nrmse: float
+    windows_per_second: float
+    share_waiting: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchEnded:
+    """One training batch was taken."""
+
+    epoch: int
+    batch: int
+    batches: int
+    loss: float
+    windows: int
+
+
+Event = Inspected | BuildBegan | ShardFinished | MemorySampled | Noticed | EpochEnded | BatchEnded
 Listener = Callable[[Event], None]
 
 

@@ -200,6 +200,22 @@ def _recordings(store: Store, group: str) -> xr.Dataset:
     return xr.open_zarr(store, group=f"{group}/{RECORDINGS}", consolidated=False, chunks=None)
 
 
+def selection_statistics(windows: xr.Dataset) -> dict[str, np.ndarray]:
+    """Return mean and standard deviation in uV, (channel,), over the subjects of a selection.
+
+    From the tables of recordings, so that no signal is read: over all valid windows of
+    every recording that has a window in the selection.
+    """
+    lake, recipe = windows.attrs[LAKE], windows.attrs[RECIPE_NAME]
+    release = windows["release"].to_numpy()
+    recording = windows["recording"].to_numpy()
+    tables = []
+    for name in sorted(set(release.tolist())):
+        table = _recordings(open_store(lake, read_only=True), group_path(recipe, name))
+        tables.append(table.isel(recording=np.unique(recording[release == name])))
+    return pooled_statistics(tables)
+
+
 def pooled_statistics(tables: Sequence[xr.Dataset]) -> dict[str, np.ndarray]:
     """Return mean and standard deviation in uV, (channel,), over tables of recordings.
 

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
 import xarray as xr
 
 from eegzarr.errors import UsageError
+
+# Named in the challenge's start kit as subjects to leave out.
+START_KIT_EXCLUSIONS = (
+    *("NDARWV769JM7", "NDARME789TD2", "NDARUA442ZVF", "NDARJP304NK1", "NDARTY128YLU"),
+    *("NDARDW550GU6", "NDARLD243KRE", "NDARUJ292JXV", "NDARBA381JGH"),
+)
+
+
+def drop_start_kit_exclusions(windows: xr.Dataset) -> tuple[xr.Dataset, int]:
+    """Return windows without the start kit's nine subjects, and how many of these were there."""
+    subject = _subjects(windows)
+    out = set(START_KIT_EXCLUSIONS) & set(subject.tolist())
+    return (windows if not out else _with_subjects(windows, subject, set(subject.tolist()) - out)), len(out)
 
 
 def split_by_subject(
@@ -95,6 +108,6 @@ def _bounds(shares: np.ndarray, subjects: int) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(sizes)])
 
 
-def _with_subjects(windows: xr.Dataset, subject: np.ndarray, names: np.ndarray) -> xr.Dataset:
-    chosen = set(names.tolist())
+def _with_subjects(windows: xr.Dataset, subject: np.ndarray, names: Iterable[str]) -> xr.Dataset:
+    chosen = set(names)
     return windows.isel(window=np.flatnonzero([name in chosen for name in subject.tolist()]))

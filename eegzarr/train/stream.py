@@ -137,6 +137,11 @@ class WindowStream(IterableDataset[Batch]):
         return {"no target": self._selection.without_target, "signal not readable": self._selection.invalid}
 
     @property
+    def targets(self) -> npt.NDArray[np.float32]:
+        """Targets of all windows of the stream, (window,), in the order of the selection."""
+        return self._selection.target
+
+    @property
     def n_windows(self) -> int:
         """Windows in an epoch, over all ranks."""
         return len(self._selection)

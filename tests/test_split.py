@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eegzarr.errors import UsageError
+from eegzarr.train.split import START_KIT_EXCLUSIONS, drop_start_kit_exclusions, kfold_by_subject, split_by_subject
+
+subjects_strategy = st.lists(st.integers(0, 30), min_size=1, max_size=120).map(
+    lambda numbers: np.array([f"S{n:02d}" for n in numbers], dtype=object)
+)
+
+
+def table_of(subjects: np.ndarray) -> xr.Dataset:
+    return xr.Dataset(coords={"window": np.arange(len(subjects)), "subject": ("window", subjects)})
+
+
+@given(subjects_strategy, st.integers(0, 5))
+def test_no_subject_stands_on_two_sides_and_no_window_is_lost(subjects: np.ndarray, seed: int) -> None:
+    windows = table_of(subjects)
+    if len(set(subjects)) < 3:
+        with pytest.raises(UsageError, match="can't be split"):
+            split_by_subject(windows, seed=seed)
+        return
+    parts = split_by_subject(windows, seed=seed)
+    sides = [set(part["subject"].values.tolist()) for part in parts]
+    assert all(sides)
+    assert sum(map(len, sides)) == len(set.union(*sides)) == len(set(subjects))
+    assert sorted(w for part in parts for w in part["window"].values.tolist()) == list(range(len(subjects)))
+
+
+@given(subjects_strategy, st.integers(2, 5), st.integers(0, 5))
+def test_every_subject_is_validated_in_one_fold(subjects: np.ndarray, folds: int, seed: int) -> None:
+    windows = table_of(subjects)
+    if len(set(subjects)) < folds:
+        return
+    seen: list[str] = []
+    for train, valid in kfold_by_subject(windows, folds, seed=seed):
+        assert not set(train["subject"].values.tolist()) & set(valid["subject"].values.tolist())
+        assert train.sizes["window"] + valid.sizes["window"] == len(subjects)
+        seen += sorted(set(valid["subject"].values.tolist()))
+    assert sorted(seen) == sorted(set(subjects))
+
+
+def test_a_split_depends_on_the_set_of_subjects_alone() -> None:
+    names = np.array([f"S{i}" for i in range(10)], dtype=object)
+    some = split_by_subject(table_of(names), seed=3)
+    twice = split_by_subject(table_of(np.repeat(names[::-1], 2)), seed=3)
+    assert [set(p["subject"].values) for p in some] == [set(p["subject"].values) for p in twice]
+    other = split_by_subject(table_of(names), seed=4)
+    assert [set(p["subject"].values) for p in some] != [set(p["subject"].values) for p in other]
+
+
+@pytest.mark.parametrize("fractions", [(), (0.5, 0.6), (1.0, 0.0), (-0.5, 1.5)])
+def test_fractions_must_share_out_the_whole(fractions: tuple[float, ...]) -> None:
+    with pytest.raises(UsageError, match="add up to 1"):
+        split_by_subject(table_of(np.array(["a", "b", "c"], dtype=object)), fractions)
+
+
+def test_the_start_kits_subjects_can_be_dropped() -> None:
+    windows = table_of(np.array(["a", START_KIT_EXCLUSIONS[0], "b"], dtype=object))
+    kept, count = drop_start_kit_exclusions(windows)
+    assert (kept["subject"].values.tolist(), count) == (["a", "b"], 1)
