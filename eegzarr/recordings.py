@@ -28,6 +28,7 @@ _UNREADABLE = (
     struct.error,
 )
 MICROVOLTS = 1e6  # MNE gives volts
+_MONTAGES = ("GSN-HydroCel-129", "GSN-HydroCel-128", "colin27_1005", "biosemi128", "biosemi64")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +112,17 @@ def read_windows(path: Path, starts: npt.NDArray[np.int64], channels: tuple[str,
             np.multiply(volts, MICROVOLTS, out=window, casting="same_kind")
     except _UNREADABLE as error:
         raise RecordingError(f"unreadable: {_first_line(error)}") from error
+
+
+def channel_positions(channels: tuple[str, ...]) -> npt.NDArray[np.float32]:
+    """Return electrode positions in m, (channel, 3), NaN where no standard montage knows the names."""
+    for name in _MONTAGES:
+        if name not in mne.channels.get_builtin_montages():
+            continue
+        known = mne.channels.make_standard_montage(name).get_positions()["ch_pos"]
+        if set(channels) <= set(known):
+            return np.array([known[channel] for channel in channels], dtype=np.float32)
+    return np.full((len(channels), 3), np.nan, dtype=np.float32)
 
 
 def _first_line(error: BaseException) -> str:

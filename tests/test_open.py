@@ -23,7 +23,8 @@ GROUP = "challenge1/R1"
 
 def test_plain_xarray_shows_everything_and_warns_of_nothing(sample_lake: Path) -> None:
     code = (
-        f"import sys, xarray as xr; ds = xr.open_zarr({str(sample_lake)!r}, group={GROUP!r}); print(ds); print(*ds.coords); "
+        f"import sys, xarray as xr; ds = xr.open_zarr({str(sample_lake)!r}, group={GROUP!r}); "
+        "print(ds); print(*ds.coords); "
         f"tree = xr.open_datatree({str(sample_lake)!r}, engine='zarr'); print(tree.groups); "
         "print('eegzarr' in sys.modules)"
     )

@@ -17,6 +17,7 @@ from distributed.scheduler import KilledWorker
 from eegzarr.errors import BuildStopped, LakeError, RecipeError, RecordingError
 from eegzarr.events import BuildBegan, Inspected, Listener, MemorySampled, Noticed, ShardFinished, tell
 from eegzarr.recipe import Recipe, recipe_from_json
+from eegzarr.recordings import channel_positions
 from eegzarr.sources import Source, find_source
 from eegzarr.store import lake as groups
 from eegzarr.store.cluster import Resources, inspect_on, local_client, projected_worker_memory, write_shards
@@ -189,7 +190,9 @@ def _run(
                     watchers,
                     ShardFinished(shard=receipt.shard, windows=len(receipt.valid), nbytes=receipt.nbytes),
                 )
-            groups.finish(lake, group, plan, receipts)
+            # On a worker, which has MNE loaded already.
+            positions = client.submit(channel_positions, plan.channels).result()
+            groups.finish(lake, group, plan, receipts, positions)
     except KilledWorker as error:
         raise LakeError(
             f"workers died several times at the same shard ({error.task}), probably for want of memory: "

@@ -107,7 +107,7 @@ class MemoryWatch:
         Largest sample so far, in bytes.
     """
 
-    def __init__(self, on_sample: Callable[[int, float], None], interval: float = 0.25) -> None:
+    def __init__(self, on_sample: Callable[[int, float], None], interval: float = 0.5) -> None:
         self.peak = 0
         self._on_sample = on_sample
         self._interval = interval

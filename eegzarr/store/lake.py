@@ -18,7 +18,6 @@ from operator import add
 from pathlib import Path
 from typing import Any
 
-import mne
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -49,8 +48,6 @@ from eegzarr.store.layout import (
 )
 from eegzarr.store.plan import Plan
 from eegzarr.store.shard import Moments, Receipt
-
-_MONTAGES = ("GSN-HydroCel-129", "GSN-HydroCel-128", "colin27_1005", "biosemi128", "biosemi64")
 
 
 def read_attributes(lake: str, group: str) -> dict[str, Any] | None:
@@ -166,12 +163,18 @@ def read_receipts(lake: str, group: str, plan: Plan) -> dict[int, Receipt]:
     return receipts
 
 
-def finish(lake: str, group: str, plan: Plan, receipts: dict[int, Receipt]) -> None:
-    """Write labels, tables and statistics, declare the group complete, and tidy the lake."""
+def finish(lake: str, group: str, plan: Plan, receipts: dict[int, Receipt], positions: np.ndarray) -> None:
+    """Write labels, tables and statistics, declare the group complete, and tidy the lake.
+
+    Parameters
+    ----------
+    positions : array, shape (channel, 3)
+        Of the electrodes, in m.
+    """
     ordered = [receipts[shard] for shard in range(plan.n_shards)]
     store = open_store(lake)
     moments = recording_moments(plan, ordered)
-    _write(store, group, labels(plan, ordered, moments))
+    _write(store, group, labels(plan, ordered, moments, positions))
     _write(store, f"{group}/{RECORDINGS}", recordings_table(plan, ordered, moments))
     _write(store, f"{group}/{SHARDS}", _shards_table(plan, ordered))
     node = zarr.open_group(store, path=group, mode="r+", use_consolidated=False)
@@ -217,7 +220,7 @@ def recording_moments(plan: Plan, receipts: list[Receipt]) -> dict[int, Moments]
     return {recording: reduce(add, moments) for recording, moments in parts.items()}
 
 
-def labels(plan: Plan, receipts: list[Receipt], moments: dict[int, Moments]) -> xr.Dataset:
+def labels(plan: Plan, receipts: list[Receipt], moments: dict[int, Moments], positions: np.ndarray) -> xr.Dataset:
     """Return every variable of the group but the signals, as coordinates."""
     windows = plan.windows
     recording = windows["recording"].to_numpy()
@@ -238,7 +241,7 @@ def labels(plan: Plan, receipts: list[Receipt], moments: dict[int, Moments]) -> 
 
     ordered = [name for name in LABELS if name in columns] + [name for name in columns if name not in LABELS]
     coords = {name: _label(name, columns[name]) for name in ordered}
-    coords |= _axes(plan) | _statistics(plan, moments)
+    coords |= _axes(plan, positions) | _statistics(plan, moments)
     return xr.Dataset(coords=coords)
 
 
@@ -271,11 +274,10 @@ def _label(name: str, values: np.ndarray) -> tuple[str, np.ndarray, dict[str, st
     return "window", values, {"long_name": long_name} | ({"units": units} if units else {})
 
 
-def _axes(plan: Plan) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:
+def _axes(plan: Plan, positions: np.ndarray) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:
     recipe = plan.recipe
     time = (recipe.span.first_sample(recipe.sfreq) + np.arange(recipe.n_times)) / recipe.sfreq
     anchor = "start of the window's span" if recipe.anchor == "recording" else recipe.anchor.replace("_", " ")
-    positions = channel_positions(plan.channels)
     metres = {
         axis: ("channel", positions[:, i], {"long_name": f"{axis} of the electrode", "units": "m"})
         for i, axis in enumerate("xyz")
@@ -286,15 +288,6 @@ def _axes(plan: Plan) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:
         "time": ("time", time, {"long_name": f"time from the {anchor}", "units": "s"}),
         **metres,
     }
-
-
-def channel_positions(channels: tuple[str, ...]) -> np.ndarray:
-    """Return electrode positions in m, (channel, 3) float32, NaN where no montage knows the name."""
-    for name in _MONTAGES:
-        known = mne.channels.make_standard_montage(name).get_positions()["ch_pos"]
-        if set(channels) <= set(known):
-            return np.array([known[channel] for channel in channels], dtype=np.float32)
-    return np.full((len(channels), 3), np.nan, dtype=np.float32)
 
 
 def _statistics(plan: Plan, moments: dict[int, Moments]) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from eegzarr.errors import UsageError
 from eegzarr.events import BuildBegan, Event, MemorySampled, Noticed
 
-_MEMORY_INTERVAL = 40  # samples between lines, about 10 s
+_MEMORY_INTERVAL = 20  # samples between lines, about 10 s
 
 
 class BuildLog:
