@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from eegzarr.errors import LakeError
 from eegzarr.store.frame import find_blocks
 from eegzarr.store.layout import DTYPES, Geometry, create_eeg
-from eegzarr.store.read import GroupReader
+from eegzarr.store.read import LocalReader
 from eegzarr.store.shard import Moments, Receipt, encode_frame, encode_shard, put
 
 
@@ -60,7 +60,7 @@ def test_zarr_python_reads_what_we_write(count: int, dtype: str, tmp_path: Path)
 def test_single_windows_read_as_written(codec: dict, dtype: str, tmp_path: Path) -> None:
     windows = noise(53)
     write_group(tmp_path, windows, geometry_for(windows, dtype, **codec))
-    reader = GroupReader(str(tmp_path), "r/R")
+    reader = LocalReader(str(tmp_path), "r/R")
     row = np.empty(windows.shape[1:], dtype)
     for index in np.random.default_rng(0).permutation(53).tolist():
         reader.read_into(index, row)
@@ -71,7 +71,7 @@ def test_we_read_what_zarr_python_writes(tmp_path: Path) -> None:
     windows = noise(53)
     group = zarr.open_group(tmp_path, mode="w", zarr_format=3).create_group("r/R")
     create_eeg(group, 53, geometry_for(windows, "float32"))[:] = windows
-    reader = GroupReader(str(tmp_path), "r/R")
+    reader = LocalReader(str(tmp_path), "r/R")
     row = np.empty(windows.shape[1:], np.float32)
     for index in range(53):
         reader.read_into(index, row)
@@ -100,7 +100,7 @@ def test_windows_that_do_not_compress_are_stored_as_they_are(shuffle: str, dtype
     geometry = geometry_for(windows, dtype, shuffle=shuffle)
     array = write_group(tmp_path, windows, geometry)
     np.testing.assert_array_equal(array[:], windows)
-    reader = GroupReader(str(tmp_path), "r/R")
+    reader = LocalReader(str(tmp_path), "r/R")
     row = np.empty(windows.shape[1:], dtype)
     for index in range(24):
         reader.read_into(index, row)
@@ -125,7 +125,7 @@ def test_a_flipped_bit_anywhere_is_noticed(tmp_path: Path) -> None:
         damaged = bytearray(pristine)
         damaged[position // 8] ^= 1 << (position % 8)
         shard.write_bytes(damaged)
-        reader = GroupReader(str(tmp_path), "r/R")
+        reader = LocalReader(str(tmp_path), "r/R")
         with pytest.raises(LakeError, match="c/0/0/0"):
             for index in range(24):
                 reader.read_into(index, row)
@@ -135,7 +135,7 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     windows = noise(30)
     write_group(tmp_path, windows, geometry_for(windows, "float32"))
     (tmp_path / "r/R/eeg/c/1/0/0").unlink()
-    reader = GroupReader(str(tmp_path), "r/R")
+    reader = LocalReader(str(tmp_path), "r/R")
     with pytest.raises(LakeError, match="c/1/0/0 is missing"):
         reader.read_into(29, np.empty(windows.shape[1:], np.float32))
 

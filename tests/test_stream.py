@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import pickle
 import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
 
 import eegzarr
 from eegzarr.errors import LakeError, UsageError
+from eegzarr.recipe import CHALLENGE1, Recipe, WindowSpan
 from eegzarr.train import WindowStream
-from eegzarr.train.order import batch_count, block_order, global_order, rank_batches
+from eegzarr.train.order import batch_count, block_order, crop_offsets, global_order, rank_batches
 
 
 @pytest.fixture(scope="module")
@@ -141,8 +145,7 @@ def test_a_batch_stays_as_it_is_until_enough_further_ones_are_asked_for(windows:
 def test_the_reader_is_never_ahead_of_its_bound(windows: xr.Dataset) -> None:
     stream = WindowStream(windows, 4, shuffle=False, ahead=2)
     read: list[int] = []
-    stream._open_readers()
-    reader = stream._readers[0]
+    reader = stream._open_decoder()._readers[0]
     plain = reader.read_into
     reader.read_into = lambda window, row: (read.append(window), plain(window, row))[1]  # type: ignore[method-assign]
     batches = iter(stream)
@@ -211,3 +214,198 @@ def test_orders_are_permutations_that_repeat(blocks: list[int], buffer: int, see
 def test_a_global_order_is_uniform(seed: int) -> None:
     first = np.array([global_order(5, seed, epoch)[0] for epoch in range(300)])
     assert np.bincount(first, minlength=5).min() > 20
+
+
+def test_several_targets_or_a_function_of_the_labels(windows: xr.Dataset) -> None:
+    y = drain(WindowStream(windows, 50, target=["target", "age"]))[1]
+    np.testing.assert_array_equal(y, np.stack([windows["target"], windows["age"]], axis=1))
+    y = drain(WindowStream(windows, 50, target=lambda labels: labels["target"] > 1.5))[1]
+    np.testing.assert_array_equal(y, (windows["target"].values > 1.5).astype(np.float32))
+    with pytest.raises(UsageError, match="must give a row for each"):
+        WindowStream(windows, 50, target=lambda labels: [1.0])
+
+
+def test_labels_come_beside_x_and_y(windows: xr.Dataset) -> None:
+    stream = WindowStream(windows, 50, shuffle=True, with_labels=["subject", "age"])
+    order = global_order(windows.sizes["window"], 0, 0)
+    names = [name for _, _, labels in stream for name in labels["subject"]]
+    assert names == windows["subject"].values[order].tolist()
+    assert next(iter(stream))[2]["age"].dtype == torch.float32
+
+
+def test_crops_are_random_in_training_and_central_in_evaluation(windows: xr.Dataset, signal: np.ndarray) -> None:
+    central = drain(WindowStream(windows, 50, crop="1s"))[0]
+    np.testing.assert_array_equal(central, signal[:, :, 50:150])
+    stream = WindowStream(windows, 50, crop=1.0, random_crop=True, seed=4)
+    first = drain(stream)[0]
+    offsets = crop_offsets(len(signal), 100, 4, 0)
+    for window, crop, offset in zip(signal, first, offsets, strict=True):
+        np.testing.assert_array_equal(crop, window[:, offset : offset + 100])
+    assert len(set(offsets.tolist())) > 50
+    np.testing.assert_array_equal(drain(stream)[0], first)
+    stream.set_epoch(1)
+    assert not np.array_equal(drain(stream)[0], first)
+
+
+@pytest.mark.parametrize("crop", ["3s", "0s", "long", -1])
+def test_a_crop_that_cannot_be_is_said(crop: object, windows: xr.Dataset) -> None:
+    with pytest.raises(UsageError, match=r"crop|duration"):
+        WindowStream(windows, crop=crop)
+
+
+def test_normalising_by_the_training_parts_channels(windows: xr.Dataset) -> None:
+    train, valid, _ = eegzarr.split_by_subject(windows, (0.6, 0.2, 0.2))
+    samples = train["eeg"].values.astype(float)
+    mean, std = samples.mean(axis=(0, 2))[:, None], samples.std(axis=(0, 2))[:, None]
+    std[std == 0] = 1
+    for part in (train, valid):
+        x = drain(WindowStream(part, 50, normalize="channel", statistics=train))[0]
+        np.testing.assert_allclose(x, (part["eeg"].values - mean) / std, rtol=1e-4, atol=1e-4)
+
+
+def test_normalising_each_window(windows: xr.Dataset) -> None:
+    x = drain(WindowStream(windows, 50, normalize="window"))[0]
+    np.testing.assert_allclose(x.mean(axis=2), 0, atol=1e-4)
+    np.testing.assert_allclose(x[:, :-1].std(axis=2), 1, rtol=1e-3)
+    assert (x[:, -1] == 0).all()  # the reference stays zero
+
+
+def test_rows_in_another_dtype(windows: xr.Dataset, signal: np.ndarray, sample_root: Path, tmp_path: Path) -> None:
+    np.testing.assert_array_equal(drain(WindowStream(windows, 50, dtype="float16"))[0], signal.astype(np.float16))
+    lake = tmp_path / "half.zarr"
+    eegzarr.build_lake(sample_root, lake, recipe=CHALLENGE1, dtype="float16", workers=1)
+    half = eegzarr.open_windows(lake, "challenge1")
+    for dtype in ("float16", "float32"):
+        x = drain(WindowStream(half, 50, dtype=dtype))[0]
+        assert x.dtype == dtype
+        np.testing.assert_array_equal(x, signal.astype(np.float16).astype(dtype))
+
+
+def test_a_transform_is_applied_to_each_batch(windows: xr.Dataset, signal: np.ndarray) -> None:
+    x = drain(WindowStream(windows, 50, transform=lambda x: x[:, ::2] * 2))[0]
+    np.testing.assert_array_equal(x, signal[:, ::2] * 2)
+
+
+def test_balanced_draws_give_each_subject_its_share(windows: xr.Dataset) -> None:
+    stream = WindowStream(windows, 50, balance="subject", with_labels=["subject"])
+    drawn = pd.Series([name for _, _, labels in stream for name in labels["subject"]]).value_counts()
+    assert drawn.sum() == windows.sizes["window"]
+    assert drawn.max() - drawn.min() <= 1
+    assert len(drawn) == 6
+
+
+def test_two_recipes_stream_together_if_their_shapes_agree(
+    windows: xr.Dataset, signal: np.ndarray, sample_root: Path, sample_lake: Path, tmp_path: Path
+) -> None:
+    every = Recipe(
+        name="rest", anchor="recording", span=WindowSpan(start=0, stop=2), stride=2, target="age", require=()
+    )
+    lake = tmp_path / "other.zarr"
+    eegzarr.build_lake(sample_root, lake, recipe=every, workers=1)
+    other = eegzarr.open_windows(lake, "rest")
+    x, y = drain(WindowStream([windows, other], 64))
+    np.testing.assert_array_equal(x[: len(signal)], signal)
+    np.testing.assert_array_equal(x[len(signal) :], other["eeg"].values)
+    np.testing.assert_array_equal(y[len(signal) :], other["age"].values)
+    longer = Recipe(
+        name="long", anchor="recording", span=WindowSpan(start=0, stop=4), stride=8, target="age", require=()
+    )
+    eegzarr.build_lake(sample_root, lake, recipe=longer, workers=1)
+    with pytest.raises(UsageError, match="different shapes"):
+        WindowStream([windows, eegzarr.open_windows(lake, "long")])
+
+
+def test_block_shuffle_gives_every_window_once_from_whole_frames(windows: xr.Dataset) -> None:
+    stream = WindowStream(windows, 32, shuffle="block", seed=1, memory=2 * 64 * 129 * 200 * 4)
+    y = drain(stream)[1]
+    assert sorted(y.tolist()) == sorted(windows["target"].values.tolist())
+    quality = stream.shuffle_quality()
+    assert 1 < quality.recordings <= quality.recordings_true + 1
+    plain = WindowStream(windows, 32).shuffle_quality()
+    assert plain.recordings < quality.recordings
+    true = WindowStream(windows, 32, shuffle="global").shuffle_quality()
+    assert true.recordings == pytest.approx(true.recordings_true, rel=0.1)
+    assert abs(true.correlation) < 0.25
+
+
+def test_the_shuffle_is_chosen_and_checked(windows: xr.Dataset) -> None:
+    assert WindowStream(windows, shuffle=True).shuffle == "global"
+    assert WindowStream(windows).shuffle is None
+    with pytest.raises(UsageError, match="shuffle must be"):
+        WindowStream(windows, shuffle="random")
+
+
+def test_streams_that_share_subjects_are_refused_when_asked_to(windows: xr.Dataset) -> None:
+    train, valid, _ = eegzarr.split_by_subject(windows, (0.6, 0.2, 0.2))
+    stream = WindowStream(train, 16)
+    assert WindowStream(valid, 16, disjoint_from=stream).n_windows > 0
+    with pytest.raises(UsageError, match="also in the stream to train on"):
+        WindowStream(windows, 16, disjoint_from=stream)
+
+
+def test_leaving_an_epoch_early_begins_the_next_from_its_start(windows: xr.Dataset) -> None:
+    stream = WindowStream(windows, 32, shuffle=True)
+    whole = drain(stream)[1].tolist()
+    for number, _ in enumerate(stream):
+        if number == 2:
+            break
+    assert drain(stream)[1].tolist() == whole
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_a_saved_stream_goes_on_on_another_number_of_ranks(ranks: int, windows: xr.Dataset) -> None:
+    whole = [y.tolist() for _, y in WindowStream(windows, 16, shuffle=True, seed=2)]
+    before = [WindowStream(windows, 16, shuffle=True, seed=2, rank=rank, ranks=2) for rank in range(2)]
+    batches = [iter(stream) for stream in before]
+    for _ in range(2):
+        for iterator in batches:
+            next(iterator)
+    state = before[0].state_dict()
+    assert state == before[1].state_dict()
+    after: list[list[list[float]]] = []
+    for rank in range(ranks):
+        stream = WindowStream(windows, 16, shuffle=True, seed=2, rank=rank, ranks=ranks, uneven="pad")
+        stream.load_state_dict(state)
+        after.append([y.tolist() for _, y in stream])
+    merged = [share[i] for i in range(max(map(len, after))) for share in after if i < len(share)]
+    assert merged[: len(whole) - 4] == whole[4:]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_torchdatas_stateful_loader_resumes_in_mid_epoch(workers: int, windows: xr.Dataset) -> None:
+    def loader() -> StatefulDataLoader:
+        return StatefulDataLoader(WindowStream(windows, 16, shuffle=True, seed=6), batch_size=None, num_workers=workers)
+
+    whole = [y.tolist() for _, y in loader()]
+    first = loader()
+    batches = iter(first)
+    seen = [next(batches)[1].tolist() for _ in range(5)]
+    state = pickle.loads(pickle.dumps(first.state_dict()))
+    again = loader()
+    again.load_state_dict(state)
+    assert seen + [y.tolist() for _, y in again] == whole
+
+
+def one_rank(rank: int, rendezvous: str, lake: str, found) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+    stream = WindowStream(eegzarr.open_windows(lake, "challenge1"), 16, shuffle=True, seed=9, uneven="pad")
+    found.put((rank, [y.tolist() for _, y in stream]))
+    torch.distributed.destroy_process_group()
+
+
+def test_two_real_ranks_share_one_epoch(windows: xr.Dataset, sample_lake: Path, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    found = context.Queue()
+    ranks = [
+        context.Process(target=one_rank, args=(rank, str(tmp_path / "rendezvous"), str(sample_lake), found))
+        for rank in range(2)
+    ]
+    for process in ranks:
+        process.start()
+    shares = dict(found.get(timeout=90) for _ in ranks)
+    for process in ranks:
+        process.join()
+    whole = [y.tolist() for _, y in WindowStream(windows, 16, shuffle=True, seed=9)]
+    assert len(shares[0]) == len(shares[1])
+    merged = [share[i] for i in range(len(shares[0])) for share in (shares[0], shares[1])]
+    assert merged[: len(whole)] == whole

@@ -3,48 +3,86 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 import torch
 import xarray as xr
 from torch.utils.data import IterableDataset, get_worker_info
 
 from eegzarr.errors import LakeError, UsageError
-from eegzarr.store.read import GroupReader
-from eegzarr.train.order import Uneven, batch_count, global_order, rank_batches
-from eegzarr.train.selection import select
+from eegzarr.store.lake import stored_geometry
+from eegzarr.store.layout import Geometry
+from eegzarr.store.open import selection_statistics
+from eegzarr.train.decode import Decoder, open_readers
+from eegzarr.train.order import (
+    Shuffle,
+    ShuffleQuality,
+    Uneven,
+    balanced_order,
+    batch_count,
+    block_order,
+    crop_offsets,
+    global_order,
+    rank_batches,
+    shuffle_quality,
+)
+from eegzarr.train.selection import Target, concatenate, select
+from eegzarr.train.shape import Normalize, RowShape, channel_statistics, parse_seconds
 
-Batch = tuple[torch.Tensor, torch.Tensor]
-
-# Windows a thread decodes at a time: enough to hide the hand-over, few enough to share a batch.
-_WINDOWS_A_JOB = 16
+_MIB = 2**20
+DTYPES = ("float32", "float16")
 
 
-class WindowStream(IterableDataset[Batch]):
+class WindowStream(IterableDataset[Any]):
     """Batches of a selection of windows, every window exactly once an epoch.
 
     The order depends on the selection, `seed` and the epoch alone: with any number of
-    DataLoader workers it is the same sequence of batches. Call `set_epoch` before each
-    epoch, as with PyTorch's ``DistributedSampler``, or the order repeats.
+    DataLoader workers it is the same sequence of batches, and ranks take turns in it. Call
+    `set_epoch` before each epoch, as with PyTorch's ``DistributedSampler``, or the order
+    repeats. Use it bare, or as ``DataLoader(stream, batch_size=None, num_workers=…)``; threads
+    decode, so that workers rarely make it faster.
 
     Parameters
     ----------
-    windows : Dataset
-        As `eegzarr.open_windows` returns it, or any selection of it. Windows without a target
-        and windows that could not be read are left out; see `left_out`.
+    windows : Dataset or sequence of Dataset
+        As `eegzarr.open_windows` returns it, or any selection of it; several are streamed
+        together if their windows have one shape. Windows without a target and windows that
+        could not be read are left out; see `left_out`.
     batch_size : int
         Windows in a batch; the last one of an epoch can be smaller.
-    shuffle : bool
-        A random permutation for each epoch; else the order of the selection.
+    shuffle : bool or {"global", "block"}
+        ``"global"`` is a true random permutation. ``"block"`` reads whole frames in random
+        order and mixes their windows through a buffer of half of `memory`: for lakes in a
+        bucket, or larger than the machine's memory. True chooses between them.
     seed : int
-        Of the permutations.
-    target : str
-        Label to give as y: any numeric coordinate along ``window``.
+        Of permutations and random crops.
+    target : str, sequence of str, or callable
+        Label to give as y: any numeric coordinate along ``window``; several, as columns; or
+        a function of the table of labels (DataFrame, a row a window) that returns one row of
+        numbers a window.
+    with_labels : sequence of str
+        Labels to give beside x and y, as a dict of tensors, of lists where they are texts.
+    crop : str or float, optional
+        Length of a crop, such as ``"2s"``.
+    random_crop : bool, optional
+        Crop anywhere rather than in the middle; default where `shuffle` is on.
+    normalize : {"channel", "window"}, optional
+        ``"channel"``: take the mean of each channel and divide by its standard deviation, from
+        the lake's statistics over the recordings of `statistics`. ``"window"``: by those of
+        the window itself.
+    statistics : Dataset, optional
+        The training part, for ``normalize="channel"`` in evaluation; default `windows`.
+    dtype : {"float32", "float16"}
+        Of x. float16 from a float16 lake is the fastest.
+    transform : callable, optional
+        Applied to each x.
+    balance : str, optional
+        Label, such as ``"subject"``, whose values are drawn equally often: then a window can
+        come several times in an epoch, or not at all.
     drop_last : bool
         Leave out a smaller last batch.
     threads : int, optional
@@ -59,77 +97,107 @@ class WindowStream(IterableDataset[Batch]):
         always do.
     pin_memory : bool
         Put the ring into page-locked memory, for copies to a GPU that don't block.
+    memory : int
+        Bytes of frames that are held at most from a bucket; ``"block"`` mixes half as much.
+    concurrency : int
+        Requests to a bucket that are under way at a time.
     rank, ranks : int, optional
         Which share of the batches to yield; default from ``torch.distributed``, if that is
         initialised, else all.
     uneven : {"drop", "pad"}
-        What to do with batches that don't share out evenly among ranks.
+        What to do with batches that don't share out evenly among ranks: leave out the last
+        few, or give the first few of the epoch again.
+    disjoint_from : WindowStream, optional
+        The stream to train on; one that shares a subject with it is refused.
 
     Yields
     ------
     x : Tensor, shape (batch, channel, time)
-        In uV, of the stored dtype.
-    y : Tensor, shape (batch,)
+        In uV, if not normalised.
+    y : Tensor, shape (batch,) or (batch, target)
         float32 targets.
-
-    Attributes
-    ----------
-    left_out : dict of str to int
-        Windows of the selection that are not streamed, by reason.
+    labels : dict
+        With `with_labels` only.
 
     Raises
     ------
     UsageError
-        If the selection is empty or smaller than a batch that may not be dropped, or the
-        target isn't there.
+        If the selection is empty or smaller than a batch that may not be dropped, the target
+        isn't there, subjects overlap, or `memory` can't hold a frame.
     LakeError
-        While iterating, if a frame is damaged; it names the shard and the frame.
+        Here or while iterating, if the lake is damaged; it names the shard and the frame.
     """
 
     def __init__(
         self,
-        windows: xr.Dataset,
+        windows: xr.Dataset | Sequence[xr.Dataset],
         batch_size: int = 128,
         *,
-        shuffle: bool = False,
+        shuffle: bool | Shuffle = False,
         seed: int = 0,
-        target: str = "target",
+        target: Target = "target",
+        with_labels: Sequence[str] = (),
+        crop: str | float | None = None,
+        random_crop: bool | None = None,
+        normalize: Normalize | None = None,
+        statistics: xr.Dataset | None = None,
+        dtype: str = "float32",
+        transform: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        balance: str | None = None,
         drop_last: bool = False,
         threads: int | None = None,
-        ahead: int = 4,
+        ahead: int = 2,
         keep: int = 1,
         copy: bool = False,
         pin_memory: bool = False,
+        memory: int = 192 * _MIB,
+        concurrency: int = 16,
         rank: int | None = None,
         ranks: int | None = None,
         uneven: Uneven = "drop",
+        disjoint_from: WindowStream | None = None,
     ) -> None:
         super().__init__()
-        for name, value in {"batch_size": batch_size, "ahead": ahead, "keep": keep, "threads": threads or 1}.items():
+        counts = {"batch_size": batch_size, "ahead": ahead, "keep": keep, "concurrency": concurrency}
+        for name, value in {**counts, "threads": 1 if threads is None else threads}.items():
             if value < 1:
                 raise UsageError(f"{name} must be at least 1, got {value}")
-        self._selection = select(windows, target)
+        parts = [windows] if isinstance(windows, xr.Dataset) else list(windows)
+        if not parts:
+            raise UsageError("no windows to stream: the sequence of Datasets is empty")
+        self._subjects = frozenset(name for part in parts for name in _subjects(part))
+        self._selection = concatenate([select(part, target, with_labels, balance) for part in parts])
         count = len(self._selection)
         if not count:
-            raise UsageError(f"no window to stream: {_why_empty(windows, self.left_out)}")
+            raise UsageError(f"no window to stream: {self._why_empty()}")
         if drop_last and batch_size > count:
             raise UsageError(f"batch_size {batch_size} is larger than the selection of {count} windows, with drop_last")
+        if disjoint_from is not None and (shared := sorted(self._subjects & disjoint_from._subjects)):
+            raise UsageError(
+                f"{len(shared)} subjects are also in the stream to train on ({', '.join(shared[:3])} …): "
+                f"split with eegzarr.split_by_subject, or leave out disjoint_from"
+            )
         self.batch_size = batch_size
-        self.shuffle = shuffle
         self.seed = seed
         self.drop_last = drop_last
+        self._geometry = _common_geometry(self._selection.groups)
+        self._shape = _row_shape(parts, self._geometry, crop, normalize, statistics, dtype)
+        self._memory = _checked_memory(memory, self._geometry, self.is_remote)
+        self.shuffle = self._chosen_shuffle(shuffle)
+        self._random_crop = self.shuffle is not None if random_crop is None else random_crop
+        self._balance = balance is not None
+        self._transform = transform
         self._threads = threads
-        self._ahead = ahead
-        self._keep = keep
-        self._copy = copy
-        self._pin_memory = pin_memory
+        self._ahead, self._keep, self._copy, self._pin_memory = ahead, keep, copy, pin_memory
+        self._concurrency = concurrency
         self._rank, self._ranks = _rank_and_ranks(rank, ranks)
         self._uneven = uneven
         # Shared with DataLoader workers that outlive an epoch.
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
         self._done = 0
-        self._readers: list[GroupReader] = []
-        self._readers_pid = 0
+        self._resume_at = 0
+        self._resume_as: tuple[int, int] | None = None
+        self._decoder: Decoder | None = None
 
     @property
     def left_out(self) -> dict[str, int]:
@@ -138,13 +206,18 @@ class WindowStream(IterableDataset[Batch]):
 
     @property
     def targets(self) -> npt.NDArray[np.float32]:
-        """Targets of all windows of the stream, (window,), in the order of the selection."""
+        """Targets of all windows of the stream, in the order of the selection."""
         return self._selection.target
 
     @property
     def n_windows(self) -> int:
         """Windows in an epoch, over all ranks."""
         return len(self._selection)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether windows come from a URL."""
+        return any("://" in lake for lake, _ in self._selection.groups)
 
     @property
     def epoch(self) -> int:
@@ -154,14 +227,21 @@ class WindowStream(IterableDataset[Batch]):
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order the next iteration has, from its beginning."""
         self._epoch.fill_(epoch)
-        self._done = 0
+        self._done = self._resume_at = 0
+        self._resume_as = None
 
-    def state_dict(self) -> dict[str, int]:
-        """Return where the stream is: ``epoch`` and ``batches`` of it that were yielded on all ranks."""
-        return {"seed": self.seed, "epoch": self.epoch, "batches": self._done}
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the stream is: the epoch, and the batches of it that all ranks have yielded.
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on after the batches of a `state_dict`, on any number of ranks.
+        In a DataLoader worker it holds the worker too: torchdata's ``StatefulDataLoader``
+        gives each worker its own back.
+        """
+        state = {"seed": self.seed, "epoch": self.epoch, "batches": self._done}
+        worker = get_worker_info()
+        return state if worker is None else {**state, "worker": worker.id, "workers": worker.num_workers}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next iteration go on after the batches of a `state_dict`, on any number of ranks.
 
         Raises
         ------
@@ -171,89 +251,162 @@ class WindowStream(IterableDataset[Batch]):
         if state["seed"] != self.seed:
             raise UsageError(f"the saved stream had seed {state['seed']}, this one has {self.seed}")
         self._epoch.fill_(state["epoch"])
-        self._done = state["batches"]
+        self._done = self._resume_at = state["batches"]
+        self._resume_as = (state["worker"], state["workers"]) if "workers" in state else None
+
+    def shuffle_quality(self) -> ShuffleQuality:
+        """Measure the order of the epoch that is next, beside a true permutation."""
+        selection = self._selection
+        recording = selection.recording + selection.group.astype(np.int64) * (int(selection.recording.max()) + 1)
+        target = selection.target.reshape(len(selection), -1)[:, 0]
+        return shuffle_quality(self._order(), recording, target, self.batch_size, self.seed)
 
     def __len__(self) -> int:
         """Batches that this rank yields in an epoch."""
         return len(self._my_batches())
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_readers": [], "_readers_pid": 0}
+        return {**self.__dict__, "_decoder": None}
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Any]:
         worker = get_worker_info()
-        numbers = self._my_batches()
-        numbers = numbers[np.arange(len(numbers)) * self._ranks + self._rank >= self._done]
-        if worker is not None:
-            numbers = numbers[worker.id :: worker.num_workers]
-        threads = self._threads or (1 if worker else _cores())
+        start, self._resume_at = self._resume_at, 0
+        self._done = start
+        turns = self._turns(worker, start)
         order = self._order()
-        self._open_readers()
-        for number, x, y in self._decode_ahead(numbers, order, threads, copy=self._copy or worker is not None):
-            self._done = (int(number) // self._ranks + 1) * self._ranks
-            yield x, y
-        self._done = 0
-
-    def _my_batches(self) -> npt.NDArray[np.int64]:
-        return rank_batches(
-            batch_count(self.n_windows, self.batch_size, self.drop_last), self._rank, self._ranks, self._uneven
+        members = [order[number * self.batch_size : (number + 1) * self.batch_size] for number, _ in turns]
+        decoder = self._open_decoder()
+        batches = decoder.batches(
+            members,
+            self._crop_offsets(),
+            threads=self._threads or (1 if worker else _cores()),
+            ahead=self._ahead,
+            keep=self._keep,
+            copy=self._copy or worker is not None,
+            pin_memory=self._pin_memory,
         )
+        for (_, done), chosen, x in zip(turns, members, batches, strict=True):
+            self._done = done
+            yield self._batch(x, chosen)
+
+    def _turns(self, worker: Any, start: int) -> list[tuple[int, int]]:
+        """Return the batches to yield after the first `start`: number, and how many are done on all ranks after it."""
+        as_before = worker is not None and self._resume_as is not None
+        # What is left is dealt out anew, also to another number of ranks and workers. Only a worker
+        # that goes on as the one it was keeps its old turns.
+        dealt_from = 0 if as_before else start
+        numbers = self._my_batches(dealt_from)
+        done = dealt_from + (np.arange(len(numbers)) + 1) * self._ranks
+        turns = list(zip(numbers.tolist(), done.tolist(), strict=True))
+        if as_before:
+            assert self._resume_as is not None
+            number, workers = self._resume_as
+            return [turn for turn in turns[number::workers] if turn[1] > start]
+        return turns if worker is None else turns[worker.id :: worker.num_workers]
+
+    def _batch(self, x: torch.Tensor, chosen: npt.NDArray[np.int64]) -> Any:
+        x = x if self._transform is None else self._transform(x)
+        y = torch.from_numpy(self._selection.target[chosen])
+        if not self._selection.labels:
+            return x, y
+        labels: dict[str, Any] = {}
+        for name, values in self._selection.labels.items():
+            taken = values[chosen]
+            labels[name] = torch.from_numpy(taken) if taken.dtype.kind in "fiub" else taken.tolist()
+        return x, y, labels
+
+    def _my_batches(self, start: int = 0) -> npt.NDArray[np.int64]:
+        batches = batch_count(self.n_windows, self.batch_size, self.drop_last)
+        return rank_batches(batches, self._rank, self._ranks, self._uneven, start)
 
     def _order(self) -> npt.NDArray[np.int64]:
-        if self.shuffle:
+        if self._balance:
+            assert self._selection.weighed is not None
+            return balanced_order(self._selection.weighed, self.seed, self.epoch)
+        if self.shuffle == "global":
             return global_order(self.n_windows, self.seed, self.epoch)
+        if self.shuffle == "block":
+            frame = self._selection.window // self._geometry.windows_per_frame
+            block = self._selection.group.astype(np.int64) * (int(frame.max()) + 1) + frame
+            buffer = max(self.batch_size, self._memory // 2 // self._geometry.window_bytes)
+            return block_order(block, self.seed, self.epoch, buffer)
         return np.arange(self.n_windows)
 
-    def _open_readers(self) -> None:
+    def _crop_offsets(self) -> npt.NDArray[np.int64]:
+        room = self._shape.stored_times - self._shape.n_times
+        if self._random_crop:
+            return crop_offsets(self.n_windows, room, self.seed, self.epoch)
+        return np.full(self.n_windows, room // 2)
+
+    def _open_decoder(self) -> Decoder:
         """Open the groups in this process; what a parent opened before a fork isn't used."""
-        if self._readers_pid != os.getpid():
-            self._readers = [GroupReader(self._selection.lake, group) for group in self._selection.groups]
-            shapes = {(r.geometry.n_channels, r.geometry.n_times, r.geometry.dtype) for r in self._readers}
-            if len(shapes) > 1:
-                raise LakeError(f"windows of {', '.join(self._selection.groups)} differ in shape or dtype")
-            self._readers_pid = os.getpid()
+        if self._decoder is None or self._decoder.pid != os.getpid():
+            readers = open_readers(self._selection.groups, self._memory, self._concurrency)
+            self._decoder = Decoder(readers, self._selection.group, self._selection.window, self._shape)
+        return self._decoder
 
-    def _decode_ahead(
-        self, numbers: npt.NDArray[np.int64], order: npt.NDArray[np.int64], threads: int, copy: bool
-    ) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
-        """Yield batches in turn while later ones are decoded into the free rows of the ring."""
-        ring = deque(self._new_buffer() for _ in range(0 if copy else self._ahead + self._keep))
-        waiting: deque[tuple[int, npt.NDArray[np.int64], torch.Tensor, list[Future[None]]]] = deque()
-        upcoming = iter(numbers.tolist())
-        pool = ThreadPoolExecutor(threads, thread_name_prefix="eegzarr-decode")
-        try:
-            while True:
-                while len(waiting) < self._ahead and (number := next(upcoming, None)) is not None:
-                    members = order[number * self.batch_size : (number + 1) * self.batch_size]
-                    buffer = self._new_buffer() if copy else ring[0]
-                    ring.rotate(-1)
-                    waiting.append((number, members, buffer, self._start(pool, members, buffer)))
-                if not waiting:
-                    return
-                number, members, buffer, jobs = waiting.popleft()
-                for job in jobs:
-                    job.result()
-                yield number, buffer[: len(members)], torch.from_numpy(self._selection.target[members])
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    def _chosen_shuffle(self, shuffle: bool | Shuffle) -> Shuffle | None:
+        if shuffle is False:
+            return None
+        if shuffle is not True:
+            if shuffle not in ("global", "block"):
+                raise UsageError(f"shuffle must be True, False, 'global' or 'block', got {shuffle!r}")
+            return shuffle
+        # A true permutation reads every page of the lake all the time: it should fit into the page cache.
+        fits = self.n_windows * self._geometry.window_bytes < 0.7 * psutil.virtual_memory().total
+        return "global" if fits and not self.is_remote else "block"
 
-    def _new_buffer(self) -> torch.Tensor:
-        geometry = self._readers[0].geometry
-        shape = (min(self.batch_size, self.n_windows), geometry.n_channels, geometry.n_times)
-        return torch.empty(shape, dtype=getattr(torch, geometry.dtype), pin_memory=self._pin_memory)
+    def _why_empty(self) -> str:
+        told = ", ".join(f"{count} with {reason}" for reason, count in self.left_out.items() if count)
+        return f"{told} were left out" if told else "the selection is empty"
 
-    def _start(
-        self, pool: ThreadPoolExecutor, members: npt.NDArray[np.int64], buffer: torch.Tensor
-    ) -> list[Future[None]]:
-        rows = buffer.numpy()
-        groups = self._selection.group[members].tolist()
-        windows = self._selection.window[members].tolist()
 
-        def decode(first: int) -> None:
-            for row in range(first, min(first + _WINDOWS_A_JOB, len(windows))):
-                self._readers[groups[row]].read_into(windows[row], rows[row])
+def _subjects(windows: xr.Dataset) -> set[str]:
+    return set(windows["subject"].to_numpy().tolist()) if "subject" in windows.coords else set()
 
-        return [pool.submit(decode, first) for first in range(0, len(windows), _WINDOWS_A_JOB)]
+
+def _common_geometry(groups: tuple[tuple[str, str], ...]) -> Geometry:
+    found = [stored_geometry(lake, group) for lake, group in groups]
+    geometries = [geometry for geometry in found if geometry is not None]
+    if len(geometries) < len(groups):
+        raise LakeError(f"{'/'.join(groups[found.index(None)])} has no array of signals")
+    first = geometries[0]
+    for (lake, group), geometry in zip(groups, geometries, strict=True):
+        if (geometry.n_channels, geometry.n_times, geometry.dtype) != (first.n_channels, first.n_times, first.dtype):
+            raise UsageError(
+                f"windows of {lake}/{group} and those of {'/'.join(groups[0])} have different shapes or dtypes"
+            )
+    return first
+
+
+def _row_shape(
+    parts: Sequence[xr.Dataset],
+    geometry: Geometry,
+    crop: str | float | None,
+    normalize: Normalize | None,
+    statistics: xr.Dataset | None,
+    dtype: str,
+) -> RowShape:
+    if dtype not in DTYPES:
+        raise UsageError(f"dtype must be {' or '.join(DTYPES)}, got {dtype!r}")
+    if normalize not in (None, "channel", "window"):
+        raise UsageError(f"normalize must be 'channel', 'window' or None, got {normalize!r}")
+    n_times = geometry.n_times
+    if crop is not None:
+        n_times = round(parse_seconds(crop) * float(parts[0].attrs["sampling_rate"]))
+        if not 1 <= n_times <= geometry.n_times:
+            raise UsageError(f"a crop of {crop} is {n_times} samples, windows have {geometry.n_times}")
+    mean, std = None, None
+    if normalize == "channel":
+        mean, std = channel_statistics(selection_statistics(parts[0] if statistics is None else statistics))
+    return RowShape(geometry.n_channels, n_times, dtype, geometry.n_times, geometry.dtype, normalize, mean, std)
+
+
+def _checked_memory(memory: int, geometry: Geometry, is_remote: bool) -> int:
+    frame = geometry.windows_per_frame * geometry.window_bytes
+    if is_remote and memory < frame:
+        raise UsageError(f"memory of {memory} bytes can't hold one frame of {frame} bytes: give at least that")
+    return memory
 
 
 def _rank_and_ranks(rank: int | None, ranks: int | None) -> tuple[int, int]:
@@ -264,11 +417,6 @@ def _rank_and_ranks(rank: int | None, ranks: int | None) -> tuple[int, int]:
     if not 0 <= rank < ranks:
         raise UsageError(f"rank must be from 0 to {ranks - 1}, got {rank}")
     return rank, ranks
-
-
-def _why_empty(windows: xr.Dataset, left_out: dict[str, int]) -> str:
-    told = ", ".join(f"{count} with {reason}" for reason, count in left_out.items() if count)
-    return f"of {windows.sizes['window']} in the selection, {told} were left out" if told else "the selection is empty"
 
 
 def _cores() -> int:

@@ -1,0 +1,110 @@
+"""Bytes from a bucket: ranges of objects, in threads and with retries, held in bounded memory."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import fsspec
+import numpy as np
+import numpy.typing as npt
+
+from eegzarr.errors import LakeError
+
+_ATTEMPTS = 6
+_FIRST_WAIT = 0.1  # s, doubled at each further attempt
+_Result = TypeVar("_Result")
+
+
+class RangeFetcher:
+    """Byte ranges of objects below a URL, and the threads to wait for them.
+
+    Parameters
+    ----------
+    url : str
+        Any that fsspec knows.
+    concurrency : int
+        Threads, and so requests under way at a time.
+    """
+
+    def __init__(self, url: str, concurrency: int) -> None:
+        self._filesystem, self._root = fsspec.core.url_to_fs(url)
+        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="eegzarr-fetch")
+
+    def submit(self, function: Callable[..., _Result], *arguments: Any) -> Future[_Result]:
+        """Run a function that fetches in one of the threads."""
+        return self._pool.submit(function, *arguments)
+
+    def fetch(self, key: str, start: int, stop: int | None) -> npt.NDArray[np.uint8]:
+        """Return bytes of an object; a negative `start` counts from its end.
+
+        Raises
+        ------
+        LakeError
+            If the object is missing, or can't be read after several attempts.
+        """
+        path = f"{self._root}/{key}"
+        for attempt in range(_ATTEMPTS):
+            try:
+                return np.frombuffer(self._filesystem.cat_file(path, start=start, end=stop), np.uint8)
+            except FileNotFoundError as error:
+                raise LakeError(f"{path} is missing: python -m eegzarr.verify finds what else is") from error
+            except OSError as error:  # fsspec's and the network's errors, time-outs among them
+                if attempt == _ATTEMPTS - 1:
+                    raise LakeError(f"{path} can't be read after {_ATTEMPTS} attempts: {error}") from error
+            time.sleep(_FIRST_WAIT * 2**attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+    def close(self) -> None:
+        """End the threads; what is under way is let go."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class FrameCache:
+    """Frames under way or fetched, by (group, number); the longest unused goes first.
+
+    Parameters
+    ----------
+    budget : int
+        Bytes that are held at most; one frame always is.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._frames: OrderedDict[tuple[int, int], tuple[Future[Any], int]] = OrderedDict()
+        self._held = 0
+        self._lock = threading.Lock()
+
+    def has_room(self, nbytes: int) -> bool:
+        """Tell whether a further frame fits beside those held."""
+        with self._lock:
+            return self._held + nbytes <= self._budget
+
+    def get(self, key: tuple[int, int]) -> Future[Any] | None:
+        """Return a frame that is held or under way, or None."""
+        with self._lock:
+            if key not in self._frames:
+                return None
+            self._frames.move_to_end(key)
+            return self._frames[key][0]
+
+    def hold(self, key: tuple[int, int], nbytes: int, begin: Callable[[], Future[Any]]) -> Future[Any]:
+        """Return a frame; begin to fetch it if nobody has, letting others go where it takes that."""
+        with self._lock:
+            if key in self._frames:
+                return self._frames[key][0]
+            while self._frames and self._held + nbytes > self._budget:
+                self._held -= self._frames.popitem(last=False)[1][1]
+            self._frames[key] = begin(), nbytes
+            self._held += nbytes
+            return self._frames[key][0]
+
+    def drop(self, key: tuple[int, int]) -> None:
+        """Let a frame go that isn't needed any more."""
+        with self._lock:
+            if key in self._frames:
+                self._held -= self._frames.pop(key)[1]

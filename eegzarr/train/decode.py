@@ -1,0 +1,178 @@
+"""Batches decoded ahead by threads, in bounded memory."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from eegzarr.store.read import LocalReader, RemoteReader, WindowReader
+from eegzarr.store.remote import FrameCache
+from eegzarr.train.shape import RowFiller, RowShape
+
+# Windows a thread decodes at a time: enough to hide the hand-over, few enough to share a batch.
+_WINDOWS_A_JOB = 16
+
+
+def open_readers(groups: Sequence[tuple[str, str]], memory: int, concurrency: int) -> list[WindowReader]:
+    """Open groups for reading in this process.
+
+    Parameters
+    ----------
+    groups : sequence of (str, str)
+        Lake and path of each.
+    memory : int
+        Bytes of frames that all the remote ones together hold.
+    concurrency : int
+        Requests of each remote one that are under way at a time.
+    """
+    cache = FrameCache(memory)
+    return [
+        RemoteReader(lake, group, cache, number, concurrency) if "://" in lake else LocalReader(lake, group)
+        for number, (lake, group) in enumerate(groups)
+    ]
+
+
+class Decoder:
+    """Decodes batches of windows; belongs to the process that made it.
+
+    Parameters
+    ----------
+    readers : list of WindowReader
+    group, window : array, shape (window,)
+        Which reader each window of the selection is of, and its number there.
+    shape : RowShape
+        What becomes of a window in its row.
+    """
+
+    def __init__(
+        self,
+        readers: list[WindowReader],
+        group: npt.NDArray[np.int32],
+        window: npt.NDArray[np.int64],
+        shape: RowShape,
+    ) -> None:
+        self.pid = os.getpid()
+        self._readers = readers
+        self._group = group
+        self._window = window
+        self._shape = shape
+        self._filler = RowFiller(shape)
+
+    def batches(
+        self,
+        members: list[npt.NDArray[np.int64]],
+        offsets: npt.NDArray[np.int64],
+        *,
+        threads: int,
+        ahead: int,
+        keep: int,
+        copy: bool,
+        pin_memory: bool,
+    ) -> Iterator[torch.Tensor]:
+        """Yield each batch in turn while later ones are decoded into free buffers of a ring.
+
+        Parameters
+        ----------
+        members : list of array
+            Windows of each batch, as places in the selection.
+        offsets : array of int, shape (window,)
+            Where each window's crop begins.
+        ahead, keep, copy, pin_memory
+            As for `eegzarr.train.WindowStream`.
+        """
+        rows = max(map(len, members), default=0)
+
+        def new_buffer() -> torch.Tensor:
+            shape = (rows, self._shape.n_channels, self._shape.n_times)
+            return torch.empty(shape, dtype=getattr(torch, self._shape.dtype), pin_memory=pin_memory)
+
+        # The consumer holds `keep` batches and the one that it was given last.
+        ring = deque(new_buffer() for _ in range(0 if copy else ahead + keep))
+        waiting: deque[tuple[torch.Tensor, list[Future[None]]]] = deque()
+        lookahead = _Lookahead(self._readers, self._group, self._window, members)
+        upcoming = iter(members)
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="eegzarr-decode")
+        try:
+            while True:
+                while len(waiting) < ahead and (chosen := next(upcoming, None)) is not None:
+                    lookahead.reach()
+                    buffer = new_buffer() if copy else ring[0]
+                    ring.rotate(-1)
+                    waiting.append((buffer[: len(chosen)], self._start(pool, chosen, buffer.numpy(), offsets)))
+                if not waiting:
+                    return
+                batch, jobs = waiting.popleft()
+                for job in jobs:
+                    job.result()
+                lookahead.passed()
+                yield batch
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _start(
+        self,
+        pool: ThreadPoolExecutor,
+        chosen: npt.NDArray[np.int64],
+        rows: npt.NDArray,
+        offsets: npt.NDArray[np.int64],
+    ) -> list[Future[None]]:
+        groups, windows, crops = (a[chosen].tolist() for a in (self._group, self._window, offsets))
+        fill, readers = self._filler.fill, self._readers
+
+        def decode(first: int) -> None:
+            for row in range(first, min(first + _WINDOWS_A_JOB, len(windows))):
+                fill(rows[row], readers[groups[row]], windows[row], crops[row])
+
+        return [pool.submit(decode, first) for first in range(0, len(windows), _WINDOWS_A_JOB)]
+
+
+class _Lookahead:
+    """Frames of remote groups: begun in the order of their first use, dropped after their last."""
+
+    def __init__(
+        self,
+        readers: list[WindowReader],
+        group: npt.NDArray[np.int32],
+        window: npt.NDArray[np.int64],
+        members: list[npt.NDArray[np.int64]],
+    ) -> None:
+        self._readers = readers
+        self._first: list[tuple[RemoteReader, int]] = []
+        self._dropped_after: dict[int, list[tuple[RemoteReader, int]]] = {}
+        self._begun = 0
+        self._batch = 0
+        last: dict[tuple[int, int], int] = {}
+        for batch, chosen in enumerate(members) if any(isinstance(r, RemoteReader) for r in readers) else ():
+            for number in np.unique(group[chosen]).tolist():
+                reader = readers[number]
+                if not isinstance(reader, RemoteReader):
+                    continue
+                own = window[chosen[group[chosen] == number]] // reader.geometry.windows_per_frame
+                for frame in dict.fromkeys(own.tolist()):
+                    if (number, frame) not in last:
+                        self._first.append((reader, frame))
+                    last[number, frame] = batch
+        for (number, frame), batch in last.items():
+            reader = readers[number]
+            assert isinstance(reader, RemoteReader)
+            self._dropped_after.setdefault(batch, []).append((reader, frame))
+
+    def reach(self) -> None:
+        """Begin to fetch what comes next, as far as memory allows."""
+        while self._begun < len(self._first):
+            reader, frame = self._first[self._begun]
+            if not reader.prefetch(frame):
+                return
+            self._begun += 1
+
+    def passed(self) -> None:
+        """Tell that the oldest batch is decoded: drop the frames that only it still needed."""
+        for reader, frame in self._dropped_after.pop(self._batch, ()):
+            reader.forget(frame)
+        self._batch += 1
