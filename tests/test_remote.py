@@ -1,0 +1,120 @@
+"""Streaming from a bucket: a real S3 server on loopback, behind a proxy that delays and fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from s3_server import BUCKET, CREDENTIALS, Proxy, faulty_proxy, s3_server, upload
+from torch.utils.data import DataLoader
+
+import eegzarr
+from eegzarr.errors import LakeError, UsageError
+from eegzarr.train import WindowStream
+
+URL = f"s3://{BUCKET}/lake.zarr"
+
+
+@pytest.fixture(scope="module")
+def server(sample_lake: Path) -> Iterator[int]:
+    with s3_server() as port:
+        upload(sample_lake, URL, f"http://127.0.0.1:{port}")
+        yield port
+
+
+@pytest.fixture
+def proxy(server: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    with faulty_proxy(server) as proxy:
+        for name, value in CREDENTIALS.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        fsspec.filesystem("s3").clear_instance_cache()
+        yield proxy
+        fsspec.filesystem("s3").clear_instance_cache()
+
+
+def drain(stream) -> tuple[np.ndarray, np.ndarray]:
+    batches = [(x.clone(), y) for x, y in stream]
+    return torch.cat([x for x, _ in batches]).numpy(), torch.cat([y for _, y in batches]).numpy()
+
+
+def test_a_lake_in_a_bucket_streams_as_a_local_one_does(proxy: Proxy, sample_lake: Path) -> None:
+    remote, local = (eegzarr.open_windows(lake, "challenge1") for lake in (URL, sample_lake))
+    xr.testing.assert_identical(remote.drop_attrs().load(), local.drop_attrs().load())
+    stream = WindowStream(remote, 32, shuffle=True, seed=3)
+    assert stream.shuffle == "block"
+    expected = drain(WindowStream(local, 32, shuffle="block", seed=3))
+    got = drain(stream)
+    np.testing.assert_array_equal(got[0], expected[0])
+    np.testing.assert_array_equal(got[1], expected[1])
+
+
+def test_each_frame_is_fetched_once(proxy: Proxy, sample_lake: Path) -> None:
+    stream = WindowStream(eegzarr.open_windows(URL, "challenge1"), 32, shuffle=True)
+    stream._open_decoder()
+    frames = len(np.unique(np.arange(stream.n_windows) // stream._geometry.windows_per_frame))
+    shards = len(list((sample_lake / "challenge1/R1/eeg/c").iterdir()))
+    before = proxy.requests
+    drain(stream)
+    assert proxy.requests - before == frames + shards  # a shard's index is one request
+
+
+def test_requests_that_fail_are_made_again(proxy: Proxy, sample_lake: Path) -> None:
+    windows = eegzarr.open_windows(URL, "challenge1")
+    stream = WindowStream(windows, 32, shuffle=True)
+    stream._open_decoder()
+    proxy.failures = 0.3
+    x, y = drain(stream)
+    assert proxy.failed > 3
+    order = stream._order()
+    np.testing.assert_array_equal(y, windows["target"].values[order])
+    np.testing.assert_array_equal(x, eegzarr.open_windows(sample_lake, "challenge1")["eeg"].values[order])
+
+
+def test_memory_bounds_what_is_fetched_ahead(proxy: Proxy) -> None:
+    windows = eegzarr.open_windows(URL, "challenge1")
+    frame = 32 * 129 * 200 * 4
+    stream = WindowStream(windows, 16, shuffle=True, memory=2 * frame)
+    cache = stream._open_decoder()._readers[0]._cache
+    held = [cache._held for _ in stream]
+    assert max(held) <= 2 * frame
+    with pytest.raises(UsageError, match="can't hold one frame"):
+        WindowStream(windows, 16, memory=frame - 1)
+
+
+def test_a_global_shuffle_also_works(proxy: Proxy, sample_lake: Path) -> None:
+    windows = eegzarr.open_windows(URL, "challenge1")
+    y = drain(WindowStream(windows, 64, shuffle="global", seed=1, memory=3 * 32 * 129 * 200 * 4))[1]
+    local = eegzarr.open_windows(sample_lake, "challenge1")
+    np.testing.assert_array_equal(y, drain(WindowStream(local, 64, shuffle="global", seed=1))[1])
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_workers_read_a_bucket_after_their_parent_did(context: str, proxy: Proxy) -> None:
+    stream = WindowStream(eegzarr.open_windows(URL, "challenge1"), 32, shuffle=True)
+    expected = drain(stream)[1]
+    loader = DataLoader(stream, batch_size=None, num_workers=2, multiprocessing_context=context, timeout=60)
+    np.testing.assert_array_equal(drain(loader)[1], expected)
+
+
+def test_a_damaged_or_missing_shard_is_named(proxy: Proxy, sample_lake: Path) -> None:
+    filesystem = fsspec.filesystem("s3")
+    key = f"{URL}/challenge1/R1/eeg/c/2/0/0"
+    pristine = filesystem.cat_file(key)
+    try:
+        damaged = bytearray(pristine)
+        damaged[1000] ^= 1
+        filesystem.pipe_file(key, bytes(damaged))
+        with pytest.raises(LakeError, match=r"c/2/0/0, frame 0, is damaged"):
+            drain(WindowStream(eegzarr.open_windows(URL, "challenge1"), 32))
+        filesystem.rm_file(key)
+        filesystem.invalidate_cache()
+        with pytest.raises(LakeError, match=r"c/2/0/0 is missing"):
+            drain(WindowStream(eegzarr.open_windows(URL, "challenge1"), 32))
+    finally:
+        filesystem.pipe_file(key, pristine)
