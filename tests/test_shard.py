@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,12 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numcodecs import blosc
 
 from eegzarr.errors import LakeError
-from eegzarr.store.frame import find_blocks
+from eegzarr.store.frame import find_windows
 from eegzarr.store.layout import DTYPES, Geometry, create_eeg
-from eegzarr.store.read import LocalReader
+from eegzarr.store.read import LocalReader, WindowDecoder
 from eegzarr.store.shard import Moments, Receipt, encode_frame, encode_shard, put
 
 
@@ -26,6 +28,10 @@ def geometry_for(windows: np.ndarray, dtype: str, **choice: object) -> Geometry:
     return Geometry(
         n_channels=n_channels, n_times=n_times, dtype=dtype, windows_per_frame=8, windows_per_shard=24, **choice
     )
+
+
+def read_window(reader: LocalReader, index: int, row: np.ndarray) -> None:
+    WindowDecoder(reader.geometry).decode([(reader, index)], row[None])
 
 
 def write_group(lake: Path, windows: np.ndarray, geometry: Geometry) -> zarr.Array:
@@ -63,8 +69,25 @@ def test_single_windows_read_as_written(codec: dict, dtype: str, tmp_path: Path)
     reader = LocalReader(str(tmp_path), "r/R")
     row = np.empty(windows.shape[1:], dtype)
     for index in np.random.default_rng(0).permutation(53).tolist():
-        reader.read_into(index, row)
+        read_window(reader, index, row)
         np.testing.assert_array_equal(row, windows[index].astype(dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_windows_gathered_from_frames_of_all_kinds_read_as_written(dtype: str, tmp_path: Path) -> None:
+    windows = noise(60, 16, 64).astype(dtype)
+    geometry = geometry_for(windows, dtype)
+    group = zarr.open_group(tmp_path, mode="w", zarr_format=3).create_group("r/R")
+    create_eeg(group, 60, geometry)[:] = windows  # Blosc's own blocks, by zarr-python
+    ours = encode_shard(windows[24:48], geometry)
+    put(str(tmp_path), f"r/R/eeg/{geometry.shard_key(1)}", ours)
+    stored = dataclasses.replace(geometry, clevel=0)
+    put(str(tmp_path), f"r/R/eeg/{geometry.shard_key(2)}", encode_shard(windows[48:], stored))
+    reader = LocalReader(str(tmp_path), "r/R")
+    order = np.random.default_rng(0).permutation(60)
+    rows = np.empty_like(windows)
+    WindowDecoder(geometry).decode([(reader, int(index)) for index in order], rows)
+    np.testing.assert_array_equal(rows, windows[order])
 
 
 def test_we_read_what_zarr_python_writes(tmp_path: Path) -> None:
@@ -74,18 +97,19 @@ def test_we_read_what_zarr_python_writes(tmp_path: Path) -> None:
     reader = LocalReader(str(tmp_path), "r/R")
     row = np.empty(windows.shape[1:], np.float32)
     for index in range(53):
-        reader.read_into(index, row)
+        read_window(reader, index, row)
         np.testing.assert_array_equal(row, windows[index])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(2, 40), (19, 100), (129, 200), (257, 500)])
-def test_a_frame_has_a_block_for_each_window(shape: tuple[int, int], dtype: str) -> None:
+def test_each_window_of_a_frame_is_a_blosc_buffer_of_its_own(shape: tuple[int, int], dtype: str) -> None:
     windows = noise(5, *shape).astype(dtype)
     geometry = Geometry(n_channels=shape[0], n_times=shape[1], dtype=dtype, windows_per_frame=8, windows_per_shard=8)
-    blocks = find_blocks(np.frombuffer(encode_frame(windows, geometry), np.uint8), geometry)
-    assert blocks is not None
-    assert len(blocks) == 8
+    found = find_windows(memoryview(encode_frame(windows, geometry)), geometry)
+    assert found is not None
+    assert len(found) == 8
+    np.testing.assert_array_equal(np.frombuffer(blosc.decompress(found[3]), dtype), windows[3].reshape(-1))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -103,7 +127,7 @@ def test_windows_that_do_not_compress_are_stored_as_they_are(shuffle: str, dtype
     reader = LocalReader(str(tmp_path), "r/R")
     row = np.empty(windows.shape[1:], dtype)
     for index in range(24):
-        reader.read_into(index, row)
+        read_window(reader, index, row)
         np.testing.assert_array_equal(row, windows[index])
 
 
@@ -128,7 +152,7 @@ def test_a_flipped_bit_anywhere_is_noticed(tmp_path: Path) -> None:
         reader = LocalReader(str(tmp_path), "r/R")
         with pytest.raises(LakeError, match="c/0/0/0"):
             for index in range(24):
-                reader.read_into(index, row)
+                read_window(reader, index, row)
 
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
@@ -137,7 +161,7 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     (tmp_path / "r/R/eeg/c/1/0/0").unlink()
     reader = LocalReader(str(tmp_path), "r/R")
     with pytest.raises(LakeError, match="c/1/0/0 is missing"):
-        reader.read_into(29, np.empty(windows.shape[1:], np.float32))
+        read_window(reader, 29, np.empty(windows.shape[1:], np.float32))
 
 
 @settings(max_examples=25)

@@ -1,9 +1,11 @@
-"""Blosc buffers with one window a block: put together when written, taken apart when read.
+"""Frames: Blosc buffers of many windows, in each of which every window is a Blosc buffer of its own.
 
 A Blosc 1 buffer is a header, the offset of each block, and the blocks; see
-https://github.com/Blosc/c-blosc, README_CHUNK_FORMAT. A buffer of many windows is what
-array readers are fast with; a block of one window is what random access is fast with.
-Any Blosc decoder reads such a buffer as it reads its own.
+https://github.com/Blosc/c-blosc, README_CHUNK_FORMAT. Here a block is one window, and the 20
+bytes before it, which no offset points to, are header and offset of a buffer of that block
+alone. Any Blosc decoder reads a whole frame as one chunk of an array, which is what array
+readers are fast with; and a single window is decoded where it lies, without a copy, which is
+what random access is fast with.
 """
 
 from __future__ import annotations
@@ -16,18 +18,17 @@ from numcodecs import blosc
 
 from eegzarr.store.layout import Geometry
 
-HEADER = struct.Struct("<BBBBIII")  # version, codec version, flags, type size, nbytes, blocksize, cbytes
-STORED_UNCOMPRESSED = 0x02
+_HEADER = struct.Struct("<BBBBIII")  # version, codec version, flags, type size, nbytes, blocksize, cbytes
+_OFFSET = struct.Struct("<I")
+_ONE_BLOCK = _HEADER.size + _OFFSET.size  # what comes before the block in a buffer of one
+_STORED_UNCOMPRESSED = 0x02
 _NEVER_SPLIT = 0x10
 _LARGEST_SPLIT_TYPE = 16
 _SMALLEST_SPLIT = 128
-_SIZES = struct.Struct("<III")
-_OFFSET = struct.Struct("<I")
-ONE_BLOCK_HEADER = HEADER.size + _OFFSET.size
 
 
-def join_blocks(buffers: list[bytes], windows: npt.NDArray, geometry: Geometry) -> bytes | None:
-    """Join Blosc buffers of one window each into one buffer.
+def join_windows(buffers: list[bytes], windows: npt.NDArray, geometry: Geometry) -> bytes | None:
+    """Join Blosc buffers of one window each into a frame.
 
     Parameters
     ----------
@@ -42,28 +43,28 @@ def join_blocks(buffers: list[bytes], windows: npt.NDArray, geometry: Geometry) 
         None where they can't be joined: Blosc chose several blocks for a window, or stored
         one uncompressed in a way that only a buffer of its own can say.
     """
-    headers = [HEADER.unpack_from(buffer) for buffer in buffers]
-    compressed = [header for header in headers if not header[2] & STORED_UNCOMPRESSED]
+    headers = [_HEADER.unpack_from(buffer) for buffer in buffers]
+    compressed = [header for header in headers if not header[2] & _STORED_UNCOMPRESSED]
     if not compressed or any(blocksize != nbytes for *_, nbytes, blocksize, _ in compressed):
         return None
     version, codec_version, flags, itemsize, nbytes, _, _ = compressed[0]
-    blocks = []
+    parts = []
     for buffer, header, window in zip(buffers, headers, windows, strict=True):
-        if header[2] & STORED_UNCOMPRESSED:
+        if header[2] & _STORED_UNCOMPRESSED:
             if geometry.shuffle_code == blosc.BITSHUFFLE:
                 return None
-            blocks.append(_stored_block(window, flags, geometry))
+            block = _stored_block(window, flags, geometry)
+            size = _ONE_BLOCK + len(block)
+            own = _HEADER.pack(version, codec_version, flags, itemsize, nbytes, nbytes, size)
+            parts.append(own + _OFFSET.pack(_ONE_BLOCK) + block)
         elif header[2] != flags:
             return None
         else:
-            blocks.append(buffer[ONE_BLOCK_HEADER:])
-    sizes = [len(block) for block in blocks]
-    first = HEADER.size + _OFFSET.size * len(blocks)
-    offsets = np.cumsum([first, *sizes[:-1]]).astype("<u4")
-    header_bytes = HEADER.pack(
-        version, codec_version, flags, itemsize, nbytes * len(blocks), nbytes, first + sum(sizes)
-    )
-    return b"".join([header_bytes, offsets.tobytes(), *blocks])
+            parts.append(buffer)
+    first = _HEADER.size + _OFFSET.size * len(parts)
+    ends = np.cumsum([first, *map(len, parts)])
+    whole = _HEADER.pack(version, codec_version, flags, itemsize, nbytes * len(parts), nbytes, int(ends[-1]))
+    return b"".join([whole, (ends[:-1] + _ONE_BLOCK).astype("<u4").tobytes(), *parts])
 
 
 def _stored_block(window: npt.NDArray, flags: int, geometry: Geometry) -> bytes:
@@ -80,25 +81,20 @@ def _stored_block(window: npt.NDArray, flags: int, geometry: Geometry) -> bytes:
     return b"".join(struct.pack("<i", part.size) + part.tobytes() for part in parts)
 
 
-def find_blocks(frame: npt.NDArray[np.uint8], geometry: Geometry) -> list[tuple[int, int]] | None:
-    """Return begin and end of each window's block in a frame, or None if blocks aren't windows."""
+def find_windows(frame: memoryview, geometry: Geometry) -> list[memoryview] | None:
+    """Return each window's own Blosc buffer in a frame, or None in a frame that wasn't joined from windows."""
     size, count = geometry.window_bytes, geometry.windows_per_frame
-    _, _, flags, _, nbytes, blocksize, cbytes = HEADER.unpack(frame[: HEADER.size].tobytes())
-    if flags & STORED_UNCOMPRESSED:
-        begins = HEADER.size + size * np.arange(count)
-        return list(zip(begins.tolist(), (begins + size).tolist(), strict=True))
-    if blocksize != size or nbytes != size * count:
+    first = _HEADER.size + _OFFSET.size * count
+    version, codec_version, flags, itemsize, nbytes, blocksize, _ = _HEADER.unpack_from(frame)
+    if flags & _STORED_UNCOMPRESSED or blocksize != size or nbytes != size * count:
         return None
-    begins = np.frombuffer(frame[HEADER.size : HEADER.size + _OFFSET.size * count].tobytes(), "<i4")
-    # Blosc's threads may have written blocks out of order: a block ends where the next in the file begins.
-    order = np.argsort(begins)
-    ends = np.empty_like(begins)
-    ends[order] = np.append(begins[order][1:], cbytes)
-    return list(zip(begins.tolist(), ends.tolist(), strict=True))
-
-
-def write_one_block_header(buffer: memoryview, frame_header: bytes, window_bytes: int, block_bytes: int) -> None:
-    """Write, at the front of `buffer`, the header of a Blosc buffer of one block that follows it."""
-    buffer[:4] = frame_header[:4]
-    _SIZES.pack_into(buffer, 4, window_bytes, window_bytes, ONE_BLOCK_HEADER + block_bytes)
-    _OFFSET.pack_into(buffer, HEADER.size, ONE_BLOCK_HEADER)
+    windows = []
+    for (begin,) in _OFFSET.iter_unpack(frame[_HEADER.size : first]):
+        begin -= _ONE_BLOCK
+        if begin < first:
+            return None
+        *own, own_size = _HEADER.unpack_from(frame, begin)
+        if own != [version, codec_version, flags, itemsize, size, size] or begin + own_size > len(frame):
+            return None
+        windows.append(frame[begin : begin + own_size])
+    return windows

@@ -67,9 +67,9 @@ class Geometry:
     """How windows lie in shards and frames, and how frames are compressed.
 
     A shard is one file, one task and one receipt; a frame (Zarr's inner chunk) is what one
-    Blosc buffer holds. A Blosc block inside a frame is one window, so that a single window
-    can be decoded from a frame of many: random access at the speed of one-window chunks,
-    and whole-array reads at the speed of large ones.
+    Blosc buffer holds. Inside a frame every window is a Blosc buffer of its own (see
+    `eegzarr.store.frame`): random access at the speed of one-window chunks, and whole-array
+    reads at the speed of large ones.
     """
 
     n_channels: int
@@ -79,7 +79,7 @@ class Geometry:
     windows_per_shard: int
     cname: str = "lz4"
     clevel: int = 5
-    shuffle: str = "shuffle"
+    shuffle: str = "bitshuffle"
 
     @classmethod
     def of(cls, n_channels: int, n_times: int, dtype: str = "float32", shard_size: int = SHARD_SIZE) -> Geometry:

@@ -1,8 +1,7 @@
 """Single windows out of shards: found, checked once, decoded straight into place.
 
-A frame's Blosc blocks are one window each (see `eegzarr.store.frame`), so a window is
-decoded by handing Blosc a buffer of that one block. Measured on two threads: within 10 % of
-frames of one window, at 32 windows a frame.
+A window is a Blosc buffer of its own inside its frame (see `eegzarr.store.frame`), so it is
+decoded where it lies: in the page cache, for a lake on a local path.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import mmap
 import struct
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ import numpy.typing as npt
 from numcodecs import blosc
 
 from eegzarr.errors import LakeError
-from eegzarr.store.frame import ONE_BLOCK_HEADER, STORED_UNCOMPRESSED, find_blocks, write_one_block_header
+from eegzarr.store.frame import find_windows
 from eegzarr.store.lake import stored_geometry
 from eegzarr.store.layout import EEG, Geometry
 from eegzarr.store.remote import FrameCache, RangeFetcher
@@ -32,15 +32,14 @@ _CRC_BYTES = 4
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame whose checksum was right: its bytes, and where each window's block lies in them.
+    """A frame whose checksum was right: its bytes, and in them each window's own Blosc buffer.
 
-    `blocks` is None where Blosc chose blocks that are no windows.
+    `windows` is None in a frame that another program wrote.
     """
 
-    content: npt.NDArray[np.uint8]
-    header: bytes
-    uncompressed: bool
-    blocks: list[tuple[int, int]] | None
+    content: memoryview
+    n_windows: int
+    windows: list[memoryview] | None
 
 
 class WindowReader(ABC):
@@ -63,45 +62,47 @@ class WindowReader(ABC):
         if geometry is None:
             raise LakeError(f"{lake}/{group} has no array of signals")
         self.geometry = geometry
-        self._scratch = threading.local()
 
     @abstractmethod
     def frame(self, number: int) -> Frame:
         """Return a frame of the group, checked."""
 
-    def read_into(self, window: int, row: npt.NDArray) -> None:
-        """Decode a window into `row`, a contiguous (channel, time) array of the stored dtype."""
-        number, slot = divmod(window, self.geometry.windows_per_frame)
-        frame = self.frame(number)
-        size = self.geometry.window_bytes
-        if frame.blocks is None:
-            row[:] = self._whole_frame(frame)[slot]
-            return
-        start, stop = frame.blocks[slot]
-        if frame.uncompressed:
-            row.view(np.uint8).reshape(-1)[:] = frame.content[start:stop]
-            return
-        length = stop - start
-        one = self._one_block_buffer(length)
-        write_one_block_header(one, frame.header, size, length)
-        one[ONE_BLOCK_HEADER : ONE_BLOCK_HEADER + length] = frame.content[start:stop].data
-        blosc.decompress(one[: ONE_BLOCK_HEADER + length], row)
 
-    def _one_block_buffer(self, length: int) -> memoryview:
-        buffer: memoryview | None = getattr(self._scratch, "buffer", None)
-        if buffer is None or len(buffer) < ONE_BLOCK_HEADER + length:
-            # A reused buffer stays in the processor's cache; a fresh one costs page faults.
-            buffer = memoryview(bytearray(max(length, self.geometry.window_bytes) + 1024))
-            self._scratch.buffer = buffer
-        return buffer
+class WindowDecoder:
+    """Decodes windows of any readers of one geometry into rows; for any number of threads.
 
-    def _whole_frame(self, frame: Frame) -> npt.NDArray:
-        geometry = self.geometry
-        windows = getattr(self._scratch, "frame", None)
-        if windows is None:
-            shape = (geometry.windows_per_frame, geometry.n_channels, geometry.n_times)
+    Parameters
+    ----------
+    geometry : Geometry
+    """
+
+    def __init__(self, geometry: Geometry) -> None:
+        self._geometry = geometry
+        self._scratch = threading.local()
+
+    def decode(self, sources: Sequence[tuple[WindowReader, int]], rows: npt.NDArray) -> None:
+        """Decode windows, each named by its reader and number, into `rows`, (window, channel, time).
+
+        Parameters
+        ----------
+        rows : array
+            C-contiguous, of the stored dtype.
+        """
+        for row, (reader, window) in zip(rows, sources, strict=True):
+            number, slot = divmod(window, reader.geometry.windows_per_frame)
+            frame = reader.frame(number)
+            if frame.windows is not None:
+                blosc.decompress(frame.windows[slot], row)
+            else:
+                row[:] = self._whole(frame)[slot]
+
+    def _whole(self, frame: Frame) -> npt.NDArray:
+        geometry = self._geometry
+        windows: npt.NDArray | None = getattr(self._scratch, "frame", None)
+        shape = (frame.n_windows, geometry.n_channels, geometry.n_times)
+        if windows is None or windows.shape != shape:
             windows = self._scratch.frame = np.empty(shape, dtype=geometry.dtype)
-        blosc.decompress(frame.content.data, windows)
+        blosc.decompress(frame.content, windows)
         return windows
 
 
@@ -267,4 +268,5 @@ def checked_frame(stored: npt.NDArray[np.uint8], length: int, geometry: Geometry
     body, crc = stored[:-_CRC_BYTES], stored[-_CRC_BYTES:].tobytes()
     if len(stored) != length or google_crc32c.value(body) != struct.unpack("<I", crc)[0]:
         raise LakeError(f"{name}, is damaged (its checksum differs): python -m eegzarr.verify finds what else is")
-    return Frame(body, body[:4].tobytes(), bool(body[2] & STORED_UNCOMPRESSED), find_blocks(body, geometry))
+    content = body.data
+    return Frame(content, geometry.windows_per_frame, find_windows(content, geometry))

@@ -29,7 +29,7 @@ from zarr.core.sync import sync
 
 from eegzarr.errors import RecordingError
 from eegzarr.recordings import read_windows
-from eegzarr.store.frame import join_blocks
+from eegzarr.store.frame import join_windows
 from eegzarr.store.layout import EEG, RECEIPTS, SCRATCH, Geometry, open_store
 from eegzarr.store.plan import Piece
 
@@ -214,16 +214,15 @@ def encode_shard(windows: npt.NDArray, geometry: Geometry) -> bytearray:
 def encode_frame(windows: npt.NDArray, geometry: Geometry) -> bytes:
     """Compress one frame, padded with NaN to its full number of windows.
 
-    Each window is compressed by itself and becomes one block of a Blosc buffer put together
-    here: Blosc would choose blocks by its own rules, and never smaller than 64 KiB.
+    Each window is compressed by itself, and the frame joined from them; see `eegzarr.store.frame`.
     """
     frame = np.ascontiguousarray(windows, dtype=f"<f{geometry.itemsize}")
     if len(frame) < geometry.windows_per_frame:
         shape = (geometry.windows_per_frame - len(frame), *frame.shape[1:])
         frame = np.concatenate([frame, np.full(shape, np.nan, frame.dtype)])
     with single_threaded_blosc():
-        blocks = [_compress(window, geometry) for window in frame]
-        joined = join_blocks(blocks, frame, geometry)
+        buffers = [_compress(window, geometry) for window in frame]
+        joined = join_windows(buffers, frame, geometry)
         return joined if joined is not None else _compress(frame, geometry)
 
 

@@ -15,8 +15,9 @@ from eegzarr.store.read import LocalReader, RemoteReader, WindowReader
 from eegzarr.store.remote import FrameCache
 from eegzarr.train.shape import RowFiller, RowShape
 
-# Windows a thread decodes at a time: enough to hide the hand-over, few enough to share a batch.
-_WINDOWS_A_JOB = 16
+# Windows a thread decodes at a time. Fewer share a batch out better, but each hand-over between
+# threads waits for Python's lock: 64 streamed a quarter faster than 16.
+_WINDOWS_A_JOB = 64
 
 
 def open_readers(groups: Sequence[tuple[str, str]], memory: int, concurrency: int) -> list[WindowReader]:
@@ -62,7 +63,7 @@ class Decoder:
         self._group = group
         self._window = window
         self._shape = shape
-        self._filler = RowFiller(shape)
+        self._filler = RowFiller(shape, readers[0].geometry)
 
     def batches(
         self,
@@ -125,11 +126,15 @@ class Decoder:
         groups, windows, crops = (a[chosen].tolist() for a in (self._group, self._window, offsets))
         fill, readers = self._filler.fill, self._readers
 
-        def decode(first: int) -> None:
-            for row in range(first, min(first + _WINDOWS_A_JOB, len(windows))):
-                fill(rows[row], readers[groups[row]], windows[row], crops[row])
+        def decode(first: int, stop: int) -> None:
+            sources = [
+                (readers[group], window) for group, window in zip(groups[first:stop], windows[first:stop], strict=True)
+            ]
+            fill(rows[first:stop], sources, crops[first:stop])
 
-        return [pool.submit(decode, first) for first in range(0, len(windows), _WINDOWS_A_JOB)]
+        count = len(windows)
+        bounds = [(first, min(first + _WINDOWS_A_JOB, count)) for first in range(0, count, _WINDOWS_A_JOB)]
+        return [pool.submit(decode, first, stop) for first, stop in bounds]
 
 
 class _Lookahead:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eegzarr.errors import UsageError
-from eegzarr.store.read import WindowReader
+from eegzarr.store.layout import Geometry
+from eegzarr.store.read import WindowDecoder, WindowReader
 
 Normalize = Literal["channel", "window"]
 
@@ -72,47 +73,52 @@ class RowFiller:
     Parameters
     ----------
     shape : RowShape
+    geometry : Geometry
+        Of the stored windows.
     """
 
-    def __init__(self, shape: RowShape) -> None:
+    def __init__(self, shape: RowShape, geometry: Geometry) -> None:
         self._shape = shape
+        self._decoder = WindowDecoder(geometry)
         self._scratch = threading.local()
 
-    def fill(self, row: npt.NDArray, reader: WindowReader, window: int, offset: int) -> None:
-        """Fill `row`, (channel, time), with a window, cropped from its sample `offset` on."""
+    def fill(self, rows: npt.NDArray, sources: Sequence[tuple[WindowReader, int]], offsets: Sequence[int]) -> None:
+        """Fill `rows`, (window, channel, time), each with a window cropped from a sample on."""
         shape = self._shape
         if shape.is_stored:
-            reader.read_into(window, row)
+            self._decoder.decode(sources, rows)
             return
-        stored = self._buffer("stored", (shape.n_channels, shape.stored_times), shape.stored_dtype)
-        reader.read_into(window, stored)
-        crop = stored[:, offset : offset + shape.n_times]
+        stored = self._buffer("stored", (len(rows), shape.n_channels, shape.stored_times), shape.stored_dtype)
+        self._decoder.decode(sources, stored)
         if shape.normalize is None:
-            row[:] = crop
+            for row, window, offset in zip(rows, stored, offsets, strict=True):
+                row[:] = window[:, offset : offset + shape.n_times]
             return
-        values = self._buffer("values", row.shape, "float32")
-        values[:] = crop
+        values = self._buffer("values", rows.shape, "float32")
+        for row, window, offset in zip(values, stored, offsets, strict=True):
+            row[:] = window[:, offset : offset + shape.n_times]
         if shape.normalize == "channel":
             assert shape.mean is not None
             assert shape.std is not None
             mean, std = shape.mean, shape.std
         else:
-            mean, std = channel_statistics({"mean": values.mean(axis=1), "std": values.std(axis=1)})
+            mean, std = channel_statistics({"mean": values.mean(axis=2), "std": values.std(axis=2)})
         values -= mean
         values /= std
-        row[:] = values
+        rows[:] = values
 
     def _buffer(self, name: str, shape: tuple[int, ...], dtype: str) -> npt.NDArray:
+        """Return a thread's buffer, the first rows of it where fewer are asked for."""
         buffer: npt.NDArray | None = getattr(self._scratch, name, None)
-        if buffer is None:
+        if buffer is None or len(buffer) < shape[0]:
             buffer = np.empty(shape, dtype)
             setattr(self._scratch, name, buffer)
-        return buffer
+        return buffer[: shape[0]]
 
 
 def channel_statistics(
     statistics: Mapping[str, npt.NDArray],
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return mean and standard deviation as (channel, 1) float32; a channel that doesn't vary has 1."""
-    mean, std = (np.asarray(statistics[name], np.float32)[:, None] for name in ("mean", "std"))
+    """Return mean and standard deviation as (…, channel, 1) float32; a channel that doesn't vary has 1."""
+    mean, std = (np.asarray(statistics[name], np.float32)[..., None] for name in ("mean", "std"))
     return mean, np.where(std > 0, std, np.float32(1))
