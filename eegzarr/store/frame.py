@@ -40,8 +40,8 @@ def join_windows(buffers: list[bytes], windows: npt.NDArray, geometry: Geometry)
     Returns
     -------
     bytes or None
-        None where they can't be joined: Blosc chose several blocks for a window, or stored
-        one uncompressed in a way that only a buffer of its own can say.
+        None where they can't be joined: Blosc chose several blocks for a window, or compressed
+        none of them.
     """
     headers = [_HEADER.unpack_from(buffer) for buffer in buffers]
     compressed = [header for header in headers if not header[2] & _STORED_UNCOMPRESSED]
@@ -51,8 +51,6 @@ def join_windows(buffers: list[bytes], windows: npt.NDArray, geometry: Geometry)
     parts = []
     for buffer, header, window in zip(buffers, headers, windows, strict=True):
         if header[2] & _STORED_UNCOMPRESSED:
-            if geometry.shuffle_code == blosc.BITSHUFFLE:
-                return None
             block = _stored_block(window, flags, geometry)
             size = _ONE_BLOCK + len(block)
             own = _HEADER.pack(version, codec_version, flags, itemsize, nbytes, nbytes, size)
@@ -72,6 +70,8 @@ def _stored_block(window: npt.NDArray, flags: int, geometry: Geometry) -> bytes:
     samples = np.frombuffer(window.tobytes(), np.uint8)
     if geometry.shuffle_code == blosc.SHUFFLE:
         samples = samples.reshape(-1, geometry.itemsize).T.reshape(-1)
+    elif geometry.shuffle_code == blosc.BITSHUFFLE:
+        samples = _bit_shuffled(samples, geometry.itemsize)
     splits = (
         not flags & _NEVER_SPLIT
         and geometry.itemsize <= _LARGEST_SPLIT_TYPE
@@ -79,6 +79,14 @@ def _stored_block(window: npt.NDArray, flags: int, geometry: Geometry) -> bytes:
     )
     parts = np.split(samples, geometry.itemsize) if splits else [samples]
     return b"".join(struct.pack("<i", part.size) + part.tobytes() for part in parts)
+
+
+def _bit_shuffled(samples: npt.NDArray[np.uint8], itemsize: int) -> npt.NDArray[np.uint8]:
+    """Return bytes in the order of Blosc's bit shuffle: by bit of the sample; as they are where 8 don't divide them."""
+    if samples.size % (8 * itemsize):
+        return samples
+    bits = np.unpackbits(samples.reshape(-1, itemsize), axis=1, bitorder="little")
+    return np.packbits(bits.T, axis=1, bitorder="little").reshape(-1)
 
 
 def find_windows(frame: memoryview, geometry: Geometry) -> list[memoryview] | None:

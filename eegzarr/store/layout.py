@@ -88,7 +88,13 @@ class Geometry:
         frame = 2 ** int(np.log2(np.clip(min(FRAME_SIZE, shard_size) // window, 1, 1024)))
         shard = frame * max(1, shard_size // (frame * window))
         return cls(
-            n_channels=n_channels, n_times=n_times, dtype=dtype, windows_per_frame=frame, windows_per_shard=shard
+            n_channels=n_channels,
+            n_times=n_times,
+            dtype=dtype,
+            windows_per_frame=frame,
+            windows_per_shard=shard,
+            # Blosc leaves out the bit shuffle where 8 doesn't divide the samples.
+            shuffle="bitshuffle" if n_channels * n_times % 8 == 0 else "shuffle",
         )
 
     @property
