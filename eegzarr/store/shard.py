@@ -149,7 +149,7 @@ def write_shard(task: ShardTask) -> Receipt:
     worker process; doing it twice writes the same bytes twice.
     """
     geometry = task.geometry
-    windows = _shard_buffer((geometry.windows_per_shard, geometry.n_channels, geometry.n_times))
+    windows = _reused("windows", (geometry.windows_per_shard, geometry.n_channels, geometry.n_times), np.float32)
     row = 0
     moments, valid, reasons = [], [], {}
     for piece in task.pieces:
@@ -181,14 +181,15 @@ def write_shard(task: ShardTask) -> Receipt:
     return receipt
 
 
-_buffers = threading.local()
+_scratch = threading.local()
 
 
-def _shard_buffer(shape: tuple[int, int, int]) -> npt.NDArray[np.float32]:
-    """Return a thread's buffer for a shard of windows; a fresh one costs more in page faults than encoding."""
-    buffer: npt.NDArray[np.float32] | None = getattr(_buffers, "windows", None)
+def _reused(name: str, shape: tuple[int, ...], dtype: type) -> npt.NDArray:
+    """Return a thread's buffer of that name: fresh ones cost more in page faults than encoding does."""
+    buffer: npt.NDArray | None = getattr(_scratch, name, None)
     if buffer is None or buffer.shape != shape:
-        buffer = _buffers.windows = np.empty(shape, np.float32)
+        buffer = np.empty(shape, dtype)
+        setattr(_scratch, name, buffer)
     return buffer
 
 
@@ -198,17 +199,31 @@ def _check_range(windows: npt.NDArray[np.float32], dtype: str) -> None:
         raise RecordingError(f"reaches {largest:.3g} uV, more than {dtype} holds")
 
 
-def encode_shard(windows: npt.NDArray, geometry: Geometry) -> bytearray:
-    """Encode up to a shard of windows, (window, channel, time), as one shard file."""
-    encoded = bytearray()
+def encode_shard(windows: npt.NDArray, geometry: Geometry) -> memoryview:
+    """Encode up to a shard of windows, (window, channel, time), as one shard file.
+
+    The result is valid until the calling thread encodes its next shard.
+    """
     index = np.full((geometry.frames_per_shard, 2), NO_FRAME, dtype="<u8")
+    # Blosc adds at most 16 bytes to what doesn't compress; a window's own header and lengths are as short.
+    largest = geometry.windows_per_shard * (geometry.window_bytes + 256) + index.nbytes + 1024
+    encoded = _reused("encoded", (largest,), np.uint8).data
+    end = 0
+
+    def append(content: bytes) -> None:
+        nonlocal end
+        encoded[end : end + len(content)] = content
+        end += len(content)
+
     for frame, first in enumerate(range(0, len(windows), geometry.windows_per_frame)):
         body = encode_frame(windows[first : first + geometry.windows_per_frame], geometry)
-        index[frame] = len(encoded), len(body) + 4
-        encoded += body + _crc(body)
+        index[frame] = end, len(body) + 4
+        append(body)
+        append(_crc(body))
     tail = index.tobytes()
-    encoded += tail + _crc(tail)
-    return encoded
+    append(tail)
+    append(_crc(tail))
+    return encoded[:end]
 
 
 def encode_frame(windows: npt.NDArray, geometry: Geometry) -> bytes:
@@ -246,14 +261,14 @@ class single_threaded_blosc:
         blosc.use_threads = self._before
 
 
-def put(lake: str, key: str, content: bytes | bytearray) -> None:
+def put(lake: str, key: str, content: bytes | memoryview) -> None:
     """Write one object whole or not at all.
 
     On a local path it is on the disk before this returns: a receipt that is written next
     may not outlive its shard in a power cut.
     """
     if "://" in lake:
-        buffer = default_buffer_prototype().buffer.from_bytes(content)
+        buffer = default_buffer_prototype().buffer.from_bytes(bytes(content))
         sync(open_store(lake).set(key, buffer))
         return
     path = Path(lake) / key
