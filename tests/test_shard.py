@@ -106,10 +106,12 @@ def test_we_read_what_zarr_python_writes(tmp_path: Path) -> None:
 def test_each_window_of_a_frame_is_a_blosc_buffer_of_its_own(shape: tuple[int, int], dtype: str) -> None:
     windows = noise(5, *shape).astype(dtype)
     geometry = Geometry(n_channels=shape[0], n_times=shape[1], dtype=dtype, windows_per_frame=8, windows_per_shard=8)
-    found = find_windows(memoryview(encode_frame(windows, geometry)), geometry)
-    assert found is not None
-    assert len(found) == 8
-    np.testing.assert_array_equal(np.frombuffer(blosc.decompress(found[3]), dtype), windows[3].reshape(-1))
+    frame = encode_frame(windows, geometry)
+    bounds = find_windows(memoryview(frame), geometry)
+    assert bounds is not None
+    assert len(bounds) == 9
+    alone = blosc.decompress(frame[bounds[3] : bounds[4]])
+    np.testing.assert_array_equal(np.frombuffer(alone, dtype), windows[3].reshape(-1))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

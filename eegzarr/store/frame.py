@@ -11,6 +11,7 @@ what random access is fast with.
 from __future__ import annotations
 
 import struct
+from array import array
 
 import numpy as np
 import numpy.typing as npt
@@ -89,20 +90,24 @@ def _bit_shuffled(samples: npt.NDArray[np.uint8], itemsize: int) -> npt.NDArray[
     return np.packbits(bits.T, axis=1, bitorder="little").reshape(-1)
 
 
-def find_windows(frame: memoryview, geometry: Geometry) -> list[memoryview] | None:
-    """Return each window's own Blosc buffer in a frame, or None in a frame that wasn't joined from windows."""
+def find_windows(frame: memoryview, geometry: Geometry) -> array[int] | None:
+    """Return where each window's own Blosc buffer begins in a frame, and where the last one ends.
+
+    None for a frame that wasn't joined from windows. Numbers, not slices: a lake of a million
+    windows has all of its frames in memory after an epoch.
+    """
     size, count = geometry.window_bytes, geometry.windows_per_frame
     first = _HEADER.size + _OFFSET.size * count
-    version, codec_version, flags, itemsize, nbytes, blocksize, _ = _HEADER.unpack_from(frame)
-    if flags & _STORED_UNCOMPRESSED or blocksize != size or nbytes != size * count:
+    *common, nbytes, blocksize, _ = _HEADER.unpack_from(frame)
+    if common[2] & _STORED_UNCOMPRESSED or blocksize != size or nbytes != size * count:
         return None
-    windows = []
-    for (begin,) in _OFFSET.iter_unpack(frame[_HEADER.size : first]):
-        begin -= _ONE_BLOCK
-        if begin < first:
+    bounds = array("I", [first])
+    for (offset,) in _OFFSET.iter_unpack(frame[_HEADER.size : first]):
+        begin = offset - _ONE_BLOCK
+        if begin != bounds[-1] or begin + _ONE_BLOCK > len(frame):
             return None
         *own, own_size = _HEADER.unpack_from(frame, begin)
-        if own != [version, codec_version, flags, itemsize, size, size] or begin + own_size > len(frame):
+        if own != [*common, size, size] or begin + own_size > len(frame):
             return None
-        windows.append(frame[begin : begin + own_size])
-    return windows
+        bounds.append(begin + own_size)
+    return bounds

@@ -200,6 +200,11 @@ def _recordings(store: Store, group: str) -> xr.Dataset:
     return xr.open_zarr(store, group=f"{group}/{RECORDINGS}", consolidated=False, chunks=None)
 
 
+def recording_subjects(lake: str, group: str) -> np.ndarray:
+    """Return the subject of each recording of a group, (recording,)."""
+    return _recordings(open_store(lake, read_only=True), group)["subject"].to_numpy().astype(object)
+
+
 def selection_statistics(windows: xr.Dataset) -> dict[str, np.ndarray]:
     """Return mean and standard deviation in uV, (channel,), over the subjects of a selection.
 

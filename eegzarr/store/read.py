@@ -10,6 +10,7 @@ import mmap
 import struct
 import threading
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -32,14 +33,14 @@ _CRC_BYTES = 4
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame whose checksum was right: its bytes, and in them each window's own Blosc buffer.
+    """A frame whose checksum was right: its bytes, and where in them each window's own Blosc buffer is.
 
-    `windows` is None in a frame that another program wrote.
+    `bounds` is None in a frame that another program wrote.
     """
 
     content: memoryview
     n_windows: int
-    windows: list[memoryview] | None
+    bounds: array[int] | None
 
 
 class WindowReader(ABC):
@@ -91,8 +92,8 @@ class WindowDecoder:
         for row, (reader, window) in zip(rows, sources, strict=True):
             number, slot = divmod(window, reader.geometry.windows_per_frame)
             frame = reader.frame(number)
-            if frame.windows is not None:
-                blosc.decompress(frame.windows[slot], row)
+            if frame.bounds is not None:
+                blosc.decompress(frame.content[frame.bounds[slot] : frame.bounds[slot + 1]], row)
             else:
                 row[:] = self._whole(frame)[slot]
 

@@ -16,7 +16,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from eegzarr.errors import LakeError, UsageError
 from eegzarr.store.lake import stored_geometry
 from eegzarr.store.layout import Geometry
-from eegzarr.store.open import selection_statistics
+from eegzarr.store.open import recording_subjects, selection_statistics
 from eegzarr.train.decode import Decoder, open_readers
 from eegzarr.train.order import (
     Shuffle,
@@ -165,14 +165,13 @@ class WindowStream(IterableDataset[Any]):
         parts = [windows] if isinstance(windows, xr.Dataset) else list(windows)
         if not parts:
             raise UsageError("no windows to stream: the sequence of Datasets is empty")
-        self._subjects = frozenset(name for part in parts for name in _subjects(part))
         self._selection = concatenate([select(part, target, with_labels, balance) for part in parts])
         count = len(self._selection)
         if not count:
             raise UsageError(f"no window to stream: {self._why_empty()}")
         if drop_last and batch_size > count:
             raise UsageError(f"batch_size {batch_size} is larger than the selection of {count} windows, with drop_last")
-        if disjoint_from is not None and (shared := sorted(self._subjects & disjoint_from._subjects)):
+        if disjoint_from is not None and (shared := sorted(self.subjects & disjoint_from.subjects)):
             raise UsageError(
                 f"{len(shared)} subjects are also in the stream to train on ({', '.join(shared[:3])} …): "
                 f"split with eegzarr.split_by_subject, or leave out disjoint_from"
@@ -208,6 +207,16 @@ class WindowStream(IterableDataset[Any]):
     def targets(self) -> npt.NDArray[np.float32]:
         """Targets of all windows of the stream, in the order of the selection."""
         return self._selection.target
+
+    @property
+    def subjects(self) -> set[str]:
+        """Subjects that the stream's windows are of."""
+        selection = self._selection
+        return {
+            subject
+            for number, (lake, group) in enumerate(selection.groups)
+            for subject in recording_subjects(lake, group)[np.unique(selection.recording[selection.group == number])]
+        }
 
     @property
     def n_windows(self) -> int:
@@ -359,10 +368,6 @@ class WindowStream(IterableDataset[Any]):
     def _why_empty(self) -> str:
         told = ", ".join(f"{count} with {reason}" for reason, count in self.left_out.items() if count)
         return f"{told} were left out" if told else "the selection is empty"
-
-
-def _subjects(windows: xr.Dataset) -> set[str]:
-    return set(windows["subject"].to_numpy().tolist()) if "subject" in windows.coords else set()
 
 
 def _common_geometry(groups: tuple[tuple[str, str], ...]) -> Geometry:
