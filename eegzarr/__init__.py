@@ -7,10 +7,12 @@ library than its task needs.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from eegzarr import accessor as _accessor  # noqa: F401  # registers Dataset.eegzarr
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from eegzarr.exchange import to_mne
+    from eegzarr.exchange import to_braindecode, to_mne
     from eegzarr.recipe import Recipe, load_recipe
     from eegzarr.store.build import build_lake
     from eegzarr.store.open import open_windows
@@ -23,6 +25,7 @@ _HOMES = {
     "load_recipe": "eegzarr.recipe",
     "open_windows": "eegzarr.store.open",
     "split_by_subject": "eegzarr.train.split",
+    "to_braindecode": "eegzarr.exchange",
     "to_mne": "eegzarr.exchange",
 }
 
@@ -34,6 +37,7 @@ __all__ = [
     "load_recipe",
     "open_windows",
     "split_by_subject",
+    "to_braindecode",
     "to_mne",
 ]
 

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from eegzarr.errors import UsageError
 from eegzarr.pictures.canvas import COLOURS, FAINT, INK, new_axes, one_axes, style
 from eegzarr.recipe import recipe_from_json
+from eegzarr.store.describe import TOO_NEAR, lost_windows
 
 _USUAL = (
     *("target", "rt_from_stimulus", "correct", "response_type", "age", "sex", "p_factor", "attention"),
@@ -134,19 +135,13 @@ def subjects(windows: xr.Dataset, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def losses(counts: dict[str, int], total: int, ax: Axes | None = None) -> Axes:
-    """Draw how many windows are lost, by reason.
-
-    Parameters
-    ----------
-    counts : dict of str to int
-        Windows by reason, as `eegzarr.store.quality.lost_windows` counts them.
-    total : int
-        Windows that there would be without any loss, for the shares in the picture.
-    """
+def losses(windows: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Draw how many windows are lost, by reason, each counted once; see `eegzarr.store.describe.lost_windows`."""
+    counts = lost_windows(windows)
     lost = {reason: count for reason, count in counts.items() if count}
+    total = windows.sizes["window"] + counts.get(TOO_NEAR, 0)
     with style():
-        ax = one_axes(ax, height=max(1.4, 0.5 + 0.42 * len(lost)))
+        ax = one_axes(ax, height=1.4 + 0.42 * len(lost))
         ax.set_title("Windows lost by reason")
         if not lost:
             ax.set_axis_off()

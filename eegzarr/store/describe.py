@@ -15,9 +15,11 @@ from eegzarr.errors import LakeError
 from eegzarr.recipe import recipe_from_json
 from eegzarr.store.lake import read_attributes, read_tables, stored_geometry
 from eegzarr.store.layout import BUILDING, COMPLETE, EEG, LABELS, RECEIPTS, SCRATCH, group_path, lake_url, open_store
-from eegzarr.store.open import recipes
+from eegzarr.store.open import LAKE, RECIPE_NAME, open_recordings, recipes
+from eegzarr.store.quality import GoodWindows, faults
 
 DAMAGED = "damaged"
+TOO_NEAR = "too near an end of the recording"
 _NO_STATISTICS = ("window", "recording", "start", "valid", "stimulus_onset", "response_onset")
 _MOST_KINDS = 12  # values of a text label that are counted one by one
 
@@ -211,3 +213,33 @@ def _statistics_of(values: np.ndarray) -> NumberStatistics | TextStatistics:
         kinds=len(there_are),
         counts=dict(list(there_are.items())[:_MOST_KINDS]),
     )
+
+
+def lost_windows(windows: xr.Dataset, wanted: GoodWindows | None = None) -> dict[str, int]:
+    """Count the windows that an analysis loses, by reason.
+
+    Trials whose window would leave its recording, which the lake doesn't have; windows
+    without a target; and those that `wanted`, by default the default, leaves out. Each
+    window counts once, under the first of its reasons.
+    """
+    counts = {TOO_NEAR: _dropped_trials(windows)}
+    reasons = faults(windows, wanted or GoodWindows())
+    if "target" in windows.coords:
+        reasons["no target"] = np.isnan(windows["target"].to_numpy())
+    counted = np.zeros(windows.sizes["window"], bool)
+    for reason, applies in reasons.items():
+        counts[reason] = int((applies & ~counted).sum())
+        counted |= applies
+    return counts
+
+
+def _dropped_trials(windows: xr.Dataset) -> int:
+    """Trials without a window in the recordings that a selection's windows come from."""
+    if LAKE not in windows.attrs:
+        return 0
+    release, recording = windows["release"].to_numpy().astype(object), windows["recording"].to_numpy()
+    dropped = 0
+    for name in sorted(set(release.tolist())):
+        table = open_recordings(windows.attrs[LAKE], windows.attrs[RECIPE_NAME], name)
+        dropped += int(table["dropped"].to_numpy()[np.unique(recording[release == name])].sum())
+    return dropped
