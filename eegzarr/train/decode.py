@@ -64,6 +64,7 @@ class Decoder:
         self._window = window
         self._shape = shape
         self._filler = RowFiller(shape, readers[0].geometry)
+        self._idle_rings: list[deque[torch.Tensor]] = []
 
     def batches(
         self,
@@ -93,8 +94,11 @@ class Decoder:
             shape = (rows, self._shape.n_channels, self._shape.n_times)
             return torch.empty(shape, dtype=getattr(torch, self._shape.dtype), pin_memory=pin_memory)
 
-        # The consumer holds `keep` batches and the one that it was given last.
-        ring = deque(new_buffer() for _ in range(0 if copy else ahead + keep))
+        # The consumer holds `keep` batches and the one that it was given last. A ring outlives its epoch:
+        # the pages of a new one would be faulted in again.
+        ring = self._idle_rings.pop() if self._idle_rings else deque[torch.Tensor]()
+        if not copy and (len(ring) != ahead + keep or len(ring[0]) < rows):
+            ring = deque(new_buffer() for _ in range(ahead + keep))
         waiting: deque[tuple[torch.Tensor, list[Future[None]]]] = deque()
         lookahead = _Lookahead(self._readers, self._group, self._window, members)
         upcoming = iter(members)
@@ -115,6 +119,7 @@ class Decoder:
                 yield batch
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            self._idle_rings[:] = [ring]
 
     def _start(
         self,
