@@ -78,6 +78,7 @@ class Hdf5(Stored):
     def opened(self) -> Any:
         """Open the file."""
         import h5py
+        import hdf5plugin  # noqa: F401 - registers Blosc
 
         return h5py.File(self.path)["eeg"]
 
