@@ -13,6 +13,7 @@ COMMANDS = {
     "build": "eegzarr.build",
     "sample": "eegzarr.sample",
     "train": "eegzarr.train.__main__",
+    "verify": "eegzarr.verify",
 }
 
 

@@ -6,7 +6,7 @@ import errno
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -122,8 +122,7 @@ def build_lake(
     lake = lake_url(out)
     if dtype not in DTYPES:
         raise RecipeError(f"dtype must be {' or '.join(DTYPES)}, got {dtype!r}")
-    found = find_source(source, recipe.tasks)
-    found = replace(found, root=found.root.absolute(), name=_checked_name(name) if name is not None else found.name)
+    found = named_source(source, recipe, name)
     _check_target(recipe, found)
     group = group_path(recipe.name, found.name)
     _check_writable(lake)
@@ -139,23 +138,12 @@ def build_lake(
     shard_size = shard_size or SHARD_SIZE
     resources = Resources.fit(projected_worker_memory(shard_size, np.dtype(dtype).itemsize), workers, memory_limit)
 
-    def sampled(tree: int, share: float) -> None:
-        tell(watchers, MemorySampled(tree=tree, limit=resources.memory, machine_used_share=share))
+    def chosen(channels: int, times: int) -> Geometry:
+        return geometry or Geometry.of(channels, times, dtype, shard_size)
 
-    with MemoryWatch(sampled) as watch, local_client(resources) as client:
-        plan = make_plan(
-            found,
-            recipe,
-            lambda channels, times: geometry or Geometry.of(channels, times, dtype, shard_size),
-            lambda recordings: inspect_on(
-                client,
-                found.root,
-                recipe,
-                list(recordings),
-                lambda done: tell(watchers, Inspected(done=done, total=len(found.recordings))),
-            ),
-        )
-        _run(client, lake, group, plan, overwrite, resources, watchers)
+    with watched_memory(resources, watchers) as watch, local_client(resources) as client:
+        plan = plan_on(client, found, recipe, chosen, watchers)
+        write_group(client, lake, group, plan, overwrite, resources, watchers)
     return replace(
         summarize(lake, group),
         seconds=time.monotonic() - began,
@@ -164,7 +152,36 @@ def build_lake(
     )
 
 
-def _run(
+def watched_memory(resources: Resources, watchers: tuple[Listener, ...]) -> MemoryWatch:
+    """Return the watch that samples the memory of a build."""
+
+    def sampled(tree: int, share: float) -> None:
+        tell(watchers, MemorySampled(tree=tree, limit=resources.memory, machine_used_share=share))
+
+    return MemoryWatch(sampled)
+
+
+def plan_on(
+    client: Client,
+    source: Source,
+    recipe: Recipe,
+    geometry: Callable[[int, int], Geometry],
+    watchers: tuple[Listener, ...],
+) -> Plan:
+    """Inspect a source's recordings on the workers and plan its group."""
+
+    def inspected(done: int) -> None:
+        tell(watchers, Inspected(done=done, total=len(source.recordings)))
+
+    return make_plan(
+        source,
+        recipe,
+        geometry,
+        lambda recordings: inspect_on(client, source.root, recipe, list(recordings), inspected),
+    )
+
+
+def write_group(
     client: Client,
     lake: str,
     group: str,
@@ -181,7 +198,7 @@ def _run(
                 groups.begin(lake, group, plan)
             tell(watchers, _began(group, plan, receipts, resources.workers))
             missing = [shard for shard in range(plan.n_shards) if shard not in receipts]
-            for receipt in write_shards(client, lambda shard: _task(lake, group, plan, shard), missing):
+            for receipt in write_shards(client, lambda shard: shard_task(lake, group, plan, shard), missing):
                 receipts[receipt.shard] = receipt
                 for row, reason in receipt.reasons.items():
                     path = plan.inspections[row].recording.path
@@ -219,7 +236,7 @@ def _began(group: str, plan: Plan, receipts: dict[int, Receipt], workers: int) -
     )
 
 
-def _task(lake: str, group: str, plan: Plan, shard: int) -> ShardTask:
+def shard_task(lake: str, group: str, plan: Plan, shard: int) -> ShardTask:
     return ShardTask(
         lake=lake,
         group=group,
@@ -230,6 +247,12 @@ def _task(lake: str, group: str, plan: Plan, shard: int) -> ShardTask:
         pieces=plan.pieces(shard),
         plan_digest=plan.digest,
     )
+
+
+def named_source(root: str | Path, recipe: Recipe, name: str | None) -> Source:
+    """Find a recipe's recordings, under the name that their group has."""
+    found = find_source(root, recipe.tasks)
+    return replace(found, root=found.root.absolute(), name=_checked_name(name) if name is not None else found.name)
 
 
 def _checked_name(name: str) -> str:

@@ -27,7 +27,7 @@ from numcodecs import blosc
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-from eegzarr.errors import RecordingError
+from eegzarr.errors import LakeError, RecordingError
 from eegzarr.recordings import read_windows
 from eegzarr.store.frame import join_windows
 from eegzarr.store.layout import EEG, RECEIPTS, SCRATCH, Geometry, open_store
@@ -38,7 +38,13 @@ NO_FRAME = 2**64 - 1  # offset and length of a frame that was never written: all
 
 @dataclass(frozen=True, kw_only=True)
 class ShardTask:
-    """All that a worker needs to write one shard."""
+    """All that a worker needs to write one shard.
+
+    Attributes
+    ----------
+    crc32c : int, optional
+        What the file must come out with, where a shard of a complete group is repaired.
+    """
 
     lake: str
     group: str
@@ -48,6 +54,7 @@ class ShardTask:
     geometry: Geometry
     pieces: tuple[Piece, ...]
     plan_digest: str
+    crc32c: int | None = None
 
 
 @dataclass(frozen=True)
@@ -165,19 +172,26 @@ def write_shard(task: ShardTask) -> Receipt:
         valid.append(finite)
         moments.append(Moments.of(part[finite]))
     encoded = encode_shard(windows[:row], geometry)
+    crc32c = google_crc32c.value(np.frombuffer(encoded, np.uint8))
+    if task.crc32c not in (None, crc32c):
+        raise LakeError(
+            f"shard {task.shard} of {task.lake}/{task.group} comes out otherwise than it was: the signals in "
+            f"{task.source_root} have changed. Build the group anew with python -m eegzarr.build --overwrite"
+        )
     put(task.lake, f"{task.group}/{EEG}/{geometry.shard_key(task.shard)}", encoded)
     receipt = Receipt(
         shard=task.shard,
         plan_digest=task.plan_digest,
         nbytes=len(encoded),
-        crc32c=google_crc32c.value(np.frombuffer(encoded, np.uint8)),
+        crc32c=crc32c,
         peak_to_peak=np.ptp(windows[:row], axis=2).max(axis=1),
         valid=np.concatenate(valid),
         moments=tuple(moments),
         reasons=reasons,
     )
-    receipts = zarr.open_array(open_store(task.lake), path=f"{task.group}/{SCRATCH}/{RECEIPTS}", mode="r+")
-    receipts[task.shard] = receipt.to_json()
+    if task.crc32c is None:
+        receipts = zarr.open_array(open_store(task.lake), path=f"{task.group}/{SCRATCH}/{RECEIPTS}", mode="r+")
+        receipts[task.shard] = receipt.to_json()
     return receipt
 
 
