@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from eegzarr.store.gather import compile_gather
 from eegzarr.store.read import LocalReader, RemoteReader, WindowReader
 from eegzarr.store.remote import FrameCache
 from eegzarr.train.shape import RowFiller, RowShape
@@ -18,6 +19,8 @@ from eegzarr.train.shape import RowFiller, RowShape
 # Windows a thread decodes at a time. Fewer share a batch out better, but each hand-over between
 # threads waits for Python's lock: 64 streamed a quarter faster than 16.
 _WINDOWS_A_JOB = 64
+# Windows after which a stream is long enough to compile what decodes them (see eegzarr.store.gather).
+_LONG = 20_000
 
 
 def open_readers(groups: Sequence[tuple[str, str]], memory: int, concurrency: int) -> list[WindowReader]:
@@ -65,6 +68,7 @@ class Decoder:
         self._shape = shape
         self._filler = RowFiller(shape, readers[0].geometry)
         self._idle_rings: list[deque[torch.Tensor]] = []
+        self._decoded = 0
 
     def batches(
         self,
@@ -116,6 +120,9 @@ class Decoder:
                 for job in jobs:
                     job.result()
                 lookahead.passed()
+                if self._decoded <= _LONG < self._decoded + len(batch):
+                    pool.submit(compile_gather)
+                self._decoded += len(batch)
                 yield batch
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

@@ -16,6 +16,8 @@ from eegzarr.store.layout import Geometry
 from eegzarr.store.read import WindowDecoder, WindowReader
 
 Normalize = Literal["channel", "window"]
+# Windows decoded before they are converted: so few stay in a core's own cache in between.
+_TOGETHER = 4
 
 
 def parse_seconds(duration: str | float) -> float:
@@ -89,12 +91,14 @@ class RowFiller:
         if shape.is_stored:
             self._decoder.decode(sources, rows)
             return
-        # Window by window: what lies between decoding and the row stays in a core's own cache.
-        stored = self._buffer("stored", (1, shape.n_channels, shape.stored_times), shape.stored_dtype)
+        stored = self._buffer("stored", (_TOGETHER, shape.n_channels, shape.stored_times), shape.stored_dtype)
         values = self._buffer("values", rows.shape[1:], "float32")
-        for row, source, offset in zip(rows, sources, offsets, strict=True):
-            self._decoder.decode([source], stored)
-            window = stored[0, :, offset : offset + shape.n_times]
+        for number, (row, offset) in enumerate(zip(rows, offsets, strict=True)):
+            slot = number % _TOGETHER
+            if not slot:
+                several = sources[number : number + _TOGETHER]
+                self._decoder.decode(several, stored[: len(several)])
+            window = stored[slot, :, offset : offset + shape.n_times]
             if shape.normalize is None:
                 _convert(window, row)
                 continue
