@@ -7,8 +7,8 @@ import argparse
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TransferSpeedColumn
 
-from eegzarr.build import parse_size
-from eegzarr.command import run_command
+from eegzarr.command import parsed_by, run_command
+from eegzarr.store.guard import parse_bytes
 from eegzarr.store.repair import repair_lake
 from eegzarr.store.verify import Checked, Fault, verify_lake
 from eegzarr.watch.progress import BuildProgress
@@ -26,7 +26,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("lake", metavar="LAKE")
     parser.add_argument("--repair", action="store_true", help="make what is faulty again, from the source")
     parser.add_argument("--workers", type=int, metavar="N", help="for repairing, as for eegzarr.build")
-    parser.add_argument("--memory-limit", type=parse_size, metavar="2GiB", help="for repairing, as for eegzarr.build")
+    parser.add_argument(
+        "--memory-limit", type=parsed_by(parse_bytes), metavar="2GiB", help="for repairing, as for eegzarr.build"
+    )
     arguments = parser.parse_args(argv)
     return run_command("eegzarr.verify", lambda: _verify(arguments), again="")
 

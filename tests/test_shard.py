@@ -17,7 +17,8 @@ from eegzarr.store import gather
 from eegzarr.store.frame import find_windows
 from eegzarr.store.layout import DTYPES, Geometry, create_eeg
 from eegzarr.store.read import LocalReader, WindowDecoder
-from eegzarr.store.shard import Moments, Receipt, encode_frame, encode_shard, put
+from eegzarr.store.receipt import Moments, Receipt
+from eegzarr.store.shard import encode_frame, encode_shard, put
 
 
 def noise(windows: int, channels: int = 5, times: int = 40) -> np.ndarray:

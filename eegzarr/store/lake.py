@@ -48,7 +48,7 @@ from eegzarr.store.layout import (
     open_store,
 )
 from eegzarr.store.plan import Plan
-from eegzarr.store.shard import Moments, Receipt
+from eegzarr.store.receipt import Moments, Receipt
 
 
 def read_attributes(lake: str, group: str) -> dict[str, Any] | None:

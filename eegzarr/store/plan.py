@@ -82,11 +82,17 @@ class Piece:
         Relative to the source's root.
     starts : array of int64
         First sample of each window, in the shard's order.
+    fingerprint : str
+        Of the recording when the plan was made.
+    as_it_stands : bool
+        Whether windows are read as they stand in the recording; else it is prepared as a whole.
     """
 
     recording: int
     path: str
     starts: npt.NDArray[np.int64]
+    fingerprint: str
+    as_it_stands: bool
 
 
 @dataclass(frozen=True)
@@ -131,9 +137,30 @@ class Plan:
         starts = rows["start_sample"].to_numpy(np.int64)
         edges = np.flatnonzero(np.diff(recording)) + 1
         return tuple(
-            Piece(recording=int(group[0]), path=self.inspections[group[0]].recording.path, starts=starts_)
-            for group, starts_ in zip(np.split(recording, edges), np.split(starts, edges), strict=True)
+            self._piece(int(group[0]), own)
+            for group, own in zip(np.split(recording, edges), np.split(starts, edges), strict=True)
         )
+
+    def _piece(self, row: int, starts: npt.NDArray[np.int64]) -> Piece:
+        inspection = self.inspections[row]
+        assert inspection.header is not None
+        return Piece(
+            recording=row,
+            path=inspection.recording.path,
+            starts=starts,
+            fingerprint=inspection.fingerprint,
+            as_it_stands=self.recipe.preparation.leaves_signals_alone and inspection.header.sfreq == self.recipe.sfreq,
+        )
+
+    def shards_of_recordings(self) -> dict[int, list[int]]:
+        """Return the shards that each recording lies in, for those that lie in more than one."""
+        recording = self.windows["recording"].to_numpy()
+        shards: dict[int, list[int]] = {}
+        for shard in range(self.n_shards):
+            own = self.shard_slice(shard)
+            for row in {int(recording[own.start]), int(recording[own.stop - 1])}:
+                shards.setdefault(row, []).append(shard)
+        return {row: own for row, own in shards.items() if len(own) > 1}
 
     @cached_property
     def digest(self) -> str:
@@ -155,11 +182,14 @@ def inspect(root: Path, recording: Recording, recipe: Recipe) -> Inspection:
     try:
         fingerprint = fingerprint_of(path)
         header = read_header(path)
-        if header.sfreq != recipe.sfreq:
+        preparation = recipe.preparation
+        if header.sfreq != recipe.sfreq and not preparation.resample:
             raise RecordingError(f"sampled at {header.sfreq:g} Hz, the recipe wants {recipe.sfreq:g} Hz")
         if recipe.channels and header.channels != recipe.channels:
             raise RecordingError(_channel_difference(header.channels, recipe.channels))
-        windows, trials, dropped = _cut(path, recipe, header)
+        if preparation.h_freq is not None and preparation.h_freq >= header.sfreq / 2:
+            raise RecordingError(f"sampled at {header.sfreq:g} Hz, too slow for h_freq {preparation.h_freq:g} Hz")
+        windows, trials, dropped = _cut(path, recipe, header.at(recipe.sfreq))
     except RecordingError as error:
         return Inspection(
             recording=recording, header=header, windows=_no_windows(), reason=str(error), fingerprint=fingerprint

@@ -16,9 +16,10 @@ from eegzarr.events import BuildBegan, Listener, ShardFinished, tell
 from eegzarr.recipe import Recipe, recipe_from_json
 from eegzarr.store.build import named_source, plan_on, shard_task, watched_memory, write_group
 from eegzarr.store.cluster import Resources, local_client, projected_worker_memory, write_shards
+from eegzarr.store.guard import MemoryGate
 from eegzarr.store.lake import consolidate, geometry_of, only_builder, read_tables
 from eegzarr.store.layout import EEG, Geometry, lake_url, open_store
-from eegzarr.store.shard import ShardTask
+from eegzarr.store.task import ShardTask
 from eegzarr.store.verify import METADATA, UNREADABLE, Fault, empty_group
 
 
@@ -80,8 +81,12 @@ def _repair_group(
     origin = _origin(lake, group, faults)
     geometry = origin.geometry
     shard_size = geometry.windows_per_shard * geometry.window_bytes
-    resources = Resources.fit(projected_worker_memory(shard_size, geometry.itemsize), workers, memory_limit)
+    at_work = projected_worker_memory(
+        shard_size, geometry.itemsize, prepares=origin.recipe.preparation.touches_recordings
+    )
+    resources = Resources.fit(at_work, workers, memory_limit)
     source = named_source(origin.source, origin.recipe, origin.release)
+    gate = MemoryGate(1.0)
     with watched_memory(resources, watchers), local_client(resources) as client:
         plan = plan_on(client, source, origin.recipe, lambda channels, times: geometry, watchers)
         if plan.digest != origin.plan_digest:
@@ -91,7 +96,7 @@ def _repair_group(
             )
         shards = [fault.shard for fault in faults if fault.shard is not None]
         if len(shards) < len(faults):
-            write_group(client, lake, group, plan, True, resources, watchers)
+            write_group(client, lake, group, plan, True, resources, gate, watchers)
             return
         tell(
             watchers,
@@ -112,7 +117,7 @@ def _repair_group(
             return replace(shard_task(lake, group, plan, shard), crc32c=written[shard])
 
         with only_builder(lake, group):
-            for receipt in write_shards(client, task, shards):
+            for receipt in write_shards(client, task, shards, {}, gate):
                 tell(watchers, ShardFinished(shard=receipt.shard, windows=len(receipt.valid), nbytes=receipt.nbytes))
 
 
