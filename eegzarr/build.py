@@ -13,6 +13,7 @@ from types import FrameType
 from eegzarr.command import parsed_by, run_command
 from eegzarr.errors import UsageError
 from eegzarr.recipe import PRESETS, Recipe, load_recipe
+from eegzarr.releases import find_release
 from eegzarr.store.build import BuildSummary, Forecast, build_lake, forecast
 from eegzarr.store.guard import parse_bytes, parse_share
 from eegzarr.store.layout import DTYPES
@@ -36,10 +37,20 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         "75 stopped by the memory guard or a full disk, run the same command again; 130 interrupted, likewise.",
     )
     sources = parser.add_mutually_exclusive_group(required=True)
-    sources.add_argument("--source", nargs="+", metavar="DIR", help="BIDS datasets; each becomes a release of the lake")
+    sources.add_argument(
+        "--source",
+        nargs="+",
+        metavar="DIR|URL",
+        help="BIDS datasets, folders or URLs; each becomes a release of the lake",
+    )
+    sources.add_argument("--releases", nargs="+", metavar="R1", help="HBN-EEG releases; see --mini and --data-dir")
     sources.add_argument("--sample", action="store_true", help="a small simulated dataset, made beside the lake")
     parser.add_argument(
         "--out", required=True, metavar="LAKE", help="lake to write to; its other groups are left alone"
+    )
+    parser.add_argument("--mini", action="store_true", help="with --releases: the challenge's 20 subjects of each")
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="with --releases: where they are looked for before the public bucket is read"
     )
     parser.add_argument(
         "--recipe", default="challenge1", metavar="NAME|FILE.toml", help=f"{', '.join(PRESETS)} (default: %(default)s)"
@@ -84,6 +95,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if arguments.name and arguments.source and len(arguments.source) > 1:
         parser.error("--name names one release: give one --source with it")
+    if (arguments.mini or arguments.data_dir) and not arguments.releases:
+        parser.error("--mini and --data-dir go with --releases")
     return arguments
 
 
@@ -103,7 +116,7 @@ def _build(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, _interrupt)  # as SLURM ends a job: stop as for Ctrl-C
     summaries: list[BuildSummary | Forecast] = []
     command = f"python -m eegzarr.build {shlex.join(sys.argv[1:])}"
-    for source in _sample(arguments.out) if arguments.sample else arguments.source:
+    for source in _sources(arguments):
         options = {
             name: getattr(arguments, name)
             for name in ("name", "dtype", "workers", "memory_limit", "max_memory", "shard_size")
@@ -128,6 +141,17 @@ def _build(arguments: argparse.Namespace) -> int:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+def _sources(arguments: argparse.Namespace) -> list[str]:
+    if arguments.sample:
+        return _sample(arguments.out)
+    if arguments.releases:
+        found = [find_release(r, mini=arguments.mini, data_dir=arguments.data_dir) for r in arguments.releases]
+        for release, source in zip(arguments.releases, found, strict=True):
+            print(f"{release}: {source}", file=sys.stderr)
+        return found
+    return list(arguments.source)
 
 
 def _sample(out: str) -> list[str]:

@@ -18,6 +18,7 @@ from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker
 
+from eegzarr.buckets import fingerprint_of
 from eegzarr.errors import BuildStopped, LakeError, RecipeError, RecordingError, UsageError
 from eegzarr.events import BuildBegan, Inspected, Listener, MemorySampled, Noticed, ShardFinished, tell
 from eegzarr.recipe import Recipe, recipe_from_json
@@ -35,7 +36,7 @@ from eegzarr.store.cluster import (
 )
 from eegzarr.store.guard import MemoryGate, MemoryWatch
 from eegzarr.store.layout import COMPLETE, DTYPES, FORMAT, SHARD_SIZE, Geometry, group_path, lake_url
-from eegzarr.store.plan import Plan, fingerprint_of, make_plan, trial_labels
+from eegzarr.store.plan import Plan, make_plan, trial_labels
 from eegzarr.store.receipt import Receipt
 from eegzarr.store.task import ShardTask
 
@@ -412,7 +413,7 @@ def shard_task(lake: str, group: str, plan: Plan, shard: int) -> ShardTask:
         lake=lake,
         group=group,
         shard=shard,
-        source_root=str(plan.source.root),
+        source_root=plan.source.root,
         channels=plan.channels,
         geometry=plan.geometry,
         pieces=plan.pieces(shard),
@@ -425,7 +426,7 @@ def shard_task(lake: str, group: str, plan: Plan, shard: int) -> ShardTask:
 def named_source(root: str | Path, recipe: Recipe, name: str | None) -> Source:
     """Find a recipe's recordings, under the name that their group has."""
     found = find_source(root, recipe.tasks)
-    return replace(found, root=found.root.absolute(), name=_checked_name(name) if name is not None else found.name)
+    return found if name is None else replace(found, name=_checked_name(name))
 
 
 def _checked_name(name: str) -> str:
@@ -487,7 +488,7 @@ def _check_source_unchanged(lake: str, group: str, source: Source) -> None:
     now = {}
     for recording in source.recordings:
         try:
-            now[recording.path] = fingerprint_of(source.root / recording.path)
+            now[recording.path] = fingerprint_of(source.root, recording.path)
         except RecordingError:
             now[recording.path] = ""
     changes = {

@@ -230,7 +230,7 @@ def _started_without_interrupts(cluster: type[LocalCluster], **options: Any) -> 
 
 
 def inspect_on(
-    client: Client, root: Path, recipe: Recipe, recordings: Sequence[Recording], on_done: Callable[[int], None]
+    client: Client, root: str, recipe: Recipe, recordings: Sequence[Recording], on_done: Callable[[int], None]
 ) -> list[Inspection]:
     """Inspect recordings on the workers; return inspections in the recordings' order."""
     batches = [recordings[first : first + _INSPECT_BATCH] for first in range(0, len(recordings), _INSPECT_BATCH)]
@@ -245,7 +245,7 @@ def inspect_on(
     return [inspection for index in range(len(batches)) for inspection in found[index]]
 
 
-def _inspect_batch(root: Path, recordings: Sequence[Recording], recipe: Recipe) -> list[Inspection]:
+def _inspect_batch(root: str, recordings: Sequence[Recording], recipe: Recipe) -> list[Inspection]:
     return [inspect(root, recording, recipe) for recording in recordings]
 
 

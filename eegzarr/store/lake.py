@@ -396,7 +396,7 @@ def _attributes(plan: Plan, status: str) -> dict[str, Any]:
         "recipe": recipe.to_json(),
         "release": plan.source.name,
         "sampling_rate": recipe.sfreq,
-        "source": str(plan.source.root),
+        "source": plan.source.root,
         "plan_digest": plan.digest,
         "eegzarr_version": __version__,
     }

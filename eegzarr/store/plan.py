@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from eegzarr.buckets import at_hand, fingerprint_of
 from eegzarr.errors import LakeError, RecordingError
 from eegzarr.recipe import Recipe
 from eegzarr.recordings import Header, read_header
@@ -175,21 +176,15 @@ class Plan:
         return sha.hexdigest()
 
 
-def inspect(root: Path, recording: Recording, recipe: Recipe) -> Inspection:
+def inspect(root: str, recording: Recording, recipe: Recipe) -> Inspection:
     """Find the windows of one recording from its header and its events; read no signal."""
-    path = root / recording.path
     header, fingerprint = None, ""
     try:
-        fingerprint = fingerprint_of(path)
-        header = read_header(path)
-        preparation = recipe.preparation
-        if header.sfreq != recipe.sfreq and not preparation.resample:
-            raise RecordingError(f"sampled at {header.sfreq:g} Hz, the recipe wants {recipe.sfreq:g} Hz")
-        if recipe.channels and header.channels != recipe.channels:
-            raise RecordingError(_channel_difference(header.channels, recipe.channels))
-        if preparation.h_freq is not None and preparation.h_freq >= header.sfreq / 2:
-            raise RecordingError(f"sampled at {header.sfreq:g} Hz, too slow for h_freq {preparation.h_freq:g} Hz")
-        windows, trials, dropped = _cut(path, recipe, header.at(recipe.sfreq))
+        fingerprint = fingerprint_of(root, recording.path)
+        with at_hand(root, recording.path, header_only=True) as path:
+            header = read_header(path)
+            _check_header(header, recipe)
+            windows, trials, dropped = _cut(path, recipe, header.at(recipe.sfreq))
     except RecordingError as error:
         return Inspection(
             recording=recording, header=header, windows=_no_windows(), reason=str(error), fingerprint=fingerprint
@@ -204,6 +199,16 @@ def inspect(root: Path, recording: Recording, recipe: Recipe) -> Inspection:
         reason=reason,
         fingerprint=fingerprint,
     )
+
+
+def _check_header(header: Header, recipe: Recipe) -> None:
+    preparation = recipe.preparation
+    if header.sfreq != recipe.sfreq and not preparation.resample:
+        raise RecordingError(f"sampled at {header.sfreq:g} Hz, the recipe wants {recipe.sfreq:g} Hz")
+    if recipe.channels and header.channels != recipe.channels:
+        raise RecordingError(_channel_difference(header.channels, recipe.channels))
+    if preparation.h_freq is not None and preparation.h_freq >= header.sfreq / 2:
+        raise RecordingError(f"sampled at {header.sfreq:g} Hz, too slow for h_freq {preparation.h_freq:g} Hz")
 
 
 def make_plan(
@@ -296,23 +301,3 @@ def _channel_difference(got: tuple[str, ...], wanted: tuple[str, ...]) -> str:
     if len(got) != len(wanted):
         return f"has {len(got)} EEG channels, the others {len(wanted)}"
     return f"has other channels: {', '.join([name for name in got if name not in wanted][:3])} …"
-
-
-def fingerprint_of(path: Path) -> str:
-    """Size and time of the recording, and the content of its events: cheap, and telling.
-
-    Raises
-    ------
-    RecordingError
-        If one of them can't be read.
-    """
-    if not path.exists():
-        # A symlink that leads nowhere is what git-annex leaves for a file not yet downloaded.
-        raise RecordingError("not downloaded (the link leads nowhere)" if path.is_symlink() else "no such file")
-    try:
-        stat = path.stat()
-        events = path.with_name(f"{path.stem.removesuffix('_eeg')}_events.tsv")
-        content = hashlib.sha256(events.read_bytes()).hexdigest()[:16] if events.exists() else "-"
-    except OSError as error:
-        raise RecordingError(f"unreadable: {error.strerror or error}") from error
-    return f"{stat.st_size}:{stat.st_mtime_ns}:{content}"

@@ -14,12 +14,13 @@ from numcodecs import blosc
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
+from eegzarr.buckets import at_hand, fingerprint_of
 from eegzarr.errors import BuildStopped, LakeError, RecordingError
 from eegzarr.preparation import cut, prepare_recording
 from eegzarr.recipe import Preparation
 from eegzarr.recordings import read_windows
 from eegzarr.store.layout import EEG, RECEIPTS, SCRATCH, Geometry, open_store
-from eegzarr.store.plan import Piece, fingerprint_of
+from eegzarr.store.plan import Piece
 from eegzarr.store.receipt import Moments, Receipt
 from eegzarr.store.shard import encode_shard, put, reused
 
@@ -106,17 +107,17 @@ def write_shard(task: ShardTask, prepared: dict[int, str]) -> Receipt:
 
 
 def _read(task: ShardTask, piece: Piece, prepared: dict[int, str], out: npt.NDArray[np.float32]) -> None:
-    path = Path(task.source_root) / piece.path
-    if piece.recording not in prepared:
-        _check_unchanged(path, piece.fingerprint)
-    if piece.as_it_stands:
-        read_windows(path, piece.starts, task.channels, out)
-    elif piece.recording not in prepared:
-        cut(prepare_recording(path, task.channels, task.preparation, task.sfreq), piece.starts, out)
-    elif reason := prepared[piece.recording]:
-        raise RecordingError(reason)
-    else:
+    if piece.recording in prepared:
+        if reason := prepared[piece.recording]:
+            raise RecordingError(reason)
         cut(_get_prepared(task.lake, _prepared_key(task.group, piece.recording)), piece.starts, out)
+        return
+    _check_unchanged(task.source_root, piece)
+    with at_hand(task.source_root, piece.path) as path:
+        if piece.as_it_stands:
+            read_windows(path, piece.starts, task.channels, out)
+        else:
+            cut(prepare_recording(path, task.channels, task.preparation, task.sfreq), piece.starts, out)
 
 
 def prepare(task: ShardTask, piece: Piece) -> str:
@@ -127,10 +128,10 @@ def prepare(task: ShardTask, piece: Piece) -> str:
     str
         Why that can't be, or "".
     """
-    path = Path(task.source_root) / piece.path
-    _check_unchanged(path, piece.fingerprint)
+    _check_unchanged(task.source_root, piece)
     try:
-        signal = prepare_recording(path, task.channels, task.preparation, task.sfreq)
+        with at_hand(task.source_root, piece.path) as path:
+            signal = prepare_recording(path, task.channels, task.preparation, task.sfreq)
     except RecordingError as error:
         return str(error)
     buffer = io.BytesIO()
@@ -159,14 +160,15 @@ def _get_prepared(lake: str, key: str) -> npt.NDArray[np.float32]:
     return fetched
 
 
-def _check_unchanged(path: Path, fingerprint: str) -> None:
+def _check_unchanged(root: str, piece: Piece) -> None:
+    path = f"{root}/{piece.path}"
     try:
-        now = fingerprint_of(path)
+        now = fingerprint_of(root, piece.path)
     except RecordingError as error:
         raise BuildStopped(
             f"{path} went away while the build ran: restore it and run the same command again"
         ) from error
-    if now != fingerprint:
+    if now != piece.fingerprint:
         raise BuildStopped(f"{path} changed while the build ran: restore it, or build anew with --overwrite")
 
 
