@@ -307,7 +307,24 @@ def _session(
             resources = Resources.fit(at_work, request.workers, request.memory_limit)
             client = stack.enter_context(local_client(resources))
         watch = stack.enter_context(watched_memory(resources, watchers))
+        stack.enter_context(_lost_workers_named())
         yield client, plan_on(client, setup.source, request.recipe, geometry, watchers), resources, watch
+
+
+@contextmanager
+def _lost_workers_named() -> Iterator[None]:
+    """Say what to do when workers or their scheduler are gone."""
+    try:
+        yield
+    except KilledWorker as error:
+        raise LakeError(
+            f"workers died several times at the same task ({error.task}), probably for want of memory: "
+            f"give a larger --memory-limit or fewer --workers, and run the same command again"
+        ) from error
+    except (FutureCancelledError, CommClosedError) as error:
+        raise BuildStopped(
+            f"the Dask cluster went away ({error}): see that it runs, and run the same command again"
+        ) from error
 
 
 def _worker_memory(request: BuildRequest, geometry: Geometry) -> int:
@@ -378,15 +395,6 @@ def write_group(
             # On a worker, which has MNE loaded already.
             positions = client.submit(channel_positions, plan.channels).result()
             groups.finish(lake, group, plan, receipts, positions)
-    except KilledWorker as error:
-        raise LakeError(
-            f"workers died several times at the same shard ({error.task}), probably for want of memory: "
-            f"give a larger --memory-limit or fewer --workers, and run the same command again"
-        ) from error
-    except (FutureCancelledError, CommClosedError) as error:
-        raise BuildStopped(
-            f"the Dask cluster went away ({error}): see that it runs, and run the same command again"
-        ) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise BuildStopped(f"no space left for {lake}: make room and run the same command again") from error

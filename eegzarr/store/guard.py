@@ -15,6 +15,7 @@ from eegzarr.errors import BuildStopped, UsageError
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _CGROUP = Path("/sys/fs/cgroup")
+PATIENCE = 30.0  # s
 
 
 def parse_bytes(text: str) -> int:
@@ -151,15 +152,17 @@ class MemoryGate:
     ----------
     most : float
         Share of the memory above which it is closed.
-    patience : float
-        Seconds that it may stay closed.
+    patience : float, optional
+        Seconds that it may stay closed; default half a minute.
     used : callable
         Gives the share in use.
     """
 
-    def __init__(self, most: float, patience: float = 30.0, used: Callable[[], float] = machine_used_share) -> None:
+    def __init__(
+        self, most: float, patience: float | None = None, used: Callable[[], float] = machine_used_share
+    ) -> None:
         self._most = most
-        self._patience = patience
+        self._patience = PATIENCE if patience is None else patience
         self._used = used
         self._closed_since: float | None = None
 
