@@ -33,7 +33,7 @@ from eegzarr.store.layout import (
 )
 from eegzarr.store.lazy import Label, joined
 from eegzarr.store.quality import quality_labels
-from eegzarr.store.shard import Moments
+from eegzarr.store.receipt import Moments
 
 # Attributes that name where a selection's windows are stored; `WindowStream` follows them.
 LAKE, RECIPE_NAME = "lake", "recipe_name"
