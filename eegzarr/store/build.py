@@ -379,6 +379,10 @@ def write_group(
             if not receipts:
                 groups.begin(lake, group, plan)
             tell(watchers, _began(group, plan, receipts, resources.workers))
+            # On a worker, beside its shards: MNE takes a second to load.
+            positions = client.submit(channel_positions, plan.channels)
+            # On a worker, beside its shards: MNE takes a second to load.
+            positions = client.submit(channel_positions, plan.channels)
             missing = [shard for shard in range(plan.n_shards) if shard not in receipts]
             shared = plan.shards_of_recordings()
             for receipt in write_shards(
@@ -392,9 +396,7 @@ def write_group(
                     watchers,
                     ShardFinished(shard=receipt.shard, windows=len(receipt.valid), nbytes=receipt.nbytes),
                 )
-            # On a worker, which has MNE loaded already.
-            positions = client.submit(channel_positions, plan.channels).result()
-            groups.finish(lake, group, plan, receipts, positions)
+            groups.finish(lake, group, plan, receipts, positions.result())
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise BuildStopped(f"no space left for {lake}: make room and run the same command again") from error
