@@ -334,7 +334,7 @@ def recordings_table(plan: Plan, receipts: list[Receipt], moments: dict[int, Mom
                 "sampling_rate": header.sfreq if header else np.nan,
                 "duration": header.duration if header else np.nan,
                 "trials": inspection.trials,
-                "windows": len(inspection.windows),
+                "windows": inspection.n_windows,
                 "dropped": inspection.dropped,
                 "status": "unreadable" if row in unread else "skipped" if inspection.reason else "built",
                 "reason": note or ("" if known else "no row in participants.tsv"),
