@@ -25,7 +25,7 @@ from eegzarr.recipe import Recipe
 from eegzarr.recordings import Header, read_header
 from eegzarr.sources import Recording, Source, read_events
 from eegzarr.store.layout import Geometry
-from eegzarr.trials import TRIAL_COLUMNS, trial_table
+from eegzarr.trials import trial_table
 
 # Trial columns that every group has, also one whose windows aren't cut around events.
 _NO_TRIAL = {
@@ -273,13 +273,13 @@ def _cut(path: Path, recipe: Recipe, header: Header) -> tuple[pd.DataFrame, int,
         starts = np.arange(offset, header.n_times - length + 1, stride, dtype=np.int64)
         return pd.DataFrame({"start_sample": starts, **_NO_TRIAL}), 0, 0
     trials = trial_table(read_events(path), recipe.events)
-    asked = trials.dropna(subset=[*recipe.require, _ANCHOR_COLUMN[recipe.anchor]])
+    anchor = _ANCHOR_COLUMN[recipe.anchor]
+    asked = np.logical_and.reduce([trials[name].notna().to_numpy() for name in (*recipe.require, anchor)])
     # MNE rounds onsets to samples with np.round; so does the start kit through it.
-    anchor = np.round(asked[_ANCHOR_COLUMN[recipe.anchor]].to_numpy() * recipe.sfreq).astype(np.int64)
-    starts = anchor + offset
+    starts = np.round(trials[anchor].to_numpy()[asked] * recipe.sfreq).astype(np.int64) + offset
     fits = (starts >= 0) & (starts + length <= header.n_times)
-    windows = asked.drop(columns=[c for c in TRIAL_COLUMNS if c not in _NO_TRIAL]).assign(start_sample=starts)[fits]
-    return windows.reset_index(drop=True), len(trials), int((~fits).sum())
+    labels = {name: trials[name].to_numpy()[asked][fits] for name in _NO_TRIAL}
+    return pd.DataFrame({"start_sample": starts[fits], **labels}), len(trials), int((~fits).sum())
 
 
 def _no_windows() -> pd.DataFrame:
