@@ -22,6 +22,7 @@ from distributed.scheduler import KilledWorker
 from eegzarr.buckets import fingerprint_of
 from eegzarr.errors import BuildStopped, LakeError, RecipeError, RecordingError, UsageError
 from eegzarr.events import BuildBegan, Inspected, Listener, MemorySampled, Noticed, ShardFinished, tell
+from eegzarr.expression import labels_of
 from eegzarr.recipe import Recipe, recipe_from_json
 from eegzarr.recordings import channel_positions
 from eegzarr.sources import Source, find_source
@@ -465,8 +466,11 @@ def _checked_name(name: str) -> str:
 
 def _check_target(recipe: Recipe, source: Source) -> None:
     known = [*trial_labels(), *source.participants.columns]
-    if recipe.target not in known:
-        raise RecipeError(f"recipe {recipe.name}: the target {recipe.target!r} is none of {', '.join(known)}")
+    if recipe.target in known:
+        return
+    for name in labels_of(recipe.target):
+        if name not in known:
+            raise RecipeError(f"recipe {recipe.name}: the target {name!r} is none of {', '.join(known)}")
 
 
 def _check_writable(lake: str) -> None:
