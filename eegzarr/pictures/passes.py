@@ -16,7 +16,7 @@ import scipy.stats
 import xarray as xr
 
 from eegzarr.errors import UsageError
-from eegzarr.store.shard import Moments
+from eegzarr.store.receipt import Moments
 
 BLOCK = 64 * 2**20  # bytes of signal in memory; another block is being read meanwhile
 _MOST_CONDITIONS = 8

@@ -55,7 +55,8 @@ def open_windows(lake: str | Path, recipe: str, releases: Sequence[str] | None =
     -------
     Dataset
         ``eeg`` (window, channel, time) in uV, a Dask array of one chunk a shard, and every
-        label as a coordinate that is read when looked at, with what `eegzarr.store.quality` derives of them: the flat and
+        label as a coordinate that is read when looked at, with what `eegzarr.store.quality`
+        derives of them: the flat and
         noisy channels of a window's recording, and whether the start kit leaves its subject
         out. ``mean`` and ``std`` (channel) are over the valid windows of all the releases
         opened. Nothing but metadata is read.
