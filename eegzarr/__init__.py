@@ -7,10 +7,12 @@ library than its task needs.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from eegzarr import accessor as _accessor  # noqa: F401  # registers Dataset.eegzarr
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from eegzarr.exchange import to_mne
+    from eegzarr.exchange import to_braindecode, to_mne
     from eegzarr.recipe import Recipe, load_recipe
     from eegzarr.store.build import build_lake
     from eegzarr.store.open import open_windows
@@ -24,6 +26,7 @@ _HOMES = {
     "open_windows": "eegzarr.store.open",
     "split_by_release": "eegzarr.train.split",
     "split_by_subject": "eegzarr.train.split",
+    "to_braindecode": "eegzarr.exchange",
     "to_mne": "eegzarr.exchange",
 }
 
@@ -36,6 +39,7 @@ __all__ = [
     "open_windows",
     "split_by_release",
     "split_by_subject",
+    "to_braindecode",
     "to_mne",
 ]
 

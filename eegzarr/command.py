@@ -14,6 +14,7 @@ T = TypeVar("T")
 INTERRUPTED = 130
 COMMANDS = {
     "build": "eegzarr.build",
+    "info": "eegzarr.info",
     "sample": "eegzarr.sample",
     "train": "eegzarr.train.__main__",
     "verify": "eegzarr.verify",

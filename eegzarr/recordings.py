@@ -140,15 +140,19 @@ def _read_with_mne(path: Path, starts: npt.NDArray[np.int64], channels: tuple[st
 
 
 def channel_positions(channels: tuple[str, ...]) -> npt.NDArray[np.float32]:
-    """Return electrode positions in m, (channel, 3), NaN where no standard montage knows the names."""
+    """Return electrode positions in m, (channel, 3), NaN where no standard montage knows the names.
+
+    In MNE's head frame: x to the right ear, y to the nose, z up, from between the ears.
+    """
     import mne
 
     for name in _MONTAGES:
         if name not in mne.channels.get_builtin_montages():
             continue
-        known = mne.channels.make_standard_montage(name).get_positions()["ch_pos"]
-        if set(channels) <= set(known):
-            return np.array([known[channel] for channel in channels], dtype=np.float32)
+        montage = mne.channels.make_standard_montage(name)
+        if set(channels) <= set(montage.ch_names):
+            info = mne.create_info(list(channels), 1.0, "eeg").set_montage(montage)
+            return np.array([channel["loc"][:3] for channel in info["chs"]], dtype=np.float32)
     return np.full((len(channels), 3), np.nan, dtype=np.float32)
 
 

@@ -246,7 +246,11 @@ def labels(plan: Plan, receipts: list[Receipt], moments: dict[int, Moments], pos
     recording = windows["recording"].to_numpy()
     entities = pd.DataFrame([vars(inspection.recording) for inspection in plan.inspections])
     people = typed_participants(plan.source.participants, NUMERIC_PARTICIPANTS)
-    columns: dict[str, np.ndarray] = {name: windows[name].to_numpy() for name in windows if name in LABELS}
+    cut = ("recording", "start_sample")
+    columns: dict[str, np.ndarray] = {
+        "recording": recording,
+        **{str(name): windows[name].to_numpy() for name in windows if name not in cut},
+    }
     for name in ("subject", "task", "session", "run"):
         columns[name] = entities[name].to_numpy(object)[recording]
     columns["release"] = np.full(plan.n_windows, plan.source.name, dtype=object)
@@ -260,7 +264,12 @@ def labels(plan: Plan, receipts: list[Receipt], moments: dict[int, Moments], pos
     columns["target"] = evaluate(plan.recipe.target, columns)
 
     ordered = [name for name in LABELS if name in columns] + [name for name in columns if name not in LABELS]
-    coords = {name: _label(name, columns[name]) for name in ordered}
+    coords = {
+        name: _label(
+            name, columns[name], "label of the window" if name in windows else f"{name}, from participants.tsv"
+        )
+        for name in ordered
+    }
     coords |= _axes(plan, positions) | _statistics(plan, moments)
     return xr.Dataset(coords=coords)
 
@@ -280,12 +289,12 @@ def _subject_columns(people: pd.DataFrame, subjects: pd.Series) -> dict[str, np.
     return columns
 
 
-def _label(name: str, values: np.ndarray) -> tuple[str, np.ndarray, dict[str, str]]:
+def _label(name: str, values: np.ndarray, meaning: str) -> tuple[str, np.ndarray, dict[str, str]]:
     if name in LABELS:
         dtype, units, long_name = LABELS[name]
         values = values.astype(object if dtype == "str" else dtype)
     else:
-        units, long_name = "", f"{name}, from participants.tsv"
+        units, long_name = "", meaning
     return "window", values, {"long_name": long_name} | ({"units": units} if units else {})
 
 
@@ -294,7 +303,7 @@ def _axes(plan: Plan, positions: np.ndarray) -> dict[str, tuple[str, np.ndarray,
     time = (recipe.span.first_sample(recipe.sfreq) + np.arange(recipe.n_times)) / recipe.sfreq
     anchor = "start of the window's span" if recipe.anchor == "recording" else recipe.anchor.replace("_", " ")
     metres = {
-        axis: ("channel", positions[:, i], {"long_name": f"{axis} of the electrode", "units": "m"})
+        axis: ("channel", positions[:, i], {"long_name": f"{axis} of the electrode, in MNE's head frame", "units": "m"})
         for i, axis in enumerate("xyz")
     }
     return {

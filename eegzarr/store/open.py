@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -30,6 +31,8 @@ from eegzarr.store.layout import (
     lake_url,
     open_store,
 )
+from eegzarr.store.lazy import Label, joined
+from eegzarr.store.quality import quality_labels
 from eegzarr.store.receipt import Moments
 
 # Attributes that name where a selection's windows are stored; `WindowStream` follows them.
@@ -52,8 +55,11 @@ def open_windows(lake: str | Path, recipe: str, releases: Sequence[str] | None =
     -------
     Dataset
         ``eeg`` (window, channel, time) in uV, a Dask array of one chunk a shard, and every
-        label as a coordinate. ``mean`` and ``std`` (channel) are over the valid windows of
-        all the releases opened. Nothing but metadata is read.
+        label as a coordinate that is read when looked at, with what `eegzarr.store.quality`
+        derives of them: the flat and
+        noisy channels of a window's recording, and whether the start kit leaves its subject
+        out. ``mean`` and ``std`` (channel) are over the valid windows of all the releases
+        opened. Nothing but metadata is read.
 
     Raises
     ------
@@ -67,8 +73,11 @@ def open_windows(lake: str | Path, recipe: str, releases: Sequence[str] | None =
     first = opened[0]
     for group, other in zip(groups[1:], opened[1:], strict=True):
         _check_joinable(f"{lake}/{groups[0]}", first, f"{lake}/{group}", other)
-    joined = first if len(opened) == 1 else _join(lake, groups, opened)
-    return joined.assign_attrs({LAKE: lake, RECIPE_NAME: recipe})
+    if len(opened) > 1:
+        windows = _join(lake, groups, opened)
+    else:
+        windows = xr.Dataset({EEG: first.eeg}, coords=first.coordinates(), attrs=first.attrs)
+    return windows.assign_attrs({LAKE: lake, RECIPE_NAME: recipe})
 
 
 def open_recordings(lake: str | Path, recipe: str, release: str) -> xr.Dataset:
@@ -149,50 +158,58 @@ def _build_command(lake: str, attributes: dict[str, Any]) -> str:
     )
 
 
-def _open_group(lake: str, group: str) -> xr.Dataset:
+@dataclass(frozen=True)
+class _OpenGroup:
+    """A group's variables, none of them read: signals, labels along ``window``, and the axes' coordinates."""
+
+    eeg: xr.Variable
+    labels: dict[str, Label]
+    others: dict[str, xr.Variable]
+    attrs: dict[str, Any]
+
+    def coordinates(self) -> dict[str, xr.Variable]:
+        return {name: label.variable() for name, label in self.labels.items()} | self.others
+
+
+def _open_group(lake: str, group: str) -> _OpenGroup:
     _check_complete(lake, group)
     store = open_store(lake, read_only=True)
     dataset = xr.open_zarr(store, group=group, consolidated=False, chunks=None)
     shard = dataset[EEG].encoding["shards"][0]
-    # Labels stay whole: thousands of label chunks would make a graph larger than the labels.
-    # They come as objects: much of xarray and pandas doesn't know NumPy's variable-length texts.
-    eeg = dataset[EEG].variable.chunk({"window": shard})
-    names = [*LABELS, *(name for name in dataset.variables if name not in LABELS)]
-    labels = {
-        name: _texts_as_objects(dataset[name].variable if name in dataset.indexes else dataset[name].variable.chunk({}))
-        for name in names
-        if name in dataset.variables and name != EEG
-    }
-    return xr.Dataset({EEG: eeg}, coords=labels, attrs=dataset.attrs)
+    names = [*(name for name in LABELS if name in dataset.variables), *sorted(set(dataset.variables) - set(LABELS))]
+    variables = {str(name): dataset[name].variable for name in names if name != EEG}
+    labels = {name: Label.stored(v) for name, v in variables.items() if v.dims == ("window",) and name != "window"}
+    return _OpenGroup(
+        eeg=dataset[EEG].variable.chunk({"window": shard}),
+        labels=labels | quality_labels(lake, group, labels["recording"], labels["subject"]),
+        others={name: _texts_as_objects(v) for name, v in variables.items() if name not in labels},
+        attrs=dict(dataset.attrs),
+    )
 
 
 def _texts_as_objects(variable: xr.Variable) -> xr.Variable:
     return variable.astype(object) if variable.dtype.kind == "T" else variable
 
 
-def _check_joinable(first_name: str, first: xr.Dataset, other_name: str, other: xr.Dataset) -> None:
+def _check_joinable(first_name: str, first: _OpenGroup, other_name: str, other: _OpenGroup) -> None:
     if first.attrs["recipe"] != other.attrs["recipe"]:
         raise LakeError(f"{first_name} and {other_name} were built with different recipes: open them one by one")
-    if not np.array_equal(first["channel"].to_numpy(), other["channel"].to_numpy()):
+    if not np.array_equal(first.others["channel"].to_numpy(), other.others["channel"].to_numpy()):
         raise LakeError(f"{first_name} and {other_name} have different channels: open them one by one")
 
 
-def _join(lake: str, groups: list[str], opened: list[xr.Dataset]) -> xr.Dataset:
+def _join(lake: str, groups: list[str], opened: list[_OpenGroup]) -> xr.Dataset:
     statistics = pooled_statistics([_recordings(open_store(lake, read_only=True), group) for group in groups])
+    first = opened[0]
     # A column of participants.tsv that only some releases have is left out.
-    shared = set.intersection(*(set(dataset.variables) for dataset in opened))
-    trimmed = [dataset.drop_vars([name for name in dataset.variables if name not in shared]) for dataset in opened]
-    joined = xr.concat(
-        trimmed,
-        "window",
-        data_vars="minimal",
-        coords="minimal",
-        compat="override",
-        join="override",
-        combine_attrs="drop_conflicts",
-    )
-    return joined.assign_coords(
-        {name: ("channel", values, opened[0][name].attrs) for name, values in statistics.items()}
+    shared = [name for name in first.labels if all(name in group.labels for group in opened)]
+    labels = {name: joined([group.labels[name] for group in opened]).variable() for name in shared}
+    pooled = {name: xr.Variable("channel", values, first.others[name].attrs) for name, values in statistics.items()}
+    window = np.concatenate([group.others["window"].to_numpy() for group in opened])
+    return xr.Dataset(
+        {EEG: xr.Variable.concat([group.eeg for group in opened], "window")},
+        coords=labels | first.others | pooled | {"window": ("window", window, first.others["window"].attrs)},
+        attrs={name: value for name, value in first.attrs.items() if all(g.attrs.get(name) == value for g in opened)},
     )
 
 

@@ -9,12 +9,7 @@ import numpy as np
 import xarray as xr
 
 from eegzarr.errors import UsageError
-
-# Named in the challenge's start kit as subjects to leave out.
-START_KIT_EXCLUSIONS = (
-    *("NDARWV769JM7", "NDARME789TD2", "NDARUA442ZVF", "NDARJP304NK1", "NDARTY128YLU"),
-    *("NDARDW550GU6", "NDARLD243KRE", "NDARUJ292JXV", "NDARBA381JGH"),
-)
+from eegzarr.store.quality import START_KIT_EXCLUSIONS
 
 
 def drop_start_kit_exclusions(windows: xr.Dataset) -> tuple[xr.Dataset, int]:

@@ -1,0 +1,245 @@
+"""What is in a lake: its groups in figures, finished or not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from eegzarr.errors import LakeError
+from eegzarr.recipe import recipe_from_json
+from eegzarr.store.lake import read_attributes, read_tables, stored_geometry
+from eegzarr.store.layout import BUILDING, COMPLETE, EEG, LABELS, RECEIPTS, SCRATCH, group_path, lake_url, open_store
+from eegzarr.store.open import LAKE, RECIPE_NAME, open_recordings, recipes
+from eegzarr.store.quality import GoodWindows, faults
+
+DAMAGED = "damaged"
+TOO_NEAR = "too near an end of the recording"
+_NO_STATISTICS = ("window", "recording", "start", "valid", "stimulus_onset", "response_onset")
+_MOST_KINDS = 12  # values of a text label that are counted one by one
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberStatistics:
+    """A label that is a number, over the windows that have it; `missing` windows don't."""
+
+    missing: int
+    mean: float
+    std: float
+    smallest: float
+    median: float
+    largest: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextStatistics:
+    """A label that is text: how many windows have each value, the commonest first."""
+
+    missing: int
+    kinds: int
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupSummary:
+    """A group of a lake in figures.
+
+    Attributes
+    ----------
+    status : str
+        ``complete``, ``building`` or ``damaged``; `note` says more of the latter two.
+    subjects : int
+        Subjects with a window.
+    hours : float
+        Length of all windows together, which counts what two windows share twice.
+    recorded_hours : float
+        Length of the recordings that windows come from.
+    nbytes, decoded_nbytes : int
+        Of the shards, and of the signals in them before compression.
+    skipped : dict of str to int
+        Recordings by the reason why they gave no window, or not all.
+    labels : dict
+        Statistics of each label, over the group's windows.
+    """
+
+    group: str
+    status: str
+    note: str = ""
+    recipe: str = ""
+    dtype: str = ""
+    sampling_rate: float = float("nan")
+    channels: int = 0
+    windows: int = 0
+    invalid: int = 0
+    subjects: int = 0
+    recordings: int = 0
+    hours: float = 0.0
+    recorded_hours: float = 0.0
+    shards: int = 0
+    nbytes: int = 0
+    decoded_nbytes: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+    labels: dict[str, NumberStatistics | TextStatistics] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ratio(self) -> float:
+        """How many times smaller the shards are than the signals in memory."""
+        return self.decoded_nbytes / self.nbytes if self.nbytes else float("nan")
+
+
+def describe_lake(lake: str | Path) -> list[GroupSummary]:
+    """Return the groups of a lake in figures, without reading a signal.
+
+    A group that is still being built, or damaged, is in the list as that.
+
+    Raises
+    ------
+    LakeError
+        If there is no lake.
+    """
+    lake = lake_url(lake)
+    return [
+        _describe(lake, group_path(recipe, release))
+        for recipe, releases in recipes(lake).items()
+        for release in releases
+    ]
+
+
+def _describe(lake: str, group: str) -> GroupSummary:
+    try:
+        attributes = read_attributes(lake, group) or {}
+        if attributes.get("status") == COMPLETE:
+            return _complete(lake, group, attributes)
+        if attributes.get("status") == BUILDING:
+            return _building(lake, group, attributes)
+    except LakeError as error:
+        return GroupSummary(group=group, status=DAMAGED, note=str(error))
+    except (OSError, KeyError, ValueError) as error:
+        note = f"{lake}/{group}: {type(error).__name__}: {error}".splitlines()[0]
+        return GroupSummary(group=group, status=DAMAGED, note=note)
+    return GroupSummary(group=group, status=DAMAGED, note=f"{lake}/{group} is no group of windows: it has no status")
+
+
+def _building(lake: str, group: str, attributes: dict[str, Any]) -> GroupSummary:
+    recipe = recipe_from_json(attributes["recipe"])
+    receipts = zarr.open_array(open_store(lake, read_only=True), path=f"{group}/{SCRATCH}/{RECEIPTS}", mode="r")
+    done = int((np.asarray(receipts[:]) != "").sum())
+    geometry = stored_geometry(lake, group)
+    signals = zarr.open_array(open_store(lake, read_only=True), path=f"{group}/{EEG}", mode="r")
+    return GroupSummary(
+        group=group,
+        status=BUILDING,
+        note=f"{done} of {receipts.shape[0]} shards",
+        recipe=recipe.name,
+        dtype=geometry.dtype if geometry else "",
+        sampling_rate=recipe.sfreq,
+        channels=signals.shape[1],
+        windows=signals.shape[0],
+        hours=signals.shape[0] * recipe.n_times / recipe.sfreq / 3600,
+        shards=receipts.shape[0],
+        attributes=attributes,
+    )
+
+
+def _complete(lake: str, group: str, attributes: dict[str, Any]) -> GroupSummary:
+    dataset, recordings, shards = read_tables(lake, group)
+    recipe = recipe_from_json(attributes["recipe"])
+    built = recordings["windows"].to_numpy() > 0
+    reasons = Counter(map(str, recordings["reason"].to_numpy().tolist()))
+    return GroupSummary(
+        group=group,
+        status=COMPLETE,
+        recipe=recipe.name,
+        dtype=str(dataset[EEG].dtype),
+        sampling_rate=recipe.sfreq,
+        channels=dataset.sizes["channel"],
+        windows=dataset.sizes["window"],
+        invalid=int((~dataset["valid"].to_numpy()).sum()),
+        subjects=len(set(recordings["subject"].to_numpy()[built].tolist())),
+        recordings=len(built),
+        hours=dataset.sizes["window"] * recipe.n_times / recipe.sfreq / 3600,
+        recorded_hours=float(recordings["duration"].to_numpy()[built].sum()) / 3600,
+        shards=shards.sizes["shard"],
+        nbytes=int(shards["nbytes"].to_numpy().sum()),
+        decoded_nbytes=dataset[EEG].size * dataset[EEG].dtype.itemsize,
+        skipped={reason: count for reason, count in reasons.most_common() if reason},
+        labels=label_statistics(dataset),
+        attributes=attributes,
+    )
+
+
+def label_statistics(windows: xr.Dataset) -> dict[str, NumberStatistics | TextStatistics]:
+    """Return statistics of each label that says something of subjects or trials.
+
+    Parameters
+    ----------
+    windows : Dataset
+        As `eegzarr.open_windows` or `xarray.open_zarr` gives it, or a selection of it.
+    """
+    names = [str(name) for name, variable in windows.variables.items() if variable.dims == ("window",)]
+    known = [name for name in LABELS if name in names]
+    ordered = [*known, *sorted(name for name in names if name not in LABELS)]
+    return {name: _statistics_of(windows[name].to_numpy()) for name in ordered if name not in _NO_STATISTICS}
+
+
+def _statistics_of(values: np.ndarray) -> NumberStatistics | TextStatistics:
+    if values.dtype.kind in "fiub":
+        numbers = values.astype(np.float64)
+        there = numbers[np.isfinite(numbers)]
+        if not len(there):
+            nothing = float("nan")
+            return NumberStatistics(
+                missing=len(numbers), mean=nothing, std=nothing, smallest=nothing, median=nothing, largest=nothing
+            )
+        return NumberStatistics(
+            missing=len(numbers) - len(there),
+            mean=float(there.mean()),
+            std=float(there.std()),
+            smallest=float(there.min()),
+            median=float(np.median(there)),
+            largest=float(there.max()),
+        )
+    counted = Counter(map(str, values.tolist()))
+    by_count = sorted(counted.items(), key=lambda pair: (-pair[1], pair[0]))
+    there_are = {kind: count for kind, count in by_count if kind}
+    return TextStatistics(
+        missing=len(values) - sum(there_are.values()),
+        kinds=len(there_are),
+        counts=dict(list(there_are.items())[:_MOST_KINDS]),
+    )
+
+
+def lost_windows(windows: xr.Dataset, wanted: GoodWindows | None = None) -> dict[str, int]:
+    """Count the windows that an analysis loses, by reason.
+
+    Trials whose window would leave its recording, which the lake doesn't have; windows
+    without a target; and those that `wanted`, by default the default, leaves out. Each
+    window counts once, under the first of its reasons.
+    """
+    counts = {TOO_NEAR: _dropped_trials(windows)}
+    reasons = faults(windows, wanted or GoodWindows())
+    if "target" in windows.coords:
+        reasons["no target"] = np.isnan(windows["target"].to_numpy())
+    counted = np.zeros(windows.sizes["window"], bool)
+    for reason, applies in reasons.items():
+        counts[reason] = int((applies & ~counted).sum())
+        counted |= applies
+    return counts
+
+
+def _dropped_trials(windows: xr.Dataset) -> int:
+    """Trials without a window in the recordings that a selection's windows come from."""
+    if LAKE not in windows.attrs:
+        return 0
+    release, recording = windows["release"].to_numpy().astype(object), windows["recording"].to_numpy()
+    dropped = 0
+    for name in sorted(set(release.tolist())):
+        table = open_recordings(windows.attrs[LAKE], windows.attrs[RECIPE_NAME], name)
+        dropped += int(table["dropped"].to_numpy()[np.unique(recording[release == name])].sum())
+    return dropped
