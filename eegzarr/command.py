@@ -11,6 +11,7 @@ from eegzarr.errors import EegzarrError
 INTERRUPTED = 130
 COMMANDS = {
     "build": "eegzarr.build",
+    "monitor": "eegzarr.monitor",
     "sample": "eegzarr.sample",
     "train": "eegzarr.train.__main__",
 }

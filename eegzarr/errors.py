@@ -43,6 +43,10 @@ class BuildStopped(Stopped):
     """A build stopped; the same command goes on."""
 
 
+class FitDiverged(EegzarrError):
+    """A fit's loss is no number any more."""
+
+
 class FitStopped(Stopped):
     """A fit stopped for want of memory or disk; ``--resume`` goes on."""
 

@@ -3,45 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import shlex
 import sys
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from eegzarr.command import run_command
 from eegzarr.errors import UsageError
-from eegzarr.train.options import DEVICES, LOSSES, OPTIMIZERS, PRECISIONS, SPLITS, FitOptions, read_options
+from eegzarr.train.arguments import add_fit_options, fit_options
+from eegzarr.train.options import FitOptions
 from eegzarr.train.stop import parse_share
 
 if TYPE_CHECKING:
     from eegzarr.events import Listener
     from eegzarr.train.fit import FitSummary
-
-_NUMBERS = {
-    "epochs": (int, "at most so many (default: %s)"),
-    "patience": (int, "stop after so many epochs without a better validation score (default: %s)"),
-    "batch-size": (int, "windows in a batch of each process (default: %s)"),
-    "epoch-windows": (int, "windows between validations; 0 for the whole training part (default: %s)"),
-    "learning-rate": (float, "(default: %s)"),
-    "weight-decay": (float, "(default: %s)"),
-    "warmup": (float, "share of all steps over which the rate rises; then it falls along a cosine (default: %s)"),
-    "clip": (float, "largest norm of the gradient; 0 for any (default: %s)"),
-    "crop": (float, "seconds that the model sees of a window (default: 2 for challenge2, else all)"),
-    "tta": (int, "average predictions over so many crops or shifts (default: %s)"),
-    "threads": (int, "of PyTorch on the CPU (default: its own choice)"),
-    "seed": (int, "of weights, shuffling and augmentation (default: %s)"),
-    "split-seed": (int, "of the split by subject (default: %s)"),
-}
-_CHOICES = {
-    "loss": LOSSES,
-    "optimizer": OPTIMIZERS,
-    "precision": PRECISIONS,
-    "device": DEVICES,
-    "split": SPLITS,
-}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -77,64 +53,6 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def add_fit_options(parser: argparse.ArgumentParser) -> None:
-    """Add what `fit_options` reads."""
-    parser.add_argument("--config", metavar="FILE", help="config.json of a run, whose options are the defaults")
-    parser.add_argument("--recipe", default=argparse.SUPPRESS, help="whose windows to train on (default: challenge1)")
-    parser.add_argument(
-        "--releases", nargs="+", default=argparse.SUPPRESS, metavar="R", help="default: all of the recipe"
-    )
-    parser.add_argument(
-        "--model",
-        default=argparse.SUPPRESS,
-        help="of braindecode.models (default: EEGNeX on a GPU, else EEGNet)",
-    )
-    parser.add_argument(
-        "--model-arg", action="append", default=[], metavar="KEY=VALUE", help="for the model; repeatable"
-    )
-    parser.add_argument(
-        "--residual",
-        action="store_true",
-        default=argparse.SUPPRESS,
-        help="learn what a ridge on band power and time bins leaves over",
-    )
-    parser.add_argument(
-        "--augment",
-        nargs="+",
-        default=argparse.SUPPRESS,
-        metavar="NAME[:P]",
-        help="noise, shift, channels, … each with its probability (default of each: 0.5)",
-    )
-    defaults = FitOptions(lake="")
-    for name, (kind, told) in _NUMBERS.items():
-        default = getattr(defaults, name.replace("-", "_"))
-        text = told % default if "%s" in told else told
-        parser.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS, help=text)
-    for name, known in _CHOICES.items():
-        parser.add_argument(f"--{name}", choices=known, default=argparse.SUPPRESS, help=f"(default: {known[0]})")
-    parser.add_argument(
-        "--keep-excluded",
-        action="store_true",
-        dest="keep_start_kit_exclusions",
-        default=argparse.SUPPRESS,
-        help="use also the nine subjects that the start kit leaves out",
-    )
-
-
-def fit_options(arguments: argparse.Namespace) -> FitOptions:
-    """Return the options that a command line gives, over those of its ``--config``."""
-    names = (*FitOptions.__dataclass_fields__,)
-    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name, None) is not None}
-    given |= {name: tuple(given[name]) for name in ("releases", "augment") if name in given}
-    if arguments.model_arg:
-        given["model_arguments"] = _key_values(arguments.model_arg)
-    if arguments.config:
-        return replace(read_options(Path(arguments.config)), **given)
-    if "lake" not in given:
-        raise UsageError("name the lake to train on, as in python -m eegzarr.train LAKE")
-    return FitOptions(**given)
-
-
 def _train(arguments: argparse.Namespace, given: list[str]) -> int:
     max_memory = parse_share(arguments.max_memory)
     if not 0 < arguments.checkpoint_interval < float("inf"):
@@ -150,17 +68,34 @@ def _train(arguments: argparse.Namespace, given: list[str]) -> int:
         rest = [text for text in given if text != "--tmux"]
         return start_beside_monitor(rest if arguments.resume or arguments.out else [*rest, "--out", run], run)
     try:
+        from eegzarr.train.crossval import cross_validate
         from eegzarr.train.fit import fit, resume
+        from eegzarr.train.run import RunFolder
         from eegzarr.watch.run import RunFiles
         from eegzarr.watch.training import FitProgress
     except ModuleNotFoundError as error:
         raise UsageError(f"training needs {error.name}: pip install 'eegzarr[train]'") from error
 
-    settings: dict[str, float] = {"checkpoint_interval": arguments.checkpoint_interval, "max_memory": max_memory}
     command = f"python -m eegzarr.train {shlex.join(given)}"
-    with RunFiles(Path(run), command) as files, FitProgress() as progress:
-        watchers: list[Listener] = [files, progress]
-        summary = resume(run, watchers, **settings) if options is None else fit(options, run, watchers, **settings)
+
+    def fit_or_resume(chosen: FitOptions | None, folder: Path) -> FitSummary:
+        settings = {"checkpoint_interval": arguments.checkpoint_interval, "max_memory": max_memory}
+        with RunFiles(folder, command) as files, FitProgress() as progress:
+            watchers: list[Listener] = [files, progress]
+            if chosen is None or (chosen.folds and RunFolder(folder).is_begun):
+                return resume(folder, watchers, **settings)
+            return fit(chosen, folder, watchers, **settings)
+
+    if options is not None and options.folds:
+        result = cross_validate(options, run, fit_or_resume)
+        print(
+            f"{run}: NRMSE {result.nrmse:.3f} ({result.low:.3f} to {result.high:.3f}) on the "
+            f"{result.subjects} subjects outside the test part, each predicted by the fold that left it out; "
+            f"folds {', '.join(f'{score:.3f}' for score in result.folds)}"
+        )
+        print(f"  next: python -m eegzarr.train.ensemble {shlex.join(result.runs)}")
+        return 0
+    summary = fit_or_resume(options, Path(run))
     if summary.scores:  # the first of several processes
         print(describe(summary))
     return 0
@@ -181,19 +116,6 @@ def describe(summary: FitSummary) -> str:
         if score.nrmse_by_subject is not None:
             lines.append(f"    {score.nrmse_by_subject:.3f} for the subjects' mean predictions")
     return "\n".join(lines)
-
-
-def _key_values(texts: list[str]) -> dict[str, Any]:
-    pairs: dict[str, Any] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not key or not equals:
-            raise UsageError(f"--model-arg {text!r} must be KEY=VALUE")
-        try:
-            pairs[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            pairs[key] = value
-    return pairs
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from eegzarr.errors import EegzarrError, FitInterrupted, FitStopped, UsageError
+from eegzarr.errors import FitDiverged, FitInterrupted, FitStopped, UsageError
 from eegzarr.events import BatchEnded, EpochEnded, FitBegan, FitEnded, Listener, MemorySampled, Noticed, tell
 from eegzarr.store.open import selection_statistics
 from eegzarr.train.augment import Augmentation, parse_augmentation
@@ -288,7 +288,7 @@ class _Training:
         trained = time.monotonic() - self.epoch_began
         mean_loss = self.ranks.mean(float(self.loss_sum) / self.batches)
         if not np.isfinite(mean_loss):
-            raise EegzarrError(
+            raise FitDiverged(
                 f"the loss of epoch {self.epoch} is no number any more: start a new run with a lower --learning-rate"
             )
         score = float("inf")
