@@ -75,7 +75,8 @@ def size_on_disk(path: Path) -> int:
 
 def middle(values: Sequence[float]) -> str:
     """Return the median with the smallest and the largest value."""
-    return f"{statistics.median(values):.1f} ({min(values):.1f}–{max(values):.1f})"
+    digits = 1 if max(values) < 1000 else 0
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
 
 
 def progress(text: str) -> None:

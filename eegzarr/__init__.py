@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from eegzarr.recipe import Recipe, load_recipe
     from eegzarr.store.build import build_lake
     from eegzarr.store.open import open_windows
-    from eegzarr.train.split import kfold_by_subject, split_by_subject
+    from eegzarr.train.split import kfold_by_subject, split_by_release, split_by_subject
 
 _HOMES = {
     "Recipe": "eegzarr.recipe",
@@ -22,6 +22,7 @@ _HOMES = {
     "kfold_by_subject": "eegzarr.train.split",
     "load_recipe": "eegzarr.recipe",
     "open_windows": "eegzarr.store.open",
+    "split_by_release": "eegzarr.train.split",
     "split_by_subject": "eegzarr.train.split",
     "to_mne": "eegzarr.exchange",
 }
@@ -33,6 +34,7 @@ __all__ = [
     "kfold_by_subject",
     "load_recipe",
     "open_windows",
+    "split_by_release",
     "split_by_subject",
     "to_mne",
 ]

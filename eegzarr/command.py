@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from typing import TypeVar
 
-from eegzarr.errors import EegzarrError
+from eegzarr.errors import EegzarrError, UsageError
 
+T = TypeVar("T")
 INTERRUPTED = 130
 COMMANDS = {
     "build": "eegzarr.build",
     "monitor": "eegzarr.monitor",
     "sample": "eegzarr.sample",
     "train": "eegzarr.train.__main__",
+    "verify": "eegzarr.verify",
 }
+
+
+def parsed_by(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """Return a parser of texts whose errors argparse words."""
+
+    def parsed(text: str) -> T:
+        try:
+            return parse(text)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parsed
 
 
 def run_command(name: str, command: Callable[[], int], again: str = "the same command goes on where it was") -> int:

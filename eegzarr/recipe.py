@@ -63,6 +63,43 @@ class TrialEvents:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """What is done to a whole recording before windows are cut from it.
+
+    Parameters
+    ----------
+    l_freq, h_freq : float, optional
+        Edges of a band-pass in Hz; one alone is a high-pass or a low-pass.
+    resample : bool
+        Bring recordings of any rate to the recipe's; without it others are skipped.
+    reference : str
+        ``"average"``, or the channel to subtract; "" leaves the reference alone.
+    """
+
+    l_freq: float | None = None
+    h_freq: float | None = None
+    resample: bool = False
+    reference: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("l_freq", "h_freq"):
+            if (edge := getattr(self, name)) is not None and edge <= 0:
+                raise RecipeError(f"{name} must be positive, got {edge} Hz")
+        if self.l_freq is not None and self.h_freq is not None and self.l_freq >= self.h_freq:
+            raise RecipeError(f"l_freq must lie below h_freq, got {self.l_freq} and {self.h_freq} Hz")
+
+    @property
+    def leaves_signals_alone(self) -> bool:
+        """Whether windows of recordings at the recipe's rate are read as they stand."""
+        return self == Preparation(resample=self.resample)
+
+    @property
+    def touches_recordings(self) -> bool:
+        """Whether any recording may have to be prepared as a whole."""
+        return self != Preparation()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How windows are cut from recordings and what they are labelled with.
 
@@ -89,6 +126,8 @@ class Recipe:
         Event values of a trial, for the other anchors.
     require : tuple of str
         Columns of the trial table without which a trial gives no window.
+    preparation : Preparation
+        Filters, resampling and reference.
     """
 
     name: str
@@ -101,6 +140,7 @@ class Recipe:
     channels: tuple[str, ...] = ()
     events: TrialEvents = TrialEvents()
     require: tuple[str, ...] = ("stimulus_onset", "response_onset")
+    preparation: Preparation = Preparation()
 
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name or self.name.startswith("."):
@@ -115,6 +155,9 @@ class Recipe:
             raise RecipeError(f"recipe {self.name}: span.start must be at least 0 with the anchor 'recording'")
         if self.n_times < 1:
             raise RecipeError(f"recipe {self.name}: the span holds no sample at {self.sfreq} Hz")
+        reference = self.preparation.reference
+        if self.channels and reference not in ("", "average", *self.channels):
+            raise RecipeError(f"recipe {self.name}: the reference {reference!r} is none of its channels")
 
     @property
     def n_times(self) -> int:
@@ -190,7 +233,7 @@ def recipe_from_fields(fields: dict[str, Any]) -> Recipe:
         If a field is missing, unknown, or of the wrong kind.
     """
     fields = dict(fields)
-    nested = {"span": WindowSpan, "events": TrialEvents}
+    nested = {"span": WindowSpan, "events": TrialEvents, "preparation": Preparation}
     for key, kind in nested.items():
         if key in fields:
             fields[key] = _make(kind, fields[key], key)
@@ -226,7 +269,10 @@ def _checked(annotation: object, value: object, where: str) -> object:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise RecipeError(f"{where} must be a number, got {value!r}")
         return float(value)
-    if wanted == "Anchor":
+    if wanted == "bool":
+        if not isinstance(value, bool):
+            raise RecipeError(f"{where} must be true or false, got {value!r}")
+    elif wanted == "Anchor":
         anchors = ("stimulus", "response", "trial_start", "recording")
         if value not in anchors:
             raise RecipeError(f"{where} must be one of {', '.join(anchors)}, got {value!r}")

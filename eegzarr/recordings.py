@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import mne
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from eegzarr.errors import RecordingError
 
 # What MNE's readers raise for a file that isn't what its name says.
-_UNREADABLE = (
+READ_ERRORS = (
     OSError,
     ValueError,
     TypeError,
@@ -39,6 +39,10 @@ class Header:
     n_times: int
     channels: tuple[str, ...]
 
+    def at(self, sfreq: float) -> Header:
+        """Return the header that the recording has once it is resampled."""
+        return replace(self, sfreq=sfreq, n_times=int(self.n_times * sfreq / self.sfreq))
+
     @property
     def duration(self) -> float:
         """Length in seconds."""
@@ -57,8 +61,8 @@ def open_recording(path: Path) -> mne.io.BaseRaw:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             raw = mne.io.read_raw(path, preload=False, verbose="warning")
-    except _UNREADABLE as error:
-        raise RecordingError(f"unreadable: {_first_line(error)}") from error
+    except READ_ERRORS as error:
+        raise RecordingError(f"unreadable: {first_line(error)}") from error
     for warning in caught:
         if "does not match the file size" in str(warning.message):
             raise RecordingError("truncated: the file is shorter than its header says")
@@ -110,8 +114,8 @@ def read_windows(path: Path, starts: npt.NDArray[np.int64], channels: tuple[str,
         for window, start in zip(out, starts.tolist(), strict=True):
             volts = raw[rows, start : start + out.shape[2]][0]
             np.multiply(volts, MICROVOLTS, out=window, casting="same_kind")
-    except _UNREADABLE as error:
-        raise RecordingError(f"unreadable: {_first_line(error)}") from error
+    except READ_ERRORS as error:
+        raise RecordingError(f"unreadable: {first_line(error)}") from error
 
 
 def channel_positions(channels: tuple[str, ...]) -> npt.NDArray[np.float32]:
@@ -125,5 +129,6 @@ def channel_positions(channels: tuple[str, ...]) -> npt.NDArray[np.float32]:
     return np.full((len(channels), 3), np.nan, dtype=np.float32)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its class."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -27,6 +26,7 @@ from eegzarr.recipe import HBN_CHANNELS
 SFREQ = 100.0
 RELEASE = "R1"
 MARK = "dataset_description.json"  # written last: a dataset without it is unfinished
+SIZE = "sample.json"
 TASK = "contrastChangeDetection"
 
 _SOURCES = 24
@@ -58,6 +58,8 @@ class SampleSize:
         for name in ("subjects", "runs", "trials"):
             if getattr(self, name) < 1:
                 raise UsageError(f"--{name} must be at least 1, got {getattr(self, name)}")
+        if self.seed < 0:
+            raise UsageError(f"--seed must not be negative, got {self.seed}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,20 +103,21 @@ def write_sample(
     Raises
     ------
     UsageError
-        If `out` holds anything else, or a number is less than 1.
+        If `out` holds anything else, a number is less than 1, or the seed is negative.
     EegzarrError
         If `out` can't be written.
     """
     size = SampleSize(subjects=subjects, runs=runs, trials=trials, seed=seed)
     root = Path(out)
     try:
-        if _is_there(root, size):
+        if is_there(root, size):
             return root
+        _write_text(root / SIZE, json.dumps(asdict(size)) + "\n")  # first: it tells what to go on with
         people = participants(size)
         recordings = [r for subject in range(subjects) for r in subject_recordings(subject, size)]
         _write_text(root / "participants.tsv", _tsv(people))
         _write_text(root / "README", "A dataset simulated by eegzarr.sample; no person was recorded.\n")
-        _write_text(root / "sample.json", json.dumps(asdict(size)) + "\n")
+        _write_text(root / "participants.json", json.dumps(_column_descriptions(), indent=2) + "\n")
         for done, recording in enumerate(recordings, 1):
             score = float(people["externalizing"].replace("n/a", 0.0).astype(float).iloc[recording.subject])
             _write_recording(root, recording, score, size)
@@ -310,7 +313,7 @@ def _write_recording(root: Path, recording: SampleRecording, score: float, size:
     _write_text(folder / f"{recording.stem}_channels.tsv", _tsv(channels))
     _write_text(folder / f"{recording.stem}_eeg.json", json.dumps(sidecar, indent=2) + "\n")
     _write_text(folder / f"{recording.stem}_events.tsv", _tsv(recording.events))
-    part = target.with_name(f"part-{os.getpid()}-{target.name}")
+    part = target.with_name(f"{target.name}.part")  # no name that a BIDS reader takes for a recording
     _write_bdf(part, simulate(recording, score, size.seed))
     part.replace(target)
 
@@ -327,18 +330,31 @@ def _write_bdf(path: Path, signal: npt.NDArray[np.float64]) -> None:
     Bdf(signals).write(path)
 
 
-def _is_there(root: Path, size: SampleSize) -> bool:
+def is_there(root: Path, size: SampleSize) -> bool:
     """Tell whether the sample is finished; refuse a folder that holds something else."""
-    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+    if not root.exists() or (root.is_dir() and not any(path for path in root.iterdir() if path.suffix != ".part")):
         return False
     try:
-        there = json.loads((root / "sample.json").read_text())
+        there = json.loads((root / SIZE).read_text())
     except (OSError, ValueError):
         there = None
     if there != asdict(size):
         kind = "another sample" if there else "something else"
         raise UsageError(f"{root} holds {kind}: give a new folder, or remove it")
     return (root / MARK).exists()
+
+
+def _column_descriptions() -> dict[str, dict[str, str]]:
+    """Return participants.json: what the simulated columns mean."""
+    told = {
+        "age": {"Description": "Age, drawn at random", "Units": "year"},
+        "ehq_total": {"Description": "Handedness in the manner of the Edinburgh Handedness Questionnaire"},
+        "externalizing": {"Description": "Simulated factor; alpha power follows it"},
+    }
+    told |= {factor: {"Description": "Simulated factor"} for factor in ("p_factor", "attention", "internalizing")}
+    return told | {
+        run: {"Description": "State of the recording: available, caution or unavailable"} for run in _TASKS_AND_RUNS
+    }
 
 
 def _description(size: SampleSize) -> dict[str, object]:
@@ -385,19 +401,18 @@ def _sample(arguments: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
+    size = SampleSize(subjects=arguments.subjects, runs=arguments.runs, trials=arguments.trials, seed=arguments.seed)
+    finished = is_there(Path(arguments.out), size)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("recordings", total=None)
         root = write_sample(
             arguments.out,
-            subjects=arguments.subjects,
-            runs=arguments.runs,
-            trials=arguments.trials,
-            seed=arguments.seed,
+            **asdict(size),
             on_recording=lambda done, total: bar.update(task, completed=done, total=total),
         )
     recordings = sum(1 for _ in root.glob("sub-*/eeg/*_eeg.bdf"))
-    print(f"{recordings} recordings of {arguments.subjects} subjects in {root}")
+    print(f"{recordings} recordings of {size.subjects} subjects in {root}{', as before' if finished else ''}")
     return 0
 
 

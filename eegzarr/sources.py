@@ -1,10 +1,12 @@
-"""Where recordings are: BIDS folders, and the tables beside them.
+"""What a dataset has: its recordings with their BIDS entities, and the tables beside them.
 
 See https://bids-specification.readthedocs.io, "Electroencephalography", for the layout.
 """
 
 from __future__ import annotations
 
+import io
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from eegzarr.buckets import is_url, list_eeg, read_bytes
 from eegzarr.errors import RecordingError, SourceError
 
 # BrainVision and EEGLAB recordings have further files; the one named here is what MNE opens.
@@ -37,7 +40,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Source:
-    """A BIDS dataset: its root folder, its recordings, and who took part.
+    """A BIDS dataset: its root folder (absolute) or URL, its recordings, and who took part.
 
     Attributes
     ----------
@@ -49,7 +52,7 @@ class Source:
         Subjects that have several different rows there, and so no labels to trust.
     """
 
-    root: Path
+    root: str
     name: str
     recordings: tuple[Recording, ...]
     participants: pd.DataFrame
@@ -61,7 +64,7 @@ def find_source(root: str | Path, tasks: tuple[str, ...] = ()) -> Source:
 
     Parameters
     ----------
-    root : path
+    root : path or URL
         Folder with the dataset's ``sub-*`` folders.
     tasks : tuple of str
         Tasks to keep; empty for all.
@@ -71,22 +74,15 @@ def find_source(root: str | Path, tasks: tuple[str, ...] = ()) -> Source:
     SourceError
         If the folder is missing, empty, no BIDS dataset, or has no recording of the tasks.
     """
-    root = Path(root)
-    if not root.exists():
-        raise SourceError(f"source {root} doesn't exist: give the folder with the sub-* folders of a BIDS dataset")
-    if not root.is_dir():
-        raise SourceError(f"source {root} is a file: give the folder with the sub-* folders of a BIDS dataset")
-    try:
-        entries = sorted(root.iterdir())
-    except OSError as error:
-        raise SourceError(f"source {root} can't be read: {error.strerror}") from error
-    if not entries:
-        raise SourceError(f"source {root} is empty: is the dataset still to be downloaded?")
-    subjects = [entry for entry in entries if entry.name.startswith("sub-") and entry.is_dir()]
-    if not subjects:
-        raise SourceError(f"source {root} is no BIDS dataset: it has no sub-* folder")
-    found = [recording for folder in subjects for recording in _recordings(root, folder)]
+    root = os.fspath(root)
+    if not is_url(root):
+        _check_folder(Path(root))
+        root = os.path.abspath(root)
+    files = list_eeg(root)
+    found = [parse_recording(path) for path in files if _is_recording(path)]
     if not found:
+        if not files and is_url(root):
+            raise SourceError(f"source {root} is no BIDS dataset, or doesn't exist: nothing lies below sub-* there")
         raise SourceError(
             f"source {root} has no EEG recording (*_eeg{', *_eeg'.join(RECORDING_SUFFIXES)}) in its sub-*/eeg folders"
         )
@@ -94,16 +90,30 @@ def find_source(root: str | Path, tasks: tuple[str, ...] = ()) -> Source:
     if not kept:
         there = ", ".join(sorted({recording.task for recording in found}))
         raise SourceError(f"source {root} has no recording of the task {' or '.join(tasks)}; it has {there}")
-    table = read_participants(root / "participants.tsv")
+    table = read_participants(root)
     participants = table[~table.index.duplicated()]
     ambiguous = frozenset(table.index[table.index.duplicated()])
-    return Source(root, _release_name(participants) or root.resolve().name, kept, participants, ambiguous)
+    folder = root.rstrip("/").rpartition("/")[2] if is_url(root) else Path(root).resolve().name
+    return Source(root, _release_name(participants) or folder, kept, participants, ambiguous)
 
 
-def _recordings(root: Path, subject: Path) -> list[Recording]:
-    files = [*subject.glob("eeg/*_eeg.*"), *subject.glob("ses-*/eeg/*_eeg.*")]
-    paths = sorted(file.relative_to(root).as_posix() for file in files if file.suffix in RECORDING_SUFFIXES)
-    return [parse_recording(path) for path in paths]
+def _check_folder(root: Path) -> None:
+    if not root.exists():
+        raise SourceError(f"source {root} doesn't exist: give the folder with the sub-* folders of a BIDS dataset")
+    if not root.is_dir():
+        raise SourceError(f"source {root} is a file: give the folder with the sub-* folders of a BIDS dataset")
+    try:
+        entries = list(root.iterdir())
+    except OSError as error:
+        raise SourceError(f"source {root} can't be read: {error.strerror}") from error
+    if not entries:
+        raise SourceError(f"source {root} is empty: is the dataset still to be downloaded?")
+    if not any(entry.name.startswith("sub-") and entry.is_dir() for entry in entries):
+        raise SourceError(f"source {root} is no BIDS dataset: it has no sub-* folder")
+
+
+def _is_recording(path: str) -> bool:
+    return path.endswith(tuple(f"_eeg{suffix}" for suffix in RECORDING_SUFFIXES))
 
 
 def parse_recording(path: str) -> Recording:
@@ -118,8 +128,8 @@ def parse_recording(path: str) -> Recording:
     )
 
 
-def read_participants(path: Path) -> pd.DataFrame:
-    """Read participants.tsv as texts, indexed by subject without ``sub-``.
+def read_participants(root: str) -> pd.DataFrame:
+    """Read a dataset's participants.tsv as texts, indexed by subject without ``sub-``.
 
     A missing file gives an empty table: the windows then have no labels of their subjects.
     A subject keeps several rows only where these differ.
@@ -129,14 +139,18 @@ def read_participants(path: Path) -> pd.DataFrame:
     SourceError
         If it can't be read, or has no ``participant_id``.
     """
-    if not path.exists():
-        return pd.DataFrame(index=pd.Index([], name="subject"))
+    name = f"{root}/participants.tsv"
     try:
-        table = _read_tsv(path)
+        content = read_bytes(root, "participants.tsv")
+        if content is None:
+            return pd.DataFrame(index=pd.Index([], name="subject"))
+        table = _parse_tsv(content)
+    except OSError as error:
+        raise SourceError(f"{name} can't be read: {error.strerror or error}") from error
     except RecordingError as error:
-        raise SourceError(f"{path} {error}") from error
+        raise SourceError(f"{name} {error}") from error
     if "participant_id" not in table:
-        raise SourceError(f"{path} has no column participant_id")
+        raise SourceError(f"{name} has no column participant_id")
     table["subject"] = table.pop("participant_id").str.removeprefix("sub-")
     return table.drop_duplicates().set_index("subject").replace(list(MISSING), "")
 
@@ -153,17 +167,18 @@ def read_events(recording: Path) -> pd.DataFrame:
     if not path.exists():
         raise RecordingError("no events.tsv")
     try:
-        return _read_tsv(path)
+        return _parse_tsv(path.read_bytes())
+    except OSError as error:
+        raise RecordingError(f"events.tsv can't be read: {error.strerror or error}") from error
     except RecordingError as error:
         raise RecordingError(f"events.tsv {error}") from error
 
 
-def _read_tsv(path: Path) -> pd.DataFrame:
+def _parse_tsv(content: bytes) -> pd.DataFrame:
     # utf-8-sig takes the byte order mark that spreadsheet programs write.
     try:
-        return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except OSError as error:
-        raise RecordingError(f"can't be read: {error.strerror or error}") from error
+        text = content.decode("utf-8-sig")
+        return pd.read_csv(io.StringIO(text), sep="\t", dtype=str, keep_default_na=False)
     except UnicodeDecodeError as error:
         raise RecordingError(f"is not UTF-8: {error}") from error
     except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import eegzarr
 from eegzarr.recipe import CHALLENGE1
@@ -17,6 +18,8 @@ from eegzarr.sample import write_sample
 SMALL_SHARDS = 4 * 2**20  # a dozen shards from the sample, where the default makes one
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+settings.register_profile("laws", deadline=None)  # a law holds on a busy machine too
+settings.load_profile("laws")
 
 
 @pytest.fixture(scope="session")

@@ -134,4 +134,5 @@ def upload(folder: Path, url: str, endpoint: str) -> None:
     import s3fs
 
     filesystem = s3fs.S3FileSystem(endpoint_url=endpoint, key="test", secret="test", skip_instance_cache=True)
-    filesystem.put(f"{folder}/", f"{url}/", recursive=True)
+    filesystem.mkdirs(url.removeprefix("s3://").partition("/")[0], exist_ok=True)
+    filesystem.put(f"{folder}/", f"{url}/", recursive=True, ACL="public-read")

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from numcodecs import blosc
 
 from eegzarr.errors import LakeError
+from eegzarr.store import gather
 from eegzarr.store.frame import find_windows
 from eegzarr.store.layout import DTYPES, Geometry, create_eeg
 from eegzarr.store.read import LocalReader, WindowDecoder
-from eegzarr.store.shard import Moments, Receipt, encode_frame, encode_shard, put
+from eegzarr.store.receipt import Moments, Receipt
+from eegzarr.store.shard import encode_frame, encode_shard, put
 
 
 def noise(windows: int, channels: int = 5, times: int = 40) -> np.ndarray:
@@ -201,3 +203,32 @@ def test_a_receipt_survives_its_text() -> None:
 def test_put_leaves_no_partial_file(tmp_path: Path) -> None:
     put(str(tmp_path), "a/b", b"content")
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["b"]
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_windows_are_decoded_alike_with_and_without_numba(
+    is_compiled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gather, "_compiled", [] if is_compiled else [None])
+    gather.compile_gather()
+    assert (gather.compiled_gather() is not None) == is_compiled
+    windows = noise(53)
+    geometry = geometry_for(windows, "float32")
+    write_group(tmp_path, windows, geometry)
+    reader = LocalReader(str(tmp_path), "r/R")
+    order = np.random.default_rng(0).permutation(53)
+    rows = np.empty_like(windows)
+    WindowDecoder(geometry).decode([(reader, int(index)) for index in order], rows)
+    np.testing.assert_array_equal(rows, windows[order])
+
+
+def test_the_compiled_loop_names_the_buffer_that_it_cannot_decode() -> None:
+    gather.compile_gather()
+    loop = gather.compiled_gather()
+    assert loop is not None
+    sound = np.frombuffer(blosc.compress(np.arange(64, dtype="f4"), b"lz4", 5, 1, 0), np.uint8)
+    broken = np.zeros_like(sound)
+    rows = np.empty((3, 64), "f4")
+    addresses = np.array([sound.ctypes.data, broken.ctypes.data, sound.ctypes.data])
+    assert loop(addresses, rows.ctypes.data, 256) == 1
+    np.testing.assert_array_equal(rows[0], np.arange(64))

@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eegzarr.errors import UsageError
-from eegzarr.train.split import START_KIT_EXCLUSIONS, drop_start_kit_exclusions, kfold_by_subject, split_by_subject
+from eegzarr.train.split import (
+    START_KIT_EXCLUSIONS,
+    drop_start_kit_exclusions,
+    kfold_by_subject,
+    split_by_release,
+    split_by_subject,
+)
 
 subjects_strategy = st.lists(st.integers(0, 30), min_size=1, max_size=120).map(
     lambda numbers: np.array([f"S{n:02d}" for n in numbers], dtype=object)
@@ -64,3 +70,27 @@ def test_the_start_kits_subjects_can_be_dropped() -> None:
     windows = table_of(np.array(["a", START_KIT_EXCLUSIONS[0], "b"], dtype=object))
     kept, count = drop_start_kit_exclusions(windows)
     assert (kept["subject"].values.tolist(), count) == (["a", "b"], 1)
+
+
+def releases(subjects: list[str], names: list[str]) -> xr.Dataset:
+    return table_of(np.array(subjects, object)).assign_coords(release=("window", np.array(names, object)))
+
+
+def test_releases_stand_in_the_part_they_were_named_for() -> None:
+    windows = releases(["a", "a", "b", "c", "d"], ["R1", "R1", "R2", "R5", "R3"])
+    train, valid = split_by_release(windows, (["R1", "R2"], "R5"))
+    assert train["window"].values.tolist() == [0, 1, 2]
+    assert valid["window"].values.tolist() == [3]
+
+
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        (("R1", "R9"), "there is no release 'R9' among the windows; there are R1, R2"),
+        ((["R1", "R2"], "R2"), "'R2' stands in more than one part"),
+        (("R1", "R2"), "subject b has windows in"),
+    ],
+)
+def test_a_split_by_release_that_leaks_or_misses_is_refused(parts: tuple, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        split_by_release(releases(["a", "b", "b"], ["R1", "R1", "R2"]), parts)

@@ -6,25 +6,39 @@ import errno
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from dask.distributed import Client
+from distributed.client import FutureCancelledError
+from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker
 
-from eegzarr.errors import BuildStopped, LakeError, RecipeError, RecordingError
+from eegzarr.buckets import fingerprint_of
+from eegzarr.errors import BuildStopped, LakeError, RecipeError, RecordingError, UsageError
 from eegzarr.events import BuildBegan, Inspected, Listener, MemorySampled, Noticed, ShardFinished, tell
 from eegzarr.recipe import Recipe, recipe_from_json
 from eegzarr.recordings import channel_positions
 from eegzarr.sources import Source, find_source
 from eegzarr.store import lake as groups
-from eegzarr.store.cluster import Resources, inspect_on, local_client, projected_worker_memory, write_shards
-from eegzarr.store.guard import MemoryWatch
+from eegzarr.store.cluster import (
+    Resources,
+    affordable_shard_size,
+    inspect_on,
+    local_client,
+    projected_worker_memory,
+    running_client,
+    write_shards,
+)
+from eegzarr.store.guard import MemoryGate, MemoryWatch
 from eegzarr.store.layout import COMPLETE, DTYPES, FORMAT, SHARD_SIZE, Geometry, group_path, lake_url
-from eegzarr.store.plan import Plan, fingerprint_of, make_plan, trial_labels
-from eegzarr.store.shard import Receipt, ShardTask
+from eegzarr.store.plan import Plan, make_plan, trial_labels
+from eegzarr.store.receipt import Receipt
+from eegzarr.store.task import ShardTask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,29 +75,49 @@ class BuildSummary:
     already: bool = False
 
 
-def build_lake(
-    source: str | Path,
-    out: str | Path,
-    *,
-    recipe: Recipe,
-    name: str | None = None,
-    dtype: str = "float32",
-    workers: int | None = None,
-    memory_limit: int | None = None,
-    shard_size: int | None = None,
-    overwrite: bool = False,
-    listeners: Sequence[Listener] = (),
-) -> BuildSummary:
-    """Build the group ``<recipe>/<release>`` of a lake from a BIDS dataset.
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What a build would make and take.
 
-    A build that was stopped, however, goes on where it was; the result is the same to the
-    byte, whatever the number of workers.
+    Attributes
+    ----------
+    reasons : Counter
+        Recordings by the reason why they would give no windows.
+    skipped : tuple of (str, str)
+        Path and reason of each of them.
+    decoded_nbytes : int
+        Of the signals before compression: EEG takes about 1.1 times less as float32 on the disk.
+    projected_memory, memory_limit : int
+        Bytes of the whole process tree.
+    finished : int
+        Shards that an earlier run has written.
+    """
+
+    group: str
+    windows: int
+    subjects: int
+    recordings: int
+    built: int
+    dropped: int
+    reasons: Counter[str]
+    skipped: tuple[tuple[str, str], ...]
+    decoded_nbytes: int
+    shards: int
+    finished: int
+    workers: int
+    projected_memory: int
+    memory_limit: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildRequest:
+    """What to build, and with what.
 
     Parameters
     ----------
-    source : path
+    source : path or URL
         Root of the BIDS dataset.
-    out : path
+    out : path or URL
         The lake; other groups in it are left alone.
     recipe : Recipe
         What a window is.
@@ -96,11 +130,58 @@ def build_lake(
         Worker processes; default one a core, as far as the memory goes.
     memory_limit : int, optional
         Bytes for this process and its workers together; default half of the machine's.
+    max_memory : float
+        Share of the machine's memory above which no new shard starts; a build that finds it
+        exceeded for half a minute stops.
     shard_size : int, optional
         Bytes of a shard before compression: what one task holds in memory. Default 64 MiB,
-        or what the group was begun with.
+        less where the memory limit asks for it, or what the group was begun with.
+    scheduler, scheduler_file : str, optional
+        A Dask cluster that already runs, by its address or the file that its scheduler wrote.
+        Its workers must see source and lake under the same paths, and have eegzarr.
     overwrite : bool
         Build anew where a group of another recipe or source stands.
+    """
+
+    source: str | Path
+    out: str | Path
+    recipe: Recipe
+    name: str | None = None
+    dtype: str = "float32"
+    workers: int | None = None
+    memory_limit: int | None = None
+    max_memory: float = 0.85
+    shard_size: int | None = None
+    scheduler: str | None = None
+    scheduler_file: str | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise RecipeError(f"dtype must be {' or '.join(DTYPES)}, got {self.dtype!r}")
+        if self.scheduler and self.scheduler_file:
+            raise UsageError("give --scheduler or --scheduler-file, not both")
+        if self.on_running_cluster and (self.workers or self.memory_limit):
+            raise UsageError("--workers and --memory-limit are for local workers: the cluster that runs has its own")
+
+    @property
+    def on_running_cluster(self) -> bool:
+        """Whether the workers are there already."""
+        return bool(self.scheduler or self.scheduler_file)
+
+
+def build_lake(
+    source: str | Path, out: str | Path, *, recipe: Recipe, listeners: Sequence[Listener] = (), **options: Any
+) -> BuildSummary:
+    """Build the group ``<recipe>/<release>`` of a lake from a BIDS dataset.
+
+    A build that was stopped, however, goes on where it was; the result is the same to the
+    byte, whatever the number of workers.
+
+    Parameters
+    ----------
+    source, out, recipe, **options
+        The fields of `BuildRequest`.
     listeners : sequence of callable
         Called with each event of `eegzarr.events`.
 
@@ -115,62 +196,180 @@ def build_lake(
     LakeError
         If the lake can't be written, or holds something else at this place.
     BuildStopped
-        If a full disk stopped it: the same call goes on later.
+        If a full disk, a full memory or a recording that went away stopped it: the same call
+        goes on later.
     """
     began = time.monotonic()
     watchers = tuple(listeners)
-    lake = lake_url(out)
-    if dtype not in DTYPES:
-        raise RecipeError(f"dtype must be {' or '.join(DTYPES)}, got {dtype!r}")
-    found = find_source(source, recipe.tasks)
-    found = replace(found, root=found.root.absolute(), name=_checked_name(name) if name is not None else found.name)
-    _check_target(recipe, found)
-    group = group_path(recipe.name, found.name)
-    _check_writable(lake)
-    attributes = None if overwrite else _check_same(lake, group, recipe, dtype)
-    if attributes is not None:
-        _check_source_unchanged(lake, group, found)
-        if attributes["status"] == COMPLETE:
-            groups.settle(lake, group)
-            return replace(summarize(lake, group), already=True)
-    geometry = None if attributes is None else groups.stored_geometry(lake, group)
-    if geometry is not None:
-        shard_size = geometry.windows_per_shard * geometry.window_bytes
-    shard_size = shard_size or SHARD_SIZE
-    resources = Resources.fit(projected_worker_memory(shard_size, np.dtype(dtype).itemsize), workers, memory_limit)
-
-    def sampled(tree: int, share: float) -> None:
-        tell(watchers, MemorySampled(tree=tree, limit=resources.memory, machine_used_share=share))
-
-    with MemoryWatch(sampled) as watch, local_client(resources) as client:
-        plan = make_plan(
-            found,
-            recipe,
-            lambda channels, times: geometry or Geometry.of(channels, times, dtype, shard_size),
-            lambda recordings: inspect_on(
-                client,
-                found.root,
-                recipe,
-                list(recordings),
-                lambda done: tell(watchers, Inspected(done=done, total=len(found.recordings))),
-            ),
-        )
-        _run(client, lake, group, plan, overwrite, resources, watchers)
+    request = BuildRequest(source=source, out=out, recipe=recipe, **options)
+    setup = _check(request)
+    if setup.is_complete:
+        groups.settle(setup.lake, setup.group)
+        return replace(summarize(setup.lake, setup.group), already=True)
+    with _session(request, setup, watchers) as (client, plan, resources, watch):
+        gate = MemoryGate(request.max_memory)
+        write_group(client, setup.lake, setup.group, plan, request.overwrite, resources, gate, watchers)
     return replace(
-        summarize(lake, group),
+        summarize(setup.lake, setup.group),
         seconds=time.monotonic() - began,
         peak_memory=watch.peak,
         memory_limit=resources.memory,
     )
 
 
-def _run(
+def forecast(
+    source: str | Path, out: str | Path, *, recipe: Recipe, listeners: Sequence[Listener] = (), **options: Any
+) -> Forecast:
+    """Tell what `build_lake` would do, from headers and events alone; touch nothing.
+
+    Parameters and errors are those of `build_lake`.
+    """
+    request = BuildRequest(source=source, out=out, recipe=recipe, **options)
+    setup = _check(request)
+    with _session(request, setup, tuple(listeners)) as (_, plan, resources, _):
+        finished = 0 if request.overwrite else len(groups.read_receipts(setup.lake, setup.group, plan))
+    geometry = plan.geometry
+    skipped = [(i.recording.path, i.reason) for i in plan.inspections if i.reason]
+    with_windows = [inspection for inspection in plan.inspections if len(inspection.windows)]
+    return Forecast(
+        group=setup.group,
+        windows=plan.n_windows,
+        subjects=len({inspection.recording.subject for inspection in with_windows}),
+        recordings=len(plan.inspections),
+        built=len(with_windows),
+        dropped=sum(inspection.dropped for inspection in plan.inspections),
+        reasons=Counter(reason for _, reason in skipped),
+        skipped=tuple(skipped),
+        decoded_nbytes=plan.n_windows * geometry.window_bytes,
+        shards=plan.n_shards,
+        finished=plan.n_shards if setup.is_complete else finished,
+        workers=resources.workers,
+        projected_memory=resources.projected(_worker_memory(request, geometry)),
+        memory_limit=resources.memory,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Setup:
+    """A request that was found possible: where it goes, and what is there of it."""
+
+    lake: str
+    group: str
+    source: Source
+    geometry: Geometry | None
+    is_complete: bool
+
+
+def _check(request: BuildRequest) -> _Setup:
+    """Find mistakes in a request before anything is touched or started."""
+    lake = lake_url(request.out)
+    source = named_source(request.source, request.recipe, request.name)
+    _check_target(request.recipe, source)
+    group = group_path(request.recipe.name, source.name)
+    _check_writable(lake)
+    attributes = None if request.overwrite else _check_same(lake, group, request.recipe, request.dtype)
+    if attributes is not None:
+        _check_source_unchanged(lake, group, source)
+    return _Setup(
+        lake=lake,
+        group=group,
+        source=source,
+        geometry=None if attributes is None else groups.stored_geometry(lake, group),
+        is_complete=attributes is not None and attributes["status"] == COMPLETE,
+    )
+
+
+@contextmanager
+def _session(
+    request: BuildRequest, setup: _Setup, watchers: tuple[Listener, ...]
+) -> Iterator[tuple[Client, Plan, Resources, MemoryWatch]]:
+    """Run workers and plan the group, inside the ``with``."""
+    itemsize = np.dtype(request.dtype).itemsize
+    prepares = request.recipe.preparation.touches_recordings
+    if setup.geometry is not None:
+        shard_size = setup.geometry.windows_per_shard * setup.geometry.window_bytes
+    elif request.on_running_cluster:
+        shard_size = request.shard_size or SHARD_SIZE
+    else:
+        shard_size = request.shard_size or affordable_shard_size(
+            SHARD_SIZE, itemsize, prepares, request.workers, request.memory_limit
+        )
+    at_work = projected_worker_memory(shard_size, itemsize, prepares=prepares)
+
+    def geometry(channels: int, times: int) -> Geometry:
+        return setup.geometry or Geometry.of(channels, times, request.dtype, shard_size)
+
+    with ExitStack() as stack:
+        if request.on_running_cluster:
+            client = stack.enter_context(running_client(request.scheduler, request.scheduler_file, at_work))
+            resources = Resources.of_cluster(client)
+        else:
+            resources = Resources.fit(at_work, request.workers, request.memory_limit)
+            client = stack.enter_context(local_client(resources))
+        watch = stack.enter_context(watched_memory(resources, watchers))
+        stack.enter_context(_lost_workers_named())
+        yield client, plan_on(client, setup.source, request.recipe, geometry, watchers), resources, watch
+
+
+@contextmanager
+def _lost_workers_named() -> Iterator[None]:
+    """Say what to do when workers or their scheduler are gone."""
+    try:
+        yield
+    except KilledWorker as error:
+        raise LakeError(
+            f"workers died several times at the same task ({error.task}), probably for want of memory: "
+            f"give a larger --memory-limit or fewer --workers, and run the same command again"
+        ) from error
+    except (FutureCancelledError, CommClosedError) as error:
+        raise BuildStopped(
+            f"the Dask cluster went away ({error}): see that it runs, and run the same command again"
+        ) from error
+
+
+def _worker_memory(request: BuildRequest, geometry: Geometry) -> int:
+    shard_size = geometry.windows_per_shard * geometry.window_bytes
+    prepares = request.recipe.preparation.touches_recordings
+    return projected_worker_memory(shard_size, geometry.itemsize, prepares=prepares)
+
+
+def watched_memory(resources: Resources, watchers: tuple[Listener, ...]) -> MemoryWatch:
+    """Return the watch that samples the memory of a build."""
+
+    def sampled(tree: int, share: float) -> None:
+        tell(watchers, MemorySampled(tree=tree, limit=resources.memory, machine_used_share=share))
+
+    return MemoryWatch(sampled)
+
+
+def plan_on(
+    client: Client,
+    source: Source,
+    recipe: Recipe,
+    geometry: Callable[[int, int], Geometry],
+    watchers: tuple[Listener, ...],
+) -> Plan:
+    """Inspect a source's recordings on the workers and plan its group."""
+
+    def inspected(done: int) -> None:
+        tell(watchers, Inspected(done=done, total=len(source.recordings)))
+
+    return make_plan(
+        source,
+        recipe,
+        geometry,
+        lambda recordings: inspect_on(client, source.root, recipe, list(recordings), inspected),
+    )
+
+
+def write_group(
     client: Client,
     lake: str,
     group: str,
     plan: Plan,
     overwrite: bool,
     resources: Resources,
+    gate: MemoryGate,
     watchers: tuple[Listener, ...],
 ) -> None:
     """Begin or go on with a group, write the shards that it lacks, and finish it."""
@@ -181,7 +380,10 @@ def _run(
                 groups.begin(lake, group, plan)
             tell(watchers, _began(group, plan, receipts, resources.workers))
             missing = [shard for shard in range(plan.n_shards) if shard not in receipts]
-            for receipt in write_shards(client, lambda shard: _task(lake, group, plan, shard), missing):
+            shared = plan.shards_of_recordings()
+            for receipt in write_shards(
+                client, lambda shard: shard_task(lake, group, plan, shard), missing, shared, gate
+            ):
                 receipts[receipt.shard] = receipt
                 for row, reason in receipt.reasons.items():
                     path = plan.inspections[row].recording.path
@@ -193,11 +395,6 @@ def _run(
             # On a worker, which has MNE loaded already.
             positions = client.submit(channel_positions, plan.channels).result()
             groups.finish(lake, group, plan, receipts, positions)
-    except KilledWorker as error:
-        raise LakeError(
-            f"workers died several times at the same shard ({error.task}), probably for want of memory: "
-            f"give a larger --memory-limit or fewer --workers, and run the same command again"
-        ) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise BuildStopped(f"no space left for {lake}: make room and run the same command again") from error
@@ -219,17 +416,25 @@ def _began(group: str, plan: Plan, receipts: dict[int, Receipt], workers: int) -
     )
 
 
-def _task(lake: str, group: str, plan: Plan, shard: int) -> ShardTask:
+def shard_task(lake: str, group: str, plan: Plan, shard: int) -> ShardTask:
     return ShardTask(
         lake=lake,
         group=group,
         shard=shard,
-        source_root=str(plan.source.root),
+        source_root=plan.source.root,
         channels=plan.channels,
         geometry=plan.geometry,
         pieces=plan.pieces(shard),
         plan_digest=plan.digest,
+        sfreq=plan.recipe.sfreq,
+        preparation=plan.recipe.preparation,
     )
+
+
+def named_source(root: str | Path, recipe: Recipe, name: str | None) -> Source:
+    """Find a recipe's recordings, under the name that their group has."""
+    found = find_source(root, recipe.tasks)
+    return found if name is None else replace(found, name=_checked_name(name))
 
 
 def _checked_name(name: str) -> str:
@@ -291,7 +496,7 @@ def _check_source_unchanged(lake: str, group: str, source: Source) -> None:
     now = {}
     for recording in source.recordings:
         try:
-            now[recording.path] = fingerprint_of(source.root / recording.path)
+            now[recording.path] = fingerprint_of(source.root, recording.path)
         except RecordingError:
             now[recording.path] = ""
     changes = {

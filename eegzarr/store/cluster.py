@@ -8,7 +8,8 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -18,12 +19,14 @@ from typing import Any
 import dask
 from dask.distributed import Client, Future, LocalCluster, as_completed
 
+from eegzarr import __version__
 from eegzarr.errors import UsageError
 from eegzarr.recipe import Recipe
 from eegzarr.sources import Recording
-from eegzarr.store.guard import machine_memory
+from eegzarr.store.guard import MemoryGate, machine_memory
 from eegzarr.store.plan import Inspection, inspect
-from eegzarr.store.shard import Receipt, ShardTask, write_shard
+from eegzarr.store.receipt import Receipt
+from eegzarr.store.task import ShardTask, drop_prepared, prepare, write_shard
 
 _MIB = 2**20
 # Measured as proportional set size: the main process with the scheduler, xarray and zarr, and
@@ -32,15 +35,36 @@ MAIN_IDLE = 230 * _MIB
 WORKER_IDLE = 170 * _MIB
 
 _INSPECT_BATCH = 16
+_RETRIES = 2  # of a task whose worker died, or that failed
 
 
-def projected_worker_memory(shard_size: int, itemsize: int) -> int:
+def projected_worker_memory(shard_size: int, itemsize: int, *, prepares: bool = False) -> int:
     """Return the bytes that a worker needs to write shards of a size, given in stored bytes.
 
     It holds a shard's windows as float32, their encoded frames, and what reading a
-    recording takes besides.
+    recording takes besides; a recording that is prepared as a whole takes more.
     """
-    return WORKER_IDLE + shard_size * 4 // itemsize + int(1.2 * shard_size) + 40 * _MIB
+    reading = 300 * _MIB if prepares else 40 * _MIB
+    return WORKER_IDLE + shard_size * 4 // itemsize + int(1.2 * shard_size) + reading
+
+
+def affordable_shard_size(largest: int, itemsize: int, prepares: bool, workers: int | None, memory: int | None) -> int:
+    """Return the largest shard of which a memory limit has room for one in each worker, on as many cores as may be.
+
+    `largest`, halved up to three times.
+    """
+    memory = memory or default_memory()
+    sizes = [largest >> halvings for halvings in range(4)]
+    for wanted in [workers] if workers else range(_cores(), 0, -1):
+        for size in sizes:
+            if MAIN_IDLE + wanted * projected_worker_memory(size, itemsize, prepares=prepares) <= memory:
+                return size
+    return sizes[-1]
+
+
+def default_memory() -> int:
+    """Return the memory limit where none is given: half of what this process may have."""
+    return machine_memory() // 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +74,20 @@ class Resources:
     Attributes
     ----------
     memory : int
-        Bytes for the whole process tree.
+        Bytes for the whole process tree; 0 where the workers belong to a cluster of the user's.
     """
 
     workers: int
     memory: int
+
+    def projected(self, worker_at_work: int) -> int:
+        """Bytes that all processes together will need, each worker `worker_at_work`."""
+        return MAIN_IDLE + self.workers * worker_at_work
+
+    @classmethod
+    def of_cluster(cls, client: Client) -> Resources:
+        """Return what a running cluster has now."""
+        return cls(workers=sum(client.nthreads().values()), memory=0)
 
     @property
     def worker_memory(self) -> int:
@@ -81,7 +114,7 @@ class Resources:
         """
         if workers is not None and workers < 1:
             raise UsageError(f"--workers must be at least 1, got {workers}")
-        memory = memory or machine_memory() // 2
+        memory = memory or default_memory()
         affordable = (memory - MAIN_IDLE) // worker_at_work
         wanted = workers or max(1, min(_cores(), affordable))
         if affordable < wanted:
@@ -99,7 +132,8 @@ def local_client(resources: Resources) -> Iterator[Client]:
     config = {
         "distributed.worker.memory.target": False,
         "distributed.worker.memory.spill": False,
-        "distributed.worker.memory.pause": 0.85,
+        # A paused worker would wait for memory that nobody gives back: a task holds one shard.
+        "distributed.worker.memory.pause": False,
         "distributed.worker.memory.terminate": 0.95,
         "distributed.comm.timeouts.connect": "60s",
         # Read when a process starts. Shards go back to the system when freed, segments of a
@@ -132,6 +166,53 @@ def local_client(resources: Resources) -> Iterator[Client]:
         yield client
 
 
+@contextmanager
+def running_client(address: str | None, scheduler_file: str | None, worker_at_work: int) -> Iterator[Client]:
+    """Use a cluster that runs already, inside the ``with``.
+
+    Raises
+    ------
+    UsageError
+        If no scheduler answers, it has no worker, or its workers can't do the work.
+    """
+    option = f"--scheduler {address}" if address else f"--scheduler-file {scheduler_file}"
+    if scheduler_file and not Path(scheduler_file).is_file():
+        raise UsageError(f"{option}: no such file; the scheduler writes it when it starts")
+    try:
+        client = Client(address, scheduler_file=scheduler_file, timeout="20s")
+    except (OSError, TimeoutError, ValueError) as error:
+        raise UsageError(f"{option}: no Dask scheduler answers there: {error}") from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=60)
+        except TimeoutError as error:
+            raise UsageError(f"{option}: the cluster has no worker; start one, or wait until its job runs") from error
+        for name, worker in client.scheduler_info(n_workers=-1)["workers"].items():
+            memory = worker["memory_limit"]
+            needed = WORKER_IDLE + worker["nthreads"] * (worker_at_work - WORKER_IDLE)
+            if memory and memory < needed:
+                raise UsageError(
+                    f"{option}: the worker {name} has {memory / _MIB:.0f}MiB for {worker['nthreads']} threads, and "
+                    f"needs {needed / _MIB:.0f}MiB: give it more memory or fewer threads, or a smaller --shard-size"
+                )
+        _check_versions(client, option)
+        yield client
+
+
+def _check_versions(client: Client, option: str) -> None:
+    try:
+        versions = client.run(_version)
+    except (ImportError, RuntimeError) as error:
+        raise UsageError(f"{option}: its workers can't import eegzarr: install it where they run ({error})") from error
+    others = sorted(set(versions.values()) - {_version()})
+    if others:
+        raise UsageError(f"{option}: its workers have eegzarr {', '.join(others)}, this is {_version()}")
+
+
+def _version() -> str:
+    return __version__
+
+
 def _started_without_interrupts(cluster: type[LocalCluster], **options: Any) -> LocalCluster:
     """Start a cluster whose processes never see Ctrl-C, also those that are started again later.
 
@@ -149,7 +230,7 @@ def _started_without_interrupts(cluster: type[LocalCluster], **options: Any) -> 
 
 
 def inspect_on(
-    client: Client, root: Path, recipe: Recipe, recordings: Sequence[Recording], on_done: Callable[[int], None]
+    client: Client, root: str, recipe: Recipe, recordings: Sequence[Recording], on_done: Callable[[int], None]
 ) -> list[Inspection]:
     """Inspect recordings on the workers; return inspections in the recordings' order."""
     batches = [recordings[first : first + _INSPECT_BATCH] for first in range(0, len(recordings), _INSPECT_BATCH)]
@@ -164,42 +245,82 @@ def inspect_on(
     return [inspection for index in range(len(batches)) for inspection in found[index]]
 
 
-def _inspect_batch(root: Path, recordings: Sequence[Recording], recipe: Recipe) -> list[Inspection]:
+def _inspect_batch(root: str, recordings: Sequence[Recording], recipe: Recipe) -> list[Inspection]:
     return [inspect(root, recording, recipe) for recording in recordings]
 
 
-def write_shards(client: Client, tasks: Callable[[int], ShardTask], shards: Iterable[int]) -> Iterator[Receipt]:
-    """Write shards on the workers; yield each receipt as it comes."""
-    for _, receipt in _unordered(client, lambda shard: (write_shard, tasks(shard)), shards, ahead=2):
+def write_shards(
+    client: Client,
+    tasks: Callable[[int], ShardTask],
+    shards: Sequence[int],
+    shared: Mapping[int, Sequence[int]],
+    gate: MemoryGate,
+) -> Iterator[Receipt]:
+    """Write shards on the workers; yield each receipt as it comes.
+
+    Parameters
+    ----------
+    shared : mapping of int to sequence of int
+        Shards of each recording that is to be prepared as a whole and lies in more than one:
+        it is prepared once, in a task of its own, and dropped after the last of them.
+    gate : MemoryGate
+        Asked before a shard starts.
+    """
+    left = {row: set(own) & set(shards) for row, own in shared.items()}
+    prepared: dict[int, Future] = {}
+
+    def call(shard: int) -> tuple:
+        task = tasks(shard)
+        needed = {}
+        for piece in task.pieces:
+            if piece.recording in left and not piece.as_it_stands:
+                if piece.recording not in prepared:
+                    prepared[piece.recording] = client.submit(prepare, task, piece, pure=False, retries=_RETRIES)
+                needed[piece.recording] = prepared[piece.recording]
+        return write_shard, task, needed
+
+    for shard, receipt in _unordered(client, call, shards, ahead=2, gate=gate):
+        for row in [row for row, own in left.items() if shard in own]:
+            left[row].discard(shard)
+            if not left[row] and (future := prepared.pop(row, None)) is not None:
+                if not future.result():
+                    drop_prepared(tasks(shard).lake, tasks(shard).group, row)
+                future.release()
         yield receipt
 
 
 def _unordered(
-    client: Client, call: Callable[[int], tuple], keys: Iterable[int], ahead: int
+    client: Client,
+    call: Callable[[int], tuple],
+    keys: Iterable[int],
+    ahead: int,
+    gate: MemoryGate | None = None,
 ) -> Iterator[tuple[int, Any]]:
-    """Run ``call(key)`` on the cluster, at most `ahead` calls a worker under way or queued.
+    """Run ``call(key)`` on the cluster, at most `ahead` calls a worker's thread under way or queued.
 
     The scheduler never holds more than that, whatever the number of keys.
     """
     pending = iter(keys)
+    following = next(pending, None)
     running: dict[Any, int] = {}
     completed = as_completed()
-
-    def submit_next() -> None:
-        for key in pending:
-            function, *arguments = call(key)
-            future: Future = client.submit(function, *arguments, pure=False, retries=2)
-            running[future.key] = key
+    while running or following is not None:
+        room = ahead * max(1, sum(client.nthreads().values()))
+        while following is not None and len(running) < room and (gate is None or gate.is_open()):
+            function, *arguments = call(following)
+            future: Future = client.submit(function, *arguments, pure=False, retries=_RETRIES)
+            running[future.key] = following
             completed.add(future)
-            return
-
-    for _ in range(ahead * max(1, len(client.nthreads()))):
-        submit_next()
-    for future in completed:
+            following = next(pending, None)
+        if not running:
+            assert gate is not None
+            gate.check_patience()
+            time.sleep(0.5)
+            continue
+        future = next(completed)
         result = future.result()
         key = running.pop(future.key)
         future.release()
-        submit_next()
         yield key, result
 
 

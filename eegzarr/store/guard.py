@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from eegzarr.errors import UsageError
+from eegzarr.errors import BuildStopped, UsageError
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _CGROUP = Path("/sys/fs/cgroup")
+PATIENCE = 30.0  # s
 
 
 def parse_bytes(text: str) -> int:
@@ -35,17 +38,68 @@ def parse_bytes(text: str) -> int:
     return size
 
 
+def parse_share(text: str) -> float:
+    """Return the share in a text such as ``85%``.
+
+    Raises
+    ------
+    UsageError
+        If it isn't between 1 and 100 percent.
+    """
+    try:
+        share = float(text.strip().removesuffix("%")) / 100
+    except ValueError:
+        share = 0.0
+    if not 0.01 <= share <= 1:
+        raise UsageError(f"{text!r} is no share: write percent from 1% to 100%, such as 85%")
+    return share
+
+
 def machine_memory() -> int:
-    """Bytes that this process may use: of the machine, or of its cgroup if that is less."""
-    limits = [psutil.virtual_memory().total]
-    for path in _cgroup_limit_files():
-        try:
-            text = path.read_text().strip()
-        except OSError:
-            continue
-        if text.isdigit():
-            limits.append(int(text))
-    return min(limits)
+    """Bytes that this process may use: of the machine, or of its cgroup or SLURM job if that is less."""
+    limits = [psutil.virtual_memory().total, *_slurm_limit(os.environ)]
+    return min([*limits, *(limit for limit in map(_number_in, _cgroup_limit_files()) if limit)])
+
+
+def _slurm_limit(environment: Mapping[str, str]) -> list[int]:
+    """Memory of a SLURM job on this node, as https://slurm.schedmd.com/sbatch.html has it, in MB there."""
+    per_node = environment.get("SLURM_MEM_PER_NODE", "")
+    per_cpu, cpus = environment.get("SLURM_MEM_PER_CPU", ""), environment.get("SLURM_CPUS_ON_NODE", "")
+    if per_node.isdigit() and int(per_node):  # 0 stands for all of the node's
+        return [int(per_node) * 2**20]
+    if per_cpu.isdigit() and cpus.isdigit() and int(per_cpu):
+        return [int(per_cpu) * int(cpus) * 2**20]
+    return []
+
+
+def machine_used_share() -> float:
+    """Share of the memory in use that can't be given back: of the machine, or of a cgroup that is fuller."""
+    shares = [psutil.virtual_memory().percent / 100]
+    for limit_file in _cgroup_limit_files():
+        limit, used = _number_in(limit_file), _cgroup_used(limit_file.parent)
+        if limit and used is not None:
+            shares.append(used / limit)
+    return max(shares)
+
+
+def _cgroup_used(folder: Path) -> int | None:
+    """Bytes of a cgroup without its page cache, which the kernel drops when it needs to."""
+    usage = _number_in(folder / "memory.current") or _number_in(folder / "memory.usage_in_bytes")
+    try:
+        lines = (folder / "memory.stat").read_text().splitlines()
+    except OSError:
+        return None
+    stat = dict(line.split(maxsplit=1) for line in lines)
+    cached = int(stat.get("file", stat.get("total_cache", 0))) - int(stat.get("shmem", stat.get("total_shmem", 0)))
+    return None if usage is None else max(0, usage - cached)
+
+
+def _number_in(path: Path) -> int | None:
+    try:
+        text = path.read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None
 
 
 def _cgroup_limit_files() -> list[Path]:
@@ -91,6 +145,50 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
         return []
 
 
+class MemoryGate:
+    """Closed while the machine's memory is too full for more work to start.
+
+    Parameters
+    ----------
+    most : float
+        Share of the memory above which it is closed.
+    patience : float, optional
+        Seconds that it may stay closed; default half a minute.
+    used : callable
+        Gives the share in use.
+    """
+
+    def __init__(
+        self, most: float, patience: float | None = None, used: Callable[[], float] = machine_used_share
+    ) -> None:
+        self._most = most
+        self._patience = PATIENCE if patience is None else patience
+        self._used = used
+        self._closed_since: float | None = None
+
+    def is_open(self) -> bool:
+        """Tell whether more may start now."""
+        if self._used() <= self._most:
+            self._closed_since = None
+            return True
+        if self._closed_since is None:
+            self._closed_since = time.monotonic()
+        return False
+
+    def check_patience(self) -> None:
+        """Stop when it has been closed for too long.
+
+        Raises
+        ------
+        BuildStopped
+        """
+        if self._closed_since is not None and time.monotonic() - self._closed_since > self._patience:
+            raise BuildStopped(
+                f"the machine's memory is {self._used():.0%} full, and stayed above --max-memory {self._most:.0%} "
+                f"for {self._patience:.0f} s: close other programs and run the same command again"
+            )
+
+
 class MemoryWatch:
     """Samples the memory of this process tree in a thread, inside a ``with``.
 
@@ -126,6 +224,6 @@ class MemoryWatch:
         while True:
             tree = tree_memory()
             self.peak = max(self.peak, tree)
-            self._on_sample(tree, psutil.virtual_memory().percent / 100)
+            self._on_sample(tree, machine_used_share())
             if self._stop.wait(self._interval):
                 return

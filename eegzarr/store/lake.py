@@ -30,6 +30,7 @@ from zarr.errors import ZarrUserWarning
 from eegzarr import __version__
 from eegzarr.errors import LakeError
 from eegzarr.sources import availability, typed_participants
+from eegzarr.store.checksums import write_checksums
 from eegzarr.store.layout import (
     BUILDING,
     COMPLETE,
@@ -47,7 +48,7 @@ from eegzarr.store.layout import (
     open_store,
 )
 from eegzarr.store.plan import Plan
-from eegzarr.store.shard import Moments, Receipt
+from eegzarr.store.receipt import Moments, Receipt
 
 
 def read_attributes(lake: str, group: str) -> dict[str, Any] | None:
@@ -112,9 +113,20 @@ def stored_geometry(lake: str, group: str) -> Geometry | None:
         array = zarr.open_array(open_store(lake, read_only=True), path=f"{group}/{EEG}", mode="r")
     except FileNotFoundError:
         return None
+    return geometry_of(array, f"{lake}/{group}/{EEG}")
+
+
+def geometry_of(array: zarr.Array, name: str) -> Geometry:
+    """Return how the windows of an array of signals lie in its shards.
+
+    Raises
+    ------
+    LakeError
+        If they don't as eegzarr writes them.
+    """
     blosc = array.compressors[0] if array.compressors else None
     if array.shards is None or not isinstance(blosc, BloscCodec):
-        raise LakeError(f"{lake}/{group}/{EEG} is no array of eegzarr: shards of Blosc frames with CRC-32C expected")
+        raise LakeError(f"{name} is no array of eegzarr: shards of Blosc frames with CRC-32C expected")
     return Geometry(
         n_channels=array.shape[1],
         n_times=array.shape[2],
@@ -189,11 +201,18 @@ def settle(lake: str, group: str) -> None:
     """
     store = open_store(lake)
     node = zarr.open_group(store, path=group, mode="r+", use_consolidated=False)
-    if SCRATCH in node:
-        del node[SCRATCH]
     if "://" not in lake:
         for leftover in (Path(lake) / group).rglob("*.partial"):
             leftover.unlink(missing_ok=True)
+    # Once only: what came later, damage too, must not become what is right.
+    if SCRATCH in node:
+        write_checksums(store, group, without=f"{group}/{SCRATCH}/")
+    sync(store.delete_dir(f"{group}/{SCRATCH}"))
+    consolidate(store)
+
+
+def consolidate(store: Store) -> None:
+    """Write the metadata of all nodes into the root's."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part", ZarrUserWarning)
         zarr.consolidate_metadata(store)
@@ -377,7 +396,7 @@ def _attributes(plan: Plan, status: str) -> dict[str, Any]:
         "recipe": recipe.to_json(),
         "release": plan.source.name,
         "sampling_rate": recipe.sfreq,
-        "source": str(plan.source.root),
+        "source": plan.source.root,
         "plan_digest": plan.digest,
         "eegzarr_version": __version__,
     }

@@ -22,6 +22,7 @@ BUILDING, COMPLETE = "building", "complete"
 EEG = "eeg"
 RECORDINGS = "recordings"
 SHARDS = "shards"
+CHECKSUMS = "checksums"
 SCRATCH = "build"  # only while a group is being built
 RECEIPTS = "receipts"
 

@@ -30,7 +30,7 @@ from eegzarr.store.layout import (
     lake_url,
     open_store,
 )
-from eegzarr.store.shard import Moments
+from eegzarr.store.receipt import Moments
 
 # Attributes that name where a selection's windows are stored; `WindowStream` follows them.
 LAKE, RECIPE_NAME = "lake", "recipe_name"

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from eegzarr.buckets import at_hand, fingerprint_of
 from eegzarr.errors import LakeError, RecordingError
 from eegzarr.recipe import Recipe
 from eegzarr.recordings import Header, read_header
@@ -82,11 +83,17 @@ class Piece:
         Relative to the source's root.
     starts : array of int64
         First sample of each window, in the shard's order.
+    fingerprint : str
+        Of the recording when the plan was made.
+    as_it_stands : bool
+        Whether windows are read as they stand in the recording; else it is prepared as a whole.
     """
 
     recording: int
     path: str
     starts: npt.NDArray[np.int64]
+    fingerprint: str
+    as_it_stands: bool
 
 
 @dataclass(frozen=True)
@@ -131,9 +138,30 @@ class Plan:
         starts = rows["start_sample"].to_numpy(np.int64)
         edges = np.flatnonzero(np.diff(recording)) + 1
         return tuple(
-            Piece(recording=int(group[0]), path=self.inspections[group[0]].recording.path, starts=starts_)
-            for group, starts_ in zip(np.split(recording, edges), np.split(starts, edges), strict=True)
+            self._piece(int(group[0]), own)
+            for group, own in zip(np.split(recording, edges), np.split(starts, edges), strict=True)
         )
+
+    def _piece(self, row: int, starts: npt.NDArray[np.int64]) -> Piece:
+        inspection = self.inspections[row]
+        assert inspection.header is not None
+        return Piece(
+            recording=row,
+            path=inspection.recording.path,
+            starts=starts,
+            fingerprint=inspection.fingerprint,
+            as_it_stands=self.recipe.preparation.leaves_signals_alone and inspection.header.sfreq == self.recipe.sfreq,
+        )
+
+    def shards_of_recordings(self) -> dict[int, list[int]]:
+        """Return the shards that each recording lies in, for those that lie in more than one."""
+        recording = self.windows["recording"].to_numpy()
+        shards: dict[int, list[int]] = {}
+        for shard in range(self.n_shards):
+            own = self.shard_slice(shard)
+            for row in {int(recording[own.start]), int(recording[own.stop - 1])}:
+                shards.setdefault(row, []).append(shard)
+        return {row: own for row, own in shards.items() if len(own) > 1}
 
     @cached_property
     def digest(self) -> str:
@@ -148,18 +176,15 @@ class Plan:
         return sha.hexdigest()
 
 
-def inspect(root: Path, recording: Recording, recipe: Recipe) -> Inspection:
+def inspect(root: str, recording: Recording, recipe: Recipe) -> Inspection:
     """Find the windows of one recording from its header and its events; read no signal."""
-    path = root / recording.path
     header, fingerprint = None, ""
     try:
-        fingerprint = fingerprint_of(path)
-        header = read_header(path)
-        if header.sfreq != recipe.sfreq:
-            raise RecordingError(f"sampled at {header.sfreq:g} Hz, the recipe wants {recipe.sfreq:g} Hz")
-        if recipe.channels and header.channels != recipe.channels:
-            raise RecordingError(_channel_difference(header.channels, recipe.channels))
-        windows, trials, dropped = _cut(path, recipe, header)
+        fingerprint = fingerprint_of(root, recording.path)
+        with at_hand(root, recording.path, header_only=True) as path:
+            header = read_header(path)
+            _check_header(header, recipe)
+            windows, trials, dropped = _cut(path, recipe, header.at(recipe.sfreq))
     except RecordingError as error:
         return Inspection(
             recording=recording, header=header, windows=_no_windows(), reason=str(error), fingerprint=fingerprint
@@ -174,6 +199,16 @@ def inspect(root: Path, recording: Recording, recipe: Recipe) -> Inspection:
         reason=reason,
         fingerprint=fingerprint,
     )
+
+
+def _check_header(header: Header, recipe: Recipe) -> None:
+    preparation = recipe.preparation
+    if header.sfreq != recipe.sfreq and not preparation.resample:
+        raise RecordingError(f"sampled at {header.sfreq:g} Hz, the recipe wants {recipe.sfreq:g} Hz")
+    if recipe.channels and header.channels != recipe.channels:
+        raise RecordingError(_channel_difference(header.channels, recipe.channels))
+    if preparation.h_freq is not None and preparation.h_freq >= header.sfreq / 2:
+        raise RecordingError(f"sampled at {header.sfreq:g} Hz, too slow for h_freq {preparation.h_freq:g} Hz")
 
 
 def make_plan(
@@ -266,23 +301,3 @@ def _channel_difference(got: tuple[str, ...], wanted: tuple[str, ...]) -> str:
     if len(got) != len(wanted):
         return f"has {len(got)} EEG channels, the others {len(wanted)}"
     return f"has other channels: {', '.join([name for name in got if name not in wanted][:3])} …"
-
-
-def fingerprint_of(path: Path) -> str:
-    """Size and time of the recording, and the content of its events: cheap, and telling.
-
-    Raises
-    ------
-    RecordingError
-        If one of them can't be read.
-    """
-    if not path.exists():
-        # A symlink that leads nowhere is what git-annex leaves for a file not yet downloaded.
-        raise RecordingError("not downloaded (the link leads nowhere)" if path.is_symlink() else "no such file")
-    try:
-        stat = path.stat()
-        events = path.with_name(f"{path.stem.removesuffix('_eeg')}_events.tsv")
-        content = hashlib.sha256(events.read_bytes()).hexdigest()[:16] if events.exists() else "-"
-    except OSError as error:
-        raise RecordingError(f"unreadable: {error.strerror or error}") from error
-    return f"{stat.st_size}:{stat.st_mtime_ns}:{content}"

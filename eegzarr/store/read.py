@@ -23,6 +23,7 @@ from numcodecs import blosc
 
 from eegzarr.errors import LakeError
 from eegzarr.store.frame import find_windows
+from eegzarr.store.gather import compiled_gather
 from eegzarr.store.lake import stored_geometry
 from eegzarr.store.layout import EEG, Geometry
 from eegzarr.store.remote import FrameCache, RangeFetcher
@@ -35,10 +36,12 @@ _CRC_BYTES = 4
 class Frame:
     """A frame whose checksum was right: its bytes, and where in them each window's own Blosc buffer is.
 
-    `bounds` is None in a frame that another program wrote.
+    `bounds` is None in a frame that another program wrote. `address` is where the bytes are in
+    memory, for as long as `content` is held.
     """
 
     content: memoryview
+    address: int
     n_windows: int
     bounds: array[int] | None
 
@@ -89,9 +92,21 @@ class WindowDecoder:
         rows : array
             C-contiguous, of the stored dtype.
         """
-        for row, (reader, window) in zip(rows, sources, strict=True):
-            number, slot = divmod(window, reader.geometry.windows_per_frame)
-            frame = reader.frame(number)
+        per_frame = self._geometry.windows_per_frame
+        frames = [reader.frame(window // per_frame) for reader, window in sources]
+        slots = [window % per_frame for _, window in sources]
+        gather = compiled_gather()
+        if gather is not None:
+            # `frames` holds what the addresses are of until the call returns.
+            buffers = [
+                f.address + f.bounds[slot] for f, slot in zip(frames, slots, strict=True) if f.bounds is not None
+            ]
+            if len(buffers) == len(rows):
+                failed = gather(np.array(buffers, np.int64), rows.ctypes.data, self._geometry.window_bytes)
+                if failed >= 0:
+                    raise LakeError(f"window {sources[failed][1]} can't be decoded: python -m eegzarr.verify tells why")
+                return
+        for row, frame, slot in zip(rows, frames, slots, strict=True):
             if frame.bounds is not None:
                 blosc.decompress(frame.content[frame.bounds[slot] : frame.bounds[slot + 1]], row)
             else:
@@ -270,4 +285,4 @@ def checked_frame(stored: npt.NDArray[np.uint8], length: int, geometry: Geometry
     if len(stored) != length or google_crc32c.value(body) != struct.unpack("<I", crc)[0]:
         raise LakeError(f"{name}, is damaged (its checksum differs): python -m eegzarr.verify finds what else is")
     content = body.data
-    return Frame(content, geometry.windows_per_frame, find_windows(content, geometry))
+    return Frame(content, body.ctypes.data, geometry.windows_per_frame, find_windows(content, geometry))

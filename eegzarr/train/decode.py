@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from eegzarr.store.gather import compile_gather
 from eegzarr.store.read import LocalReader, RemoteReader, WindowReader
 from eegzarr.store.remote import FrameCache
 from eegzarr.train.shape import RowFiller, RowShape
@@ -18,6 +19,8 @@ from eegzarr.train.shape import RowFiller, RowShape
 # Windows a thread decodes at a time. Fewer share a batch out better, but each hand-over between
 # threads waits for Python's lock: 64 streamed a quarter faster than 16.
 _WINDOWS_A_JOB = 64
+# Windows after which a stream is long enough to compile what decodes them (see eegzarr.store.gather).
+_LONG = 20_000
 
 
 def open_readers(groups: Sequence[tuple[str, str]], memory: int, concurrency: int) -> list[WindowReader]:
@@ -64,6 +67,8 @@ class Decoder:
         self._window = window
         self._shape = shape
         self._filler = RowFiller(shape, readers[0].geometry)
+        self._idle_rings: list[deque[torch.Tensor]] = []
+        self._decoded = 0
 
     def batches(
         self,
@@ -93,8 +98,11 @@ class Decoder:
             shape = (rows, self._shape.n_channels, self._shape.n_times)
             return torch.empty(shape, dtype=getattr(torch, self._shape.dtype), pin_memory=pin_memory)
 
-        # The consumer holds `keep` batches and the one that it was given last.
-        ring = deque(new_buffer() for _ in range(0 if copy else ahead + keep))
+        # The consumer holds `keep` batches and the one that it was given last. A ring outlives its epoch:
+        # the pages of a new one would be faulted in again.
+        ring = self._idle_rings.pop() if self._idle_rings else deque[torch.Tensor]()
+        if not copy and (len(ring) != ahead + keep or len(ring[0]) < rows):
+            ring = deque(new_buffer() for _ in range(ahead + keep))
         waiting: deque[tuple[torch.Tensor, list[Future[None]]]] = deque()
         lookahead = _Lookahead(self._readers, self._group, self._window, members)
         upcoming = iter(members)
@@ -112,9 +120,13 @@ class Decoder:
                 for job in jobs:
                     job.result()
                 lookahead.passed()
+                if self._decoded <= _LONG < self._decoded + len(batch):
+                    pool.submit(compile_gather)
+                self._decoded += len(batch)
                 yield batch
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            self._idle_rings[:] = [ring]
 
     def _start(
         self,

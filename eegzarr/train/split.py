@@ -24,7 +24,7 @@ def drop_start_kit_exclusions(windows: xr.Dataset) -> tuple[xr.Dataset, int]:
 
 def without_subjects(windows: xr.Dataset, names: Iterable[str]) -> tuple[xr.Dataset, int]:
     """Return windows without those of some subjects, and how many of these were there."""
-    subject = _subjects(windows)
+    subject = _labels(windows, "subject")
     there = set(subject.tolist())
     out = set(names) & there
     return (windows if not out else _with_subjects(windows, subject, there - out)), len(out)
@@ -57,7 +57,7 @@ def split_by_subject(
     shares = np.asarray(fractions, dtype=float)
     if shares.ndim != 1 or not shares.size or (shares <= 0).any() or abs(shares.sum() - 1) > 1e-6:
         raise UsageError(f"fractions must be positive and add up to 1, got {tuple(fractions)}")
-    subject = _subjects(windows)
+    subject = _labels(windows, "subject")
     names = _shuffled_names(subject, len(shares), seed)
     bounds = _bounds(shares, len(names))
     return tuple(_with_subjects(windows, subject, names[first:stop]) for first, stop in pairwise(bounds))
@@ -82,7 +82,7 @@ def kfold_by_subject(windows: xr.Dataset, folds: int, *, seed: int = 2025) -> li
     """
     if folds < 2:
         raise UsageError(f"cross-validation needs at least 2 folds, got {folds}")
-    subject = _subjects(windows)
+    subject = _labels(windows, "subject")
     names = _shuffled_names(subject, folds, seed)
     held_out = [names[fold::folds] for fold in range(folds)]
     return [
@@ -91,10 +91,45 @@ def kfold_by_subject(windows: xr.Dataset, folds: int, *, seed: int = 2025) -> li
     ]
 
 
-def _subjects(windows: xr.Dataset) -> np.ndarray:
-    if "subject" not in windows.coords:
-        raise UsageError("windows have no coordinate 'subject' to split by")
-    return windows["subject"].to_numpy().astype(object)
+def split_by_release(windows: xr.Dataset, parts: Sequence[str | Sequence[str]]) -> tuple[xr.Dataset, ...]:
+    """Split windows into parts of whole releases, as the challenge does with R5 for validation.
+
+    Parameters
+    ----------
+    windows : Dataset
+        With the coordinates ``release`` and ``subject``.
+    parts : sequence of str, or of sequences of str
+        The release or releases of each part, e.g. ``(["R1", "R2"], "R5")``; others are left out.
+
+    Raises
+    ------
+    UsageError
+        If a release isn't there or stands in two parts, or a subject has windows in two parts.
+    """
+    named = [[part] if isinstance(part, str) else list(part) for part in parts]
+    subject, release = _labels(windows, "subject"), _labels(windows, "release")
+    there = sorted(set(release.tolist()))
+    for name in (wanted := [name for part in named for name in part]):
+        if name not in there:
+            raise UsageError(f"there is no release {name!r} among the windows; there are {', '.join(there)}")
+        if wanted.count(name) > 1:
+            raise UsageError(f"release {name!r} stands in more than one part")
+    rows = [np.flatnonzero(np.isin(release.astype(str), part)) for part in named]
+    seen: dict[str, int] = {}
+    for number, own in enumerate(rows):
+        for name in sorted(set(subject[own].tolist())):
+            if seen.setdefault(name, number) != number:
+                raise UsageError(
+                    f"subject {name} has windows in {named[seen[name]]} and in {named[number]}: "
+                    f"leave it out of one, or split with split_by_subject"
+                )
+    return tuple(windows.isel(window=own) for own in rows)
+
+
+def _labels(windows: xr.Dataset, name: str) -> np.ndarray:
+    if name not in windows.coords:
+        raise UsageError(f"windows have no coordinate {name!r} to split by")
+    return windows[name].to_numpy().astype(object)
 
 
 def _shuffled_names(subject: np.ndarray, parts: int, seed: int) -> np.ndarray:

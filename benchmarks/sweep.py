@@ -1,0 +1,137 @@
+"""The sweep that chose the geometry and the codec: size, and speed of writing, streaming and plain reading.
+
+python -m benchmarks.sweep LAKE [--windows 2048] [--repeat 3] [--seconds 1]
+
+Windows of LAKE (group challenge1/R1) are written anew in each variant; the variants take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+import zarr
+
+import eegzarr
+from benchmarks.measure import middle, progress
+from benchmarks.readers import GROUP
+from eegzarr.store.lake import settle
+from eegzarr.store.layout import COMPLETE, EEG, Geometry, create_eeg, label_encoding, open_store
+from eegzarr.store.shard import encode_shard, put
+from eegzarr.train import WindowStream
+
+MIB = 2**20
+CODECS = (
+    ("lz4", 5, "bitshuffle"),
+    ("lz4", 5, "shuffle"),
+    ("lz4hc", 5, "bitshuffle"),
+    ("zstd", 1, "bitshuffle"),
+    ("zstd", 1, "shuffle"),
+    ("zstd", 5, "shuffle"),
+)
+
+
+def variants(n_channels: int, n_times: int) -> dict[str, Geometry]:
+    """Return what is compared: codecs at the default geometry, then geometries with the default codec."""
+    compared = {}
+    for dtype in ("float32", "float16"):
+        default = Geometry.of(n_channels, n_times, dtype)
+        for cname, clevel, shuffle in CODECS:
+            name = f"{dtype}, {cname}-{clevel}, {shuffle}"
+            compared[name] = dataclasses.replace(default, cname=cname, clevel=clevel, shuffle=shuffle)
+    default = Geometry.of(n_channels, n_times)
+    for windows in (1, 8, 128):
+        shard = max(1, default.windows_per_shard // windows) * windows
+        name = f"float32, {windows} windows a frame"
+        compared[name] = dataclasses.replace(default, windows_per_frame=windows, windows_per_shard=shard)
+    for mib in (8, 256):
+        compared[f"float32, shards of {mib} MiB"] = Geometry.of(n_channels, n_times, shard_size=mib * MIB)
+    return compared
+
+
+def write(windows: npt.NDArray[np.float32], labels: xr.Dataset, geometry: Geometry, lake: Path) -> tuple[int, float]:
+    """Write windows as a lake; return its bytes and the seconds that encoding took."""
+    store = open_store(str(lake))
+    node = zarr.open_group(store, mode="a", zarr_format=3).create_group(GROUP)
+    create_eeg(node, len(windows), geometry)
+    encoding = {str(name): label_encoding(v.dtype, v.shape) for name, v in labels.variables.items()}
+    labels.to_zarr(store, group=GROUP, mode="a", zarr_format=3, consolidated=False, encoding=encoding)
+    node.attrs.update({**labels.attrs, "status": COMPLETE})
+    size, spent = 0, 0.0
+    for shard in range(-(-len(windows) // geometry.windows_per_shard)):
+        part = windows[shard * geometry.windows_per_shard : (shard + 1) * geometry.windows_per_shard]
+        began = time.perf_counter()
+        encoded = encode_shard(part, geometry)
+        spent += time.perf_counter() - began
+        size += len(encoded)
+        put(str(lake), f"{GROUP}/{EEG}/{geometry.shard_key(shard)}", encoded)
+    settle(str(lake), GROUP)
+    return size, spent
+
+
+def streamed(stream: WindowStream, seconds: float) -> float:
+    """Windows a second of whole epochs, after one to warm up."""
+    for _ in stream:
+        pass
+    count, epoch, began = 0, 0, time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        epoch += 1
+        stream.set_epoch(epoch)
+        count += sum(len(y) for _, y in stream)
+    return count / (time.perf_counter() - began)
+
+
+def read_plainly(lake: Path) -> float:
+    """Windows a second of reading everything through xarray and zarr-python."""
+    began = time.perf_counter()
+    eeg = xr.open_zarr(lake, group=GROUP, chunks=None)["eeg"].to_numpy()
+    return len(eeg) / (time.perf_counter() - began)
+
+
+def main() -> None:
+    """Measure, and print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("lake", type=Path)
+    parser.add_argument("--windows", type=int, default=2048)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    arguments = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    part = xr.open_zarr(arguments.lake, group=GROUP, chunks=None).isel(window=slice(arguments.windows))
+    windows = part["eeg"].to_numpy()
+    labels = part.drop_vars("eeg").load()
+    for variable in labels.variables.values():
+        variable.encoding = {}
+    columns: dict[str, dict[str, list[float]]] = {}
+    with tempfile.TemporaryDirectory(prefix="eegzarr-bench-") as scratch:
+        compared = variants(*windows.shape[1:])
+        for number, (name, geometry) in enumerate(compared.items()):
+            progress(f"writing {name}")
+            size, spent = write(windows, labels, geometry, Path(scratch) / str(number))
+            columns[name] = {"ratio": [windows.nbytes / size], "encoded": [len(windows) / spent]}
+        for turn in range(arguments.repeat):
+            progress(f"turn {turn + 1} of {arguments.repeat}")
+            for number, (name, geometry) in enumerate(compared.items()):
+                lake = Path(scratch) / str(number)
+                stream = WindowStream(
+                    eegzarr.open_windows(lake, "challenge1"), 128, shuffle="global", dtype=geometry.dtype
+                )
+                columns[name].setdefault("streamed", []).append(streamed(stream, arguments.seconds))
+                columns[name].setdefault("read", []).append(read_plainly(lake))
+    print("| variant | times smaller than float32 | encoded, windows/s, one core | streamed | read through xarray |")
+    print("|---|---|---|---|---|")
+    for name, figures in columns.items():
+        cells = [f"{figures['ratio'][0]:.3f}", f"{figures['encoded'][0]:.0f}"]
+        cells += [middle(figures["streamed"]), middle(figures["read"])]
+        print(f"| {name} | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""What a written shard adds to its group: size, checksum, labels and statistics of its windows."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean (uV) and sum of squared deviations (uV^2) of samples, per channel.
+
+    They add up exactly: Chan, Golub & LeVeque (1983), doi:10.1080/00031305.1983.10483115.
+    """
+
+    count: int
+    mean: npt.NDArray[np.float64]
+    squares: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, windows: npt.NDArray) -> Moments:
+        """Moments of windows of shape (window, channel, time)."""
+        total = cls(0, np.zeros(windows.shape[1]), np.zeros(windows.shape[1]))
+        for first in range(0, len(windows), 32):  # bounds the float64 copy
+            samples = windows[first : first + 32].astype(np.float64)
+            mean = samples.mean(axis=(0, 2))
+            samples -= mean[:, None]
+            squares = np.einsum("wct,wct->c", samples, samples)
+            total += cls(samples.shape[0] * samples.shape[2], mean, squares)
+        return total
+
+    def __add__(self, other: Moments) -> Moments:
+        count = self.count + other.count
+        if not count:
+            return self
+        delta = other.mean - self.mean
+        mean = self.mean + delta * (other.count / count)
+        return Moments(count, mean, self.squares + other.squares + delta**2 * (self.count * other.count / count))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """What a finished shard says of itself; written after the shard, and so its proof.
+
+    Attributes
+    ----------
+    nbytes, crc32c : int
+        Size and checksum of the shard's file.
+    peak_to_peak : array of float32, shape (window,)
+        In uV, NaN where the signal could not be read.
+    valid : array of bool, shape (window,)
+    moments : tuple of Moments
+        Of the valid windows of each piece.
+    reasons : dict of int to str
+        Recordings that could not be read, by their row in the plan.
+    """
+
+    shard: int
+    plan_digest: str
+    nbytes: int
+    crc32c: int
+    peak_to_peak: npt.NDArray[np.float32]
+    valid: npt.NDArray[np.bool_]
+    moments: tuple[Moments, ...]
+    reasons: dict[int, str]
+
+    def to_json(self) -> str:
+        """Return the receipt as text; arrays as base64 of their little-endian bytes."""
+        return json.dumps(
+            {
+                "shard": self.shard,
+                "plan_digest": self.plan_digest,
+                "nbytes": self.nbytes,
+                "crc32c": self.crc32c,
+                "peak_to_peak": _packed(self.peak_to_peak, "<f4"),
+                "valid": _packed(self.valid, "u1"),
+                "counts": [m.count for m in self.moments],
+                "means": [_packed(m.mean, "<f8") for m in self.moments],
+                "squares": [_packed(m.squares, "<f8") for m in self.moments],
+                "reasons": {str(row): reason for row, reason in self.reasons.items()},
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Receipt:
+        """Return the receipt that `to_json` wrote."""
+        fields: dict[str, Any] = json.loads(text)
+        moments = zip(fields["counts"], fields["means"], fields["squares"], strict=True)
+        return cls(
+            shard=fields["shard"],
+            plan_digest=fields["plan_digest"],
+            nbytes=fields["nbytes"],
+            crc32c=fields["crc32c"],
+            peak_to_peak=_unpacked(fields["peak_to_peak"], "<f4"),
+            valid=_unpacked(fields["valid"], "u1").astype(bool),
+            moments=tuple(Moments(n, _unpacked(m, "<f8"), _unpacked(s, "<f8")) for n, m, s in moments),
+            reasons={int(row): reason for row, reason in fields["reasons"].items()},
+        )
+
+
+def _packed(values: npt.NDArray, dtype: str) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype=dtype).tobytes()).decode()
+
+
+def _unpacked(text: str, dtype: str) -> npt.NDArray:
+    return np.frombuffer(base64.b64decode(text), dtype=dtype)

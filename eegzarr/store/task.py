@@ -1,0 +1,178 @@
+"""What a worker does: read a shard's windows, write the shard, then its receipt."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+import zarr
+from numcodecs import blosc
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+
+from eegzarr.buckets import at_hand, fingerprint_of
+from eegzarr.errors import BuildStopped, LakeError, RecordingError
+from eegzarr.preparation import cut, prepare_recording
+from eegzarr.recipe import Preparation
+from eegzarr.recordings import read_windows
+from eegzarr.store.layout import EEG, RECEIPTS, SCRATCH, Geometry, open_store
+from eegzarr.store.plan import Piece
+from eegzarr.store.receipt import Moments, Receipt
+from eegzarr.store.shard import encode_shard, put, reused
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardTask:
+    """All that a worker needs to write one shard.
+
+    Attributes
+    ----------
+    crc32c : int, optional
+        What the file must come out with, where a shard of a complete group is repaired.
+    """
+
+    lake: str
+    group: str
+    shard: int
+    source_root: str
+    channels: tuple[str, ...]
+    geometry: Geometry
+    pieces: tuple[Piece, ...]
+    plan_digest: str
+    sfreq: float
+    preparation: Preparation
+    crc32c: int | None = None
+
+
+def write_shard(task: ShardTask, prepared: dict[int, str]) -> Receipt:
+    """Read, encode and write one shard, then its receipt.
+
+    A window that can't be read stays NaN and ``valid`` is False; none moves. Called in a
+    worker process; doing it twice writes the same bytes twice.
+
+    Parameters
+    ----------
+    prepared : dict of int to str
+        Recordings that `prepare` has put beside the receipts, by their row in the plan; with the
+        reason where it could not.
+
+    Raises
+    ------
+    BuildStopped
+        If a recording isn't what the plan was made from.
+    """
+    geometry = task.geometry
+    blosc.use_threads = False  # for good: several threads of one worker may encode
+    windows = reused("windows", (geometry.windows_per_shard, geometry.n_channels, geometry.n_times), np.float32)
+    row = 0
+    moments, valid, reasons = [], [], {}
+    for piece in task.pieces:
+        part = windows[row : row + len(piece.starts)]
+        row += len(piece.starts)
+        try:
+            _read(task, piece, prepared, part)
+            _check_range(part, geometry.dtype)
+        except RecordingError as error:
+            reasons[piece.recording] = str(error)
+            part[:] = np.nan
+        finite = np.isfinite(part).all(axis=(1, 2))
+        valid.append(finite)
+        moments.append(Moments.of(part[finite]))
+    encoded = encode_shard(windows[:row], geometry)
+    crc32c = google_crc32c.value(np.frombuffer(encoded, np.uint8))
+    if task.crc32c not in (None, crc32c):
+        raise LakeError(
+            f"shard {task.shard} of {task.lake}/{task.group} comes out otherwise than it was: the signals in "
+            f"{task.source_root} have changed. Build the group anew with python -m eegzarr.build --overwrite"
+        )
+    put(task.lake, f"{task.group}/{EEG}/{geometry.shard_key(task.shard)}", encoded)
+    receipt = Receipt(
+        shard=task.shard,
+        plan_digest=task.plan_digest,
+        nbytes=len(encoded),
+        crc32c=crc32c,
+        peak_to_peak=np.ptp(windows[:row], axis=2).max(axis=1),
+        valid=np.concatenate(valid),
+        moments=tuple(moments),
+        reasons=reasons,
+    )
+    if task.crc32c is None:
+        receipts = zarr.open_array(open_store(task.lake), path=f"{task.group}/{SCRATCH}/{RECEIPTS}", mode="r+")
+        receipts[task.shard] = receipt.to_json()
+    return receipt
+
+
+def _read(task: ShardTask, piece: Piece, prepared: dict[int, str], out: npt.NDArray[np.float32]) -> None:
+    if piece.recording in prepared:
+        if reason := prepared[piece.recording]:
+            raise RecordingError(reason)
+        cut(_get_prepared(task.lake, _prepared_key(task.group, piece.recording)), piece.starts, out)
+        return
+    _check_unchanged(task.source_root, piece)
+    with at_hand(task.source_root, piece.path) as path:
+        if piece.as_it_stands:
+            read_windows(path, piece.starts, task.channels, out)
+        else:
+            cut(prepare_recording(path, task.channels, task.preparation, task.sfreq), piece.starts, out)
+
+
+def prepare(task: ShardTask, piece: Piece) -> str:
+    """Prepare a recording that several shards need, once, and put it beside the receipts.
+
+    Returns
+    -------
+    str
+        Why that can't be, or "".
+    """
+    _check_unchanged(task.source_root, piece)
+    try:
+        with at_hand(task.source_root, piece.path) as path:
+            signal = prepare_recording(path, task.channels, task.preparation, task.sfreq)
+    except RecordingError as error:
+        return str(error)
+    buffer = io.BytesIO()
+    np.save(buffer, signal)
+    put(task.lake, _prepared_key(task.group, piece.recording), buffer.getbuffer())
+    return ""
+
+
+def drop_prepared(lake: str, group: str, recording: int) -> None:
+    """Remove what `prepare` put."""
+    sync(open_store(lake).delete(_prepared_key(group, recording)))
+
+
+def _prepared_key(group: str, recording: int) -> str:
+    return f"{group}/{SCRATCH}/prepared/{recording}.npy"
+
+
+def _get_prepared(lake: str, key: str) -> npt.NDArray[np.float32]:
+    if "://" not in lake:
+        signal: npt.NDArray[np.float32] = np.load(Path(lake) / key, mmap_mode="r")
+        return signal
+    content = sync(open_store(lake, read_only=True).get(key, default_buffer_prototype()))
+    if content is None:
+        raise LakeError(f"{lake}/{key} is gone: run the same command again")
+    fetched: npt.NDArray[np.float32] = np.load(io.BytesIO(content.to_bytes()))
+    return fetched
+
+
+def _check_unchanged(root: str, piece: Piece) -> None:
+    path = f"{root}/{piece.path}"
+    try:
+        now = fingerprint_of(root, piece.path)
+    except RecordingError as error:
+        raise BuildStopped(
+            f"{path} went away while the build ran: restore it and run the same command again"
+        ) from error
+    if now != piece.fingerprint:
+        raise BuildStopped(f"{path} changed while the build ran: restore it, or build anew with --overwrite")
+
+
+def _check_range(windows: npt.NDArray[np.float32], dtype: str) -> None:
+    largest = np.abs(windows).max(initial=0, where=np.isfinite(windows))
+    if largest > np.finfo(dtype).max:
+        raise RecordingError(f"reaches {largest:.3g} uV, more than {dtype} holds")

@@ -1,0 +1,212 @@
+"""Faults of the machine under a build: memory, disk, clusters that come and go."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import SMALL_SHARDS, run_command, tree_digests
+
+import eegzarr
+import eegzarr.store.build
+import eegzarr.store.cluster
+import eegzarr.store.guard
+from eegzarr.errors import BuildStopped, LakeError, UsageError
+from eegzarr.recipe import CHALLENGE1
+from eegzarr.store.cluster import MAIN_IDLE, Resources, affordable_shard_size, projected_worker_memory
+from eegzarr.store.guard import MemoryGate, _slurm_limit, parse_share
+
+MIB = 2**20
+
+
+def test_a_machine_that_is_too_full_lets_no_shard_start(
+    sample_root: Path, sample_lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "lake.zarr"
+    options = {"recipe": CHALLENGE1, "workers": 1, "shard_size": SMALL_SHARDS}
+    monkeypatch.setattr(eegzarr.store.guard, "PATIENCE", 0.2)
+    with pytest.raises(BuildStopped, match="stayed above --max-memory 1% .*run the same command again") as stopped:
+        eegzarr.build_lake(sample_root, out, max_memory=0.01, **options)
+    assert stopped.value.exit_code == 75
+    assert not list(out.rglob("c/*/0/0"))
+    eegzarr.build_lake(sample_root, out, **options)
+    assert tree_digests(out) == tree_digests(sample_lake)
+
+
+def test_the_gate_opens_again_when_there_is_room() -> None:
+    used = [0.5, 0.9, 0.9, 0.5, 0.9]
+    gate = MemoryGate(0.85, patience=100, used=lambda: used.pop(0))
+    assert [gate.is_open() for _ in range(4)] == [True, False, False, True]
+    gate.check_patience()
+
+
+@pytest.mark.parametrize(("text", "share"), [("85%", 0.85), ("100%", 1.0), ("7", 0.07)])
+def test_shares_are_percent(text: str, share: float) -> None:
+    assert parse_share(text) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("text", ["0%", "101%", "much", ""])
+def test_what_is_no_share_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is no share"):
+        parse_share(text)
+
+
+@pytest.mark.parametrize(
+    ("environment", "limit"),
+    [
+        ({}, []),
+        ({"SLURM_MEM_PER_NODE": "16000"}, [16000 * MIB]),
+        ({"SLURM_MEM_PER_NODE": "0"}, []),
+        ({"SLURM_MEM_PER_CPU": "4000", "SLURM_CPUS_ON_NODE": "8"}, [32000 * MIB]),
+    ],
+)
+def test_slurms_memory_is_known(environment: dict[str, str], limit: list[int]) -> None:
+    assert _slurm_limit(environment) == limit
+
+
+def test_a_limit_that_is_too_small_is_refused_with_the_smallest_that_works(sample_root: Path, tmp_path: Path) -> None:
+    command = ["eegzarr.build", "--source", sample_root, "--out", tmp_path / "lake.zarr", "--memory-limit"]
+    refused = run_command(*command, "300MiB")
+    assert refused.returncode == 2
+    smallest = refused.stderr.split("give at least ")[1].split("MiB")[0]
+    assert not (tmp_path / "lake.zarr").exists()
+    assert run_command(*command, f"{int(smallest) - 1}MiB").returncode == 2
+    works = run_command(*command, f"{smallest}MiB")
+    assert works.returncode == 0, works.stderr
+    peak = float(works.stdout.split("peak memory ")[1].split(" MiB")[0].replace(",", ""))
+    assert peak <= int(smallest)
+
+
+@pytest.mark.parametrize("mib", [500, 700, 1024, 4096])
+def test_what_is_projected_fits_the_limit(mib: int) -> None:
+    size = affordable_shard_size(64 * MIB, 4, False, None, mib * MIB)
+    at_work = projected_worker_memory(size, 4)
+    resources = Resources.fit(at_work, None, mib * MIB)
+    assert resources.projected(at_work) <= mib * MIB
+    assert resources.worker_memory >= at_work
+
+
+def test_a_worker_that_takes_too_much_ends_the_build_with_the_way_out(
+    sample_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(eegzarr.store.build, "projected_worker_memory", lambda *_, **__: 60 * MIB)
+    with pytest.raises(LakeError, match="give a larger --memory-limit or fewer --workers"):
+        eegzarr.build_lake(
+            sample_root, tmp_path / "lake.zarr", recipe=CHALLENGE1, workers=1, memory_limit=MAIN_IDLE + 120 * MIB
+        )
+
+
+@contextmanager
+def mounted(folder: Path, *options: str) -> Iterator[Path]:
+    folder.mkdir(exist_ok=True)
+    mount = subprocess.run(["mount", "-t", "tmpfs", *options, "tmpfs", str(folder)], capture_output=True, check=False)
+    if mount.returncode:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_stops_the_build_and_nothing_is_lost(sample_root: Path, sample_lake: Path, tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", "-o", "size=12m") as disk:
+        command = ["eegzarr.build", "--source", sample_root, "--out", disk / "lake.zarr", "--workers", 1]
+        command += ["--shard-size", SMALL_SHARDS, "--log-dir", tmp_path / "logs"]
+        full = run_command(*command)
+        assert full.returncode == 75, full.stderr
+        assert "no space left" in full.stderr
+        assert "make room and run the same command again" in full.stderr
+        assert "Traceback" not in full.stderr
+        subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
+        again = run_command(*command)
+        assert again.returncode == 0, again.stderr
+        assert "finished before" in again.stderr
+        assert tree_digests(disk / "lake.zarr") == tree_digests(sample_lake)
+
+
+def test_a_disk_that_is_read_only_is_said_to_be(sample_root: Path, tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", "-o", "ro") as disk:
+        refused = run_command("eegzarr.build", "--source", sample_root, "--out", disk / "lake.zarr")
+        assert refused.returncode == 1
+        assert "can't be written" in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1
+
+
+def dask_process(kind: str, scheduler_file: Path, *options: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", "--scheduler-file", str(scheduler_file), *options]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Path]:
+    """A scheduler and two workers, as processes that somebody started; the scheduler's file."""
+    file = tmp_path / "scheduler.json"
+    worker = ("--nthreads", "1", "--no-dashboard", "--local-directory", str(tmp_path / "dask"))
+    processes = [dask_process("scheduler", file, "--port", "0", "--no-dashboard", "--no-show")]
+    processes += [dask_process("worker", file, *worker) for _ in range(2)]
+    try:
+        end = time.monotonic() + 60
+        while not file.exists():
+            assert time.monotonic() < end, "the scheduler didn't start"
+            time.sleep(0.1)
+        yield file
+    finally:
+        for process in processes[::-1]:
+            process.send_signal(signal.SIGTERM)
+        for process in processes:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def test_a_cluster_that_runs_already_is_used_and_workers_may_come_and_go(
+    cluster: Path, sample_root: Path, sample_lake: Path, tmp_path: Path
+) -> None:
+    from dask.distributed import Client
+
+    late = []
+
+    def disturb(event: object) -> None:
+        if type(event).__name__ == "ShardFinished" and not late:
+            late.append(dask_process("worker", cluster, "--nthreads", "1", "--no-dashboard"))
+            with Client(scheduler_file=str(cluster)) as client:
+                first = next(iter(client.scheduler_info(n_workers=-1)["workers"]))
+                pid = client.run(os.getpid, workers=[first])[first]
+            os.kill(pid, signal.SIGKILL)
+
+    out = tmp_path / "lake.zarr"
+    try:
+        summary = eegzarr.build_lake(
+            sample_root,
+            out,
+            recipe=CHALLENGE1,
+            scheduler_file=str(cluster),
+            shard_size=SMALL_SHARDS,
+            listeners=[disturb],
+        )
+    finally:
+        for process in late:
+            process.terminate()
+            process.wait(20)
+    assert late
+    assert summary.memory_limit == 0
+    assert tree_digests(out) == tree_digests(sample_lake)
+
+
+def test_a_scheduler_that_is_not_there_is_named(sample_root: Path, tmp_path: Path) -> None:
+    command = ["eegzarr.build", "--source", sample_root, "--out", tmp_path / "lake.zarr"]
+    missing = run_command(*command, "--scheduler-file", tmp_path / "none.json")
+    assert missing.returncode == 2
+    assert "no such file" in missing.stderr
+    both = run_command(*command, "--scheduler", "tcp://127.0.0.1:1", "--workers", 2)
+    assert both.returncode == 2
+    assert "--workers and --memory-limit are for local workers" in both.stderr
+    assert not (tmp_path / "lake.zarr").exists()
