@@ -32,7 +32,7 @@ def test_a_machine_that_is_too_full_lets_no_shard_start(
     out = tmp_path / "lake.zarr"
     options = {"recipe": CHALLENGE1, "workers": 1, "shard_size": SMALL_SHARDS}
     monkeypatch.setattr(eegzarr.store.guard, "PATIENCE", 0.2)
-    with pytest.raises(BuildStopped, match="stayed above --max-memory 1% .*run the same command again") as stopped:
+    with pytest.raises(BuildStopped, match=r"stayed above --max-memory 1% .*run the same command again") as stopped:
         eegzarr.build_lake(sample_root, out, max_memory=0.01, **options)
     assert stopped.value.exit_code == 75
     assert not list(out.rglob("c/*/0/0"))
