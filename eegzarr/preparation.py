@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import mne
 import numpy as np
 import numpy.typing as npt
 
@@ -37,6 +36,8 @@ def prepare_recording(
     RecordingError
         If the recording can't be read, or has samples that are no numbers.
     """
+    import mne
+
     raw = open_recording(path)
     rate = float(raw.info["sfreq"])
     per_block = max(1, _BLOCK // max(1, 8 * raw.n_times))

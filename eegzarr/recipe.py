@@ -113,7 +113,8 @@ class Recipe:
         What a window is cut around. With ``"recording"`` windows follow each other every
         `stride` seconds from the first sample on, as long as they fit.
     target : str
-        The label to predict: a column of the trial table or of participants.tsv.
+        The label to predict: a column of the trial table or of participants.tsv, or an
+        expression of such columns, as ``log(rt_from_stimulus)``; see `eegzarr.expression`.
     tasks : tuple of str
         BIDS task names that are used; empty for all.
     stride : float, optional

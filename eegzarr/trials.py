@@ -6,6 +6,8 @@ kit uses; tests hold the two against each other row by row.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import pandas as pd
 
@@ -50,15 +52,14 @@ def trial_table(events: pd.DataFrame, values: TrialEvents) -> pd.DataFrame:
     RecordingError
         If a column is missing or an onset is no number.
     """
-    events = _sorted_events(events)
-    value = events["value"]
-    onset = events["onset"].to_numpy(float)
-    stimuli = onset[value.isin(values.stimulus)]
-    is_response = value.isin(values.response).to_numpy()
-    responses = events[is_response]
-    start = onset[value.isin(values.trial_start)]
+    # On arrays: with pandas this took half of a plan's time.
+    onset, order = _sorted_onsets(events)
+    value = events["value"].to_numpy(object)[order]
+    stimuli = onset[_is_one_of(value, values.stimulus)]
+    is_response = _is_one_of(value, values.response)
+    start = onset[_is_one_of(value, values.trial_start)]
     stop = np.append(start, np.nan)[1:]
-    ends = onset[value.isin(values.end)]
+    ends = onset[_is_one_of(value, values.end)]
     if start.size and ends.size and ends[-1] > start[-1]:
         stop[-1] = ends[-1]
     closed = ~np.isnan(stop)
@@ -75,22 +76,28 @@ def trial_table(events: pd.DataFrame, values: TrialEvents) -> pd.DataFrame:
             "response_onset": response,
             "rt_from_stimulus": response - stimulus,
             "rt_from_trialstart": response - start,
-            "response_type": _take(responses["value"].to_numpy(object), index, ""),
-            "correct": _take(_correctness(responses, values), index, np.int8(-1)),
+            "response_type": _take(value[is_response], index, ""),
+            "correct": _take(_correctness(events, values)[order][is_response], index, np.int8(-1)),
         }
     )
 
 
-def _sorted_events(events: pd.DataFrame) -> pd.DataFrame:
+def _sorted_onsets(events: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Onsets in ascending order, in s, and the rows that they stand in."""
     missing = [name for name in ("onset", "value") if name not in events]
     if missing:
         raise RecordingError(f"events.tsv has no column {' and '.join(missing)}")
     try:
-        onset = pd.to_numeric(events["onset"], errors="raise").astype(float)
+        onset = pd.to_numeric(events["onset"], errors="raise").to_numpy(float)
     except (ValueError, TypeError) as error:
         raise RecordingError(f"events.tsv has an onset that is no number: {error}") from error
     # A stable sort keeps the file's order of simultaneous events.
-    return events.assign(onset=onset, value=events["value"].astype(str)).sort_values("onset", kind="stable")
+    order = np.argsort(onset, kind="stable")
+    return onset[order], order
+
+
+def _is_one_of(texts: np.ndarray, wanted: Collection[str]) -> np.ndarray:
+    return np.fromiter((str(text) in wanted for text in texts), bool, len(texts))
 
 
 def _first_within(times: np.ndarray, start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -108,9 +115,10 @@ def _take(values: np.ndarray, index: np.ndarray, missing: object) -> np.ndarray:
     return taken
 
 
-def _correctness(responses: pd.DataFrame, values: TrialEvents) -> np.ndarray:
-    correct = np.full(len(responses), -1, dtype=np.int8)
-    if "feedback" in responses:
-        correct[responses["feedback"].isin(values.correct).to_numpy()] = 1
-        correct[responses["feedback"].isin(values.wrong).to_numpy()] = 0
+def _correctness(events: pd.DataFrame, values: TrialEvents) -> np.ndarray:
+    correct = np.full(len(events), -1, dtype=np.int8)
+    if "feedback" in events:
+        feedback = events["feedback"].to_numpy(object)
+        correct[_is_one_of(feedback, values.correct)] = 1
+        correct[_is_one_of(feedback, values.wrong)] = 0
     return correct

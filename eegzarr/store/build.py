@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from dask.distributed import Client
 from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
@@ -21,6 +22,7 @@ from distributed.scheduler import KilledWorker
 from eegzarr.buckets import fingerprint_of
 from eegzarr.errors import BuildStopped, LakeError, RecipeError, RecordingError, UsageError
 from eegzarr.events import BuildBegan, Inspected, Listener, MemorySampled, Noticed, ShardFinished, tell
+from eegzarr.expression import labels_of
 from eegzarr.recipe import Recipe, recipe_from_json
 from eegzarr.recordings import channel_positions
 from eegzarr.sources import Source, find_source
@@ -206,9 +208,13 @@ def build_lake(
     if setup.is_complete:
         groups.settle(setup.lake, setup.group)
         return replace(summarize(setup.lake, setup.group), already=True)
-    with _session(request, setup, watchers) as (client, plan, resources, watch):
-        gate = MemoryGate(request.max_memory)
-        write_group(client, setup.lake, setup.group, plan, request.overwrite, resources, gate, watchers)
+    with ExitStack() as held:
+        with _session(request, setup, watchers, held) as (client, plan, resources, watch):
+            held.enter_context(groups.only_builder(setup.lake, setup.group))
+            gate = MemoryGate(request.max_memory)
+            done = write_group(client, setup.lake, setup.group, plan, request.overwrite, resources, gate, watchers)
+        # Without the workers, whose memory the labels of many windows may need.
+        finish_group(setup.lake, setup.group, plan, done)
     return replace(
         summarize(setup.lake, setup.group),
         seconds=time.monotonic() - began,
@@ -226,11 +232,11 @@ def forecast(
     """
     request = BuildRequest(source=source, out=out, recipe=recipe, **options)
     setup = _check(request)
-    with _session(request, setup, tuple(listeners)) as (_, plan, resources, _):
+    with ExitStack() as held, _session(request, setup, tuple(listeners), held) as (_, plan, resources, _):
         finished = 0 if request.overwrite else len(groups.read_receipts(setup.lake, setup.group, plan))
     geometry = plan.geometry
     skipped = [(i.recording.path, i.reason) for i in plan.inspections if i.reason]
-    with_windows = [inspection for inspection in plan.inspections if len(inspection.windows)]
+    with_windows = [inspection for inspection in plan.inspections if inspection.n_windows]
     return Forecast(
         group=setup.group,
         windows=plan.n_windows,
@@ -281,9 +287,9 @@ def _check(request: BuildRequest) -> _Setup:
 
 @contextmanager
 def _session(
-    request: BuildRequest, setup: _Setup, watchers: tuple[Listener, ...]
+    request: BuildRequest, setup: _Setup, watchers: tuple[Listener, ...], held: ExitStack
 ) -> Iterator[tuple[Client, Plan, Resources, MemoryWatch]]:
-    """Run workers and plan the group, inside the ``with``."""
+    """Run workers and plan the group, inside the ``with``; watch memory until `held` ends."""
     itemsize = np.dtype(request.dtype).itemsize
     prepares = request.recipe.preparation.touches_recordings
     if setup.geometry is not None:
@@ -306,7 +312,7 @@ def _session(
         else:
             resources = Resources.fit(at_work, request.workers, request.memory_limit)
             client = stack.enter_context(local_client(resources))
-        watch = stack.enter_context(watched_memory(resources, watchers))
+        watch = held.enter_context(watched_memory(resources, watchers))
         stack.enter_context(_lost_workers_named())
         yield client, plan_on(client, setup.source, request.recipe, geometry, watchers), resources, watch
 
@@ -362,6 +368,14 @@ def plan_on(
     )
 
 
+@dataclass(frozen=True)
+class Written:
+    """What a group's finish needs of its shards: their receipts, and where the electrodes are, in m."""
+
+    receipts: dict[int, Receipt]
+    positions: npt.NDArray[np.float32]
+
+
 def write_group(
     client: Client,
     lake: str,
@@ -371,30 +385,37 @@ def write_group(
     resources: Resources,
     gate: MemoryGate,
     watchers: tuple[Listener, ...],
-) -> None:
-    """Begin or go on with a group, write the shards that it lacks, and finish it."""
+) -> Written:
+    """Begin or go on with a group, and write the shards that it lacks."""
+    with _disk_faults_named(lake):
+        receipts = {} if overwrite else groups.read_receipts(lake, group, plan)
+        if not receipts:
+            groups.begin(lake, group, plan)
+        tell(watchers, _began(group, plan, receipts, resources.workers))
+        # On a worker, beside its shards: MNE takes a second to load.
+        positions = client.submit(channel_positions, plan.channels)
+        missing = [shard for shard in range(plan.n_shards) if shard not in receipts]
+        shared = plan.shards_of_recordings()
+        for receipt in write_shards(client, lambda shard: shard_task(lake, group, plan, shard), missing, shared, gate):
+            receipts[receipt.shard] = receipt
+            for row, reason in receipt.reasons.items():
+                path = plan.inspections[row].recording.path
+                tell(watchers, Noticed(message=f"{path}: {reason}; its windows are marked invalid"))
+            tell(watchers, ShardFinished(shard=receipt.shard, windows=len(receipt.valid), nbytes=receipt.nbytes))
+        return Written(receipts, positions.result())
+
+
+def finish_group(lake: str, group: str, plan: Plan, written: Written) -> None:
+    """Give a group whose shards are written its labels, and declare it complete."""
+    with _disk_faults_named(lake):
+        groups.finish(lake, group, plan, written.receipts, written.positions)
+
+
+@contextmanager
+def _disk_faults_named(lake: str) -> Iterator[None]:
+    """Say what to do when a disk is full or refuses."""
     try:
-        with groups.only_builder(lake, group):
-            receipts = {} if overwrite else groups.read_receipts(lake, group, plan)
-            if not receipts:
-                groups.begin(lake, group, plan)
-            tell(watchers, _began(group, plan, receipts, resources.workers))
-            missing = [shard for shard in range(plan.n_shards) if shard not in receipts]
-            shared = plan.shards_of_recordings()
-            for receipt in write_shards(
-                client, lambda shard: shard_task(lake, group, plan, shard), missing, shared, gate
-            ):
-                receipts[receipt.shard] = receipt
-                for row, reason in receipt.reasons.items():
-                    path = plan.inspections[row].recording.path
-                    tell(watchers, Noticed(message=f"{path}: {reason}; its windows are marked invalid"))
-                tell(
-                    watchers,
-                    ShardFinished(shard=receipt.shard, windows=len(receipt.valid), nbytes=receipt.nbytes),
-                )
-            # On a worker, which has MNE loaded already.
-            positions = client.submit(channel_positions, plan.channels).result()
-            groups.finish(lake, group, plan, receipts, positions)
+        yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise BuildStopped(f"no space left for {lake}: make room and run the same command again") from error
@@ -445,8 +466,11 @@ def _checked_name(name: str) -> str:
 
 def _check_target(recipe: Recipe, source: Source) -> None:
     known = [*trial_labels(), *source.participants.columns]
-    if recipe.target not in known:
-        raise RecipeError(f"recipe {recipe.name}: the target {recipe.target!r} is none of {', '.join(known)}")
+    if recipe.target in known:
+        return
+    for name in labels_of(recipe.target):
+        if name not in known:
+            raise RecipeError(f"recipe {recipe.name}: the target {name!r} is none of {', '.join(known)}")
 
 
 def _check_writable(lake: str) -> None:

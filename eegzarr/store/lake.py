@@ -29,6 +29,7 @@ from zarr.errors import ZarrUserWarning
 
 from eegzarr import __version__
 from eegzarr.errors import LakeError
+from eegzarr.expression import evaluate
 from eegzarr.sources import availability, typed_participants
 from eegzarr.store.checksums import write_checksums
 from eegzarr.store.layout import (
@@ -256,17 +257,12 @@ def labels(plan: Plan, receipts: list[Receipt], moments: dict[int, Moments], pos
     columns["valid"] = np.concatenate([receipt.valid for receipt in receipts])
     for column, per_recording in _subject_columns(people, entities["subject"]).items():
         columns[f"participant_{column}" if column in columns else column] = per_recording[recording]
-    columns["target"] = target(plan.recipe.target, columns)
+    columns["target"] = evaluate(plan.recipe.target, columns)
 
     ordered = [name for name in LABELS if name in columns] + [name for name in columns if name not in LABELS]
     coords = {name: _label(name, columns[name]) for name in ordered}
     coords |= _axes(plan, positions) | _statistics(plan, moments)
     return xr.Dataset(coords=coords)
-
-
-def target(name: str, columns: dict[str, np.ndarray]) -> np.ndarray:
-    """Return the label that the recipe predicts, as float32."""
-    return columns[name].astype(np.float32)
 
 
 def _subject_columns(people: pd.DataFrame, subjects: pd.Series) -> dict[str, np.ndarray]:
@@ -334,7 +330,7 @@ def recordings_table(plan: Plan, receipts: list[Receipt], moments: dict[int, Mom
                 "sampling_rate": header.sfreq if header else np.nan,
                 "duration": header.duration if header else np.nan,
                 "trials": inspection.trials,
-                "windows": len(inspection.windows),
+                "windows": inspection.n_windows,
                 "dropped": inspection.dropped,
                 "status": "unreadable" if row in unread else "skipped" if inspection.reason else "built",
                 "reason": note or ("" if known else "no row in participants.tsv"),

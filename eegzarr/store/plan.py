@@ -25,7 +25,7 @@ from eegzarr.recipe import Recipe
 from eegzarr.recordings import Header, read_header
 from eegzarr.sources import Recording, Source, read_events
 from eegzarr.store.layout import Geometry
-from eegzarr.trials import TRIAL_COLUMNS, trial_table
+from eegzarr.trials import trial_table
 
 # Trial columns that every group has, also one whose windows aren't cut around events.
 _NO_TRIAL = {
@@ -51,7 +51,10 @@ class Inspection:
     Attributes
     ----------
     windows : DataFrame
-        One row a window: ``start_sample`` and the trial's columns. Empty with a `reason`.
+        One row a window: ``start_sample`` and the trial's columns. Empty with a `reason`,
+        and in a `Plan`, which has them in one table.
+    n_windows : int
+        Their number.
     trials : int
         Trials found, with or without a window.
     dropped : int
@@ -65,6 +68,7 @@ class Inspection:
     recording: Recording
     header: Header | None
     windows: pd.DataFrame
+    n_windows: int = 0
     trials: int = 0
     dropped: int = 0
     reason: str = ""
@@ -98,23 +102,22 @@ class Piece:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every window of a group, in order, and where its signal comes from."""
+    """Every window of a group, in order, and where its signal comes from.
+
+    Attributes
+    ----------
+    inspections : tuple of Inspection
+        Of all the source's recordings; their windows stand in `windows`.
+    windows : DataFrame
+        One row a window: ``recording`` (row in `inspections`), ``start_sample``, labels.
+    """
 
     recipe: Recipe
     source: Source
     geometry: Geometry
     channels: tuple[str, ...]
     inspections: tuple[Inspection, ...]
-
-    @cached_property
-    def windows(self) -> pd.DataFrame:
-        """One row a window: ``recording`` (row in `inspections`), ``start_sample``, labels."""
-        parts = [
-            inspection.windows.assign(recording=np.int32(row))
-            for row, inspection in enumerate(self.inspections)
-            if len(inspection.windows)
-        ]
-        return pd.concat(parts, ignore_index=True) if parts else _no_windows().assign(recording=np.int32(0))
+    windows: pd.DataFrame
 
     @property
     def n_windows(self) -> int:
@@ -194,6 +197,7 @@ def inspect(root: str, recording: Recording, recipe: Recipe) -> Inspection:
         recording=recording,
         header=header,
         windows=windows,
+        n_windows=len(windows),
         trials=trials,
         dropped=dropped,
         reason=reason,
@@ -234,11 +238,29 @@ def make_plan(
     inspections = tuple(_without_ambiguous(source, i) for i in inspect_all(source.recordings))
     channels = recipe.channels or _usual_channels(inspections)
     inspections = tuple(_with_channels(inspection, channels) for inspection in inspections)
-    if not any(len(inspection.windows) for inspection in inspections):
+    if not any(inspection.n_windows for inspection in inspections):
         reasons = Counter(inspection.reason for inspection in inspections)
         listed = "; ".join(f"{reason} ({n})" for reason, n in reasons.most_common(3))
         raise LakeError(f"source {source.root} gives no window for the recipe {recipe.name}: {listed}")
-    return Plan(recipe, source, geometry_for(len(channels), recipe.n_times), channels, inspections)
+    rows = [
+        inspection.windows.assign(recording=np.int32(row))
+        for row, inspection in enumerate(inspections)
+        if inspection.n_windows
+    ]
+    windows = pd.concat(rows, ignore_index=True)
+    geometry = geometry_for(len(channels), recipe.n_times)
+    return Plan(recipe, source, geometry, channels, _slimmed(inspections), windows)
+
+
+def _slimmed(inspections: tuple[Inspection, ...]) -> tuple[Inspection, ...]:
+    """Drop what the plan has once: a table and channel names of its own cost 20 kB a recording."""
+    known: dict[tuple[str, ...], tuple[str, ...]] = {}
+    nothing = _no_windows()
+
+    def shared(header: Header | None) -> Header | None:
+        return header and replace(header, channels=known.setdefault(header.channels, header.channels))
+
+    return tuple(replace(i, header=shared(i.header), windows=nothing) for i in inspections)
 
 
 def _cut(path: Path, recipe: Recipe, header: Header) -> tuple[pd.DataFrame, int, int]:
@@ -251,13 +273,13 @@ def _cut(path: Path, recipe: Recipe, header: Header) -> tuple[pd.DataFrame, int,
         starts = np.arange(offset, header.n_times - length + 1, stride, dtype=np.int64)
         return pd.DataFrame({"start_sample": starts, **_NO_TRIAL}), 0, 0
     trials = trial_table(read_events(path), recipe.events)
-    asked = trials.dropna(subset=[*recipe.require, _ANCHOR_COLUMN[recipe.anchor]])
+    anchor = _ANCHOR_COLUMN[recipe.anchor]
+    asked = np.logical_and.reduce([trials[name].notna().to_numpy() for name in (*recipe.require, anchor)])
     # MNE rounds onsets to samples with np.round; so does the start kit through it.
-    anchor = np.round(asked[_ANCHOR_COLUMN[recipe.anchor]].to_numpy() * recipe.sfreq).astype(np.int64)
-    starts = anchor + offset
+    starts = np.round(trials[anchor].to_numpy()[asked] * recipe.sfreq).astype(np.int64) + offset
     fits = (starts >= 0) & (starts + length <= header.n_times)
-    windows = asked.drop(columns=[c for c in TRIAL_COLUMNS if c not in _NO_TRIAL]).assign(start_sample=starts)[fits]
-    return windows.reset_index(drop=True), len(trials), int((~fits).sum())
+    labels = {name: trials[name].to_numpy()[asked][fits] for name in _NO_TRIAL}
+    return pd.DataFrame({"start_sample": starts[fits], **labels}), len(trials), int((~fits).sum())
 
 
 def _no_windows() -> pd.DataFrame:
@@ -274,7 +296,7 @@ def _why_none(recipe: Recipe, header: Header, trials: int, dropped: int) -> str:
 
 
 def _usual_channels(inspections: tuple[Inspection, ...]) -> tuple[str, ...]:
-    counts = Counter(i.header.channels for i in inspections if i.header is not None and len(i.windows))
+    counts = Counter(i.header.channels for i in inspections if i.header is not None and i.n_windows)
     return max(counts, key=lambda names: (counts[names], names)) if counts else ()
 
 
@@ -292,7 +314,7 @@ def _without_ambiguous(source: Source, inspection: Inspection) -> Inspection:
 
 
 def _skipped(inspection: Inspection, reason: str) -> Inspection:
-    return replace(inspection, windows=_no_windows(), trials=0, dropped=0, reason=reason)
+    return replace(inspection, windows=_no_windows(), n_windows=0, trials=0, dropped=0, reason=reason)
 
 
 def _channel_difference(got: tuple[str, ...], wanted: tuple[str, ...]) -> str:

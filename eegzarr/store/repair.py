@@ -14,7 +14,7 @@ from zarr.core.sync import sync
 from eegzarr.errors import LakeError
 from eegzarr.events import BuildBegan, Listener, ShardFinished, tell
 from eegzarr.recipe import Recipe, recipe_from_json
-from eegzarr.store.build import named_source, plan_on, shard_task, watched_memory, write_group
+from eegzarr.store.build import finish_group, named_source, plan_on, shard_task, watched_memory, write_group
 from eegzarr.store.cluster import Resources, local_client, projected_worker_memory, write_shards
 from eegzarr.store.guard import MemoryGate
 from eegzarr.store.lake import consolidate, geometry_of, only_builder, read_tables
@@ -96,7 +96,9 @@ def _repair_group(
             )
         shards = [fault.shard for fault in faults if fault.shard is not None]
         if len(shards) < len(faults):
-            write_group(client, lake, group, plan, True, resources, gate, watchers)
+            with only_builder(lake, group):
+                written = write_group(client, lake, group, plan, True, resources, gate, watchers)
+                finish_group(lake, group, plan, written)
             return
         tell(
             watchers,

@@ -69,19 +69,22 @@ def write_shard(task: ShardTask, prepared: dict[int, str]) -> Receipt:
     blosc.use_threads = False  # for good: several threads of one worker may encode
     windows = reused("windows", (geometry.windows_per_shard, geometry.n_channels, geometry.n_times), np.float32)
     row = 0
-    moments, valid, reasons = [], [], {}
+    moments, valid, peak_to_peak, reasons = [], [], [], {}
     for piece in task.pieces:
         part = windows[row : row + len(piece.starts)]
         row += len(piece.starts)
         try:
             _read(task, piece, prepared, part)
-            _check_range(part, geometry.dtype)
+            least, largest = _extremes(part, geometry.dtype)
         except RecordingError as error:
             reasons[piece.recording] = str(error)
             part[:] = np.nan
-        finite = np.isfinite(part).all(axis=(1, 2))
+            least = largest = part[:, :, 0]
+        # Extremes are finite only where all samples are: one pass over the signal less.
+        finite = np.isfinite(least).all(axis=1) & np.isfinite(largest).all(axis=1)
         valid.append(finite)
-        moments.append(Moments.of(part[finite]))
+        peak_to_peak.append((largest - least).max(axis=1))
+        moments.append(Moments.of(part if finite.all() else part[finite]))
     encoded = encode_shard(windows[:row], geometry)
     crc32c = google_crc32c.value(np.frombuffer(encoded, np.uint8))
     if task.crc32c not in (None, crc32c):
@@ -95,7 +98,7 @@ def write_shard(task: ShardTask, prepared: dict[int, str]) -> Receipt:
         plan_digest=task.plan_digest,
         nbytes=len(encoded),
         crc32c=crc32c,
-        peak_to_peak=np.ptp(windows[:row], axis=2).max(axis=1),
+        peak_to_peak=np.concatenate(peak_to_peak),
         valid=np.concatenate(valid),
         moments=tuple(moments),
         reasons=reasons,
@@ -172,7 +175,11 @@ def _check_unchanged(root: str, piece: Piece) -> None:
         raise BuildStopped(f"{path} changed while the build ran: restore it, or build anew with --overwrite")
 
 
-def _check_range(windows: npt.NDArray[np.float32], dtype: str) -> None:
-    largest = np.abs(windows).max(initial=0, where=np.isfinite(windows))
-    if largest > np.finfo(dtype).max:
-        raise RecordingError(f"reaches {largest:.3g} uV, more than {dtype} holds")
+def _extremes(windows: npt.NDArray[np.float32], dtype: str) -> tuple[npt.NDArray[np.float32], ...]:
+    """Return the least and the largest sample of each window's channels, (window, channel)."""
+    least, largest = windows.min(axis=2), windows.max(axis=2)
+    reached = np.abs(np.stack([least, largest]))
+    highest = reached.max(initial=0, where=np.isfinite(reached))
+    if highest > np.finfo(dtype).max:
+        raise RecordingError(f"reaches {highest:.3g} uV, more than {dtype} holds")
+    return least, largest
