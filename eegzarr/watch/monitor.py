@@ -26,7 +26,7 @@ def draw(view: View) -> RenderableType:
     figures = Table.grid(padding=(0, 2))
     for name, value in _figures(view).items():
         figures.add_row(Text(name, style="dim"), Text(value))
-    return Panel(Group(bars, Text(), figures), title=f"{view.title} · {view.phase}", title_align="left")
+    return Panel(Group(bars, Text(), figures), title=f"{view.phase} · {view.title}", title_align="left")
 
 
 def _figures(view: View) -> dict[str, str]:
