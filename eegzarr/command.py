@@ -15,6 +15,7 @@ INTERRUPTED = 130
 COMMANDS = {
     "build": "eegzarr.build",
     "info": "eegzarr.info",
+    "monitor": "eegzarr.monitor",
     "sample": "eegzarr.sample",
     "train": "eegzarr.train.__main__",
     "verify": "eegzarr.verify",

@@ -33,7 +33,25 @@ class RecordingError(EegzarrError):
     """A recording gives no windows; the message is the reason in the recordings table."""
 
 
-class BuildStopped(EegzarrError):
-    """A build stopped on purpose before its end; the same command goes on."""
+class Stopped(EegzarrError):
+    """Long work stopped on purpose before its end, with its state saved."""
 
     exit_code = 75
+
+
+class BuildStopped(Stopped):
+    """A build stopped; the same command goes on."""
+
+
+class FitDiverged(EegzarrError):
+    """A fit's loss is no number any more."""
+
+
+class FitStopped(Stopped):
+    """A fit stopped for want of memory or disk; ``--resume`` goes on."""
+
+
+class FitInterrupted(Stopped):
+    """A fit was told to stop by a signal; ``--resume`` goes on."""
+
+    exit_code = 130

@@ -61,31 +61,62 @@ class Noticed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EpochEnded:
-    """Scores of one epoch; losses are mean squared errors in units of the target's variance."""
+class FitBegan:
+    """A fit begins, or goes on: `epoch` and `batch` are those done before."""
 
-    epoch: int
+    run: str
+    recipe: str
+    model: str
+    device: str
+    train_windows: int
+    valid_windows: int
+    test_windows: int
     epochs: int
-    train_loss: float
-    valid_nrmse: float
-    best_nrmse: float
-    windows_per_second: float
-    share_waiting: float
-    seconds: float
+    batches: int
+    epoch: int
+    batch: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchEnded:
-    """One training batch was taken."""
+    """Training batches were taken, the last of them number `batch` of its epoch.
+
+    `windows`, `seconds` and `waited` (s, for data) count from the epoch's beginning in this process.
+    """
 
     epoch: int
     batch: int
     batches: int
     loss: float
     windows: int
+    seconds: float
+    waited: float
 
 
-Event = Inspected | BuildBegan | ShardFinished | MemorySampled | Noticed | EpochEnded | BatchEnded
+@dataclass(frozen=True, kw_only=True)
+class EpochEnded:
+    """Scores of one epoch; losses are in standard deviations of the target."""
+
+    epoch: int
+    epochs: int
+    train_loss: float
+    valid_nrmse: float
+    best_nrmse: float
+    learning_rate: float
+    windows_per_second: float
+    share_waiting: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitEnded:
+    """A fit is over: finished, or stopped with its state saved."""
+
+    finished: bool
+    reason: str
+
+
+Event = Inspected | BuildBegan | ShardFinished | MemorySampled | Noticed | FitBegan | BatchEnded | EpochEnded | FitEnded
 Listener = Callable[[Event], None]
 
 

@@ -14,11 +14,14 @@ from conftest import run_command
 import eegzarr
 from eegzarr.errors import UsageError
 from eegzarr.events import EpochEnded
-from eegzarr.train.fit import FitOptions, FitSummary, fit, load_model, predict
+from eegzarr.train.fit import FitSummary, fit
 from eegzarr.train.metrics import nrmse, overall_nrmse
-from eegzarr.train.models import make_network
-from eegzarr.train.split import split_by_subject
-from eegzarr.train.stream import WindowStream
+from eegzarr.train.models import load_model, make_model
+from eegzarr.train.options import FitOptions
+from eegzarr.train.parts import make_parts
+from eegzarr.train.predict import evaluation_stream, predict
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -26,37 +29,87 @@ def run(sample_lake: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Fi
     """A short run on the sample's six subjects."""
     epochs: list[EpochEnded] = []
     summary = fit(
-        FitOptions(lake=str(sample_lake), epochs=14, batch_size=16, patience=14),
+        FitOptions(lake=str(sample_lake), epochs=10, batch_size=16, patience=14, device="cpu"),
         tmp_path_factory.mktemp("runs") / "run",
         [lambda event: epochs.append(event) if isinstance(event, EpochEnded) else None],
+        max_memory=1.0,
     )
     return summary, epochs
 
 
 def test_it_learns_to_predict_subjects_it_never_saw(run: tuple[FitSummary, list[EpochEnded]]) -> None:
     summary, epochs = run
-    assert summary.valid_nrmse < 0.9
+    assert summary.scores["valid"].nrmse < 0.9
     assert epochs[-1].train_loss < 0.7 * epochs[0].train_loss
 
 
-def test_the_run_folder_holds_scores_and_the_best_weights(run: tuple[FitSummary, list[EpochEnded]]) -> None:
+def test_the_run_folder_holds_all_that_a_reader_needs(
+    run: tuple[FitSummary, list[EpochEnded]], sample_lake: Path
+) -> None:
     summary, epochs = run
     folder = Path(summary.run)
     rows = list(csv.DictReader((folder / "metrics.csv").open()))
     assert [float(row["valid_nrmse"]) for row in rows] == [e.valid_nrmse for e in epochs]
-    assert min(float(row["valid_nrmse"]) for row in rows) == summary.valid_nrmse
+    assert min(float(row["valid_nrmse"]) for row in rows) == pytest.approx(summary.scores["valid"].nrmse)
     assert json.loads((folder / "summary.json").read_text())["best_epoch"] == summary.best_epoch
-    assert json.loads((folder / "config.json").read_text())["seed"] == 2025
     assert torch.load(folder / "best.pt", weights_only=True)["epoch"] == summary.best_epoch
+    assert json.loads((folder / "environment.json").read_text())["versions"]["torch"] == torch.__version__.split("+")[0]
+    for name in ("curves.png", "scatter.png", "residuals.png"):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+    assert f"{summary.scores['test'].nrmse:.3f}" in (folder / "model-card.md").read_text()
 
 
-def test_the_saved_model_scores_as_the_run_did(run: tuple[FitSummary, list[EpochEnded]], sample_lake: Path) -> None:
+def test_predictions_are_of_the_windows_that_were_held_out(
+    run: tuple[FitSummary, list[EpochEnded]], sample_lake: Path
+) -> None:
     summary, _ = run
-    windows = eegzarr.open_windows(sample_lake, "challenge1")
-    _, valid, _ = split_by_subject(windows, FitOptions(lake="").fractions, seed=2025)
-    model = load_model(summary.run)
-    score = nrmse(*predict(model, WindowStream(valid, 16), torch.device("cpu")))
-    assert score == pytest.approx(summary.valid_nrmse, abs=1e-5)
+    folder = Path(summary.run)
+    subjects = json.loads((folder / "subjects.json").read_text())
+    windows = eegzarr.open_windows(sample_lake, "challenge1").set_index(window="window")
+    rows = list(csv.DictReader((folder / "predictions.csv").open()))
+    assert {row["part"] for row in rows} == {"valid", "test"}
+    for row in rows:
+        assert row["subject"] in subjects[row["part"]]
+        assert row["subject"] not in subjects["train"]
+    for row in rows[:: max(1, len(rows) // 20)]:
+        stored = windows.sel(window=int(row["window"]))
+        assert str(stored["subject"].values) == row["subject"]
+        assert float(stored["target"]) == pytest.approx(float(row["target"]))
+    test = [row for row in rows if row["part"] == "test"]
+    score = nrmse([float(r["target"]) for r in test], [float(r["prediction"]) for r in test])
+    assert score == pytest.approx(summary.nrmse)
+
+
+@pytest.mark.parametrize(("unit", "scale"), [("uV", 1.0), ("V", 1e-6)])
+def test_the_saved_model_scores_as_the_run_did_in_the_unit_it_is_told(
+    run: tuple[FitSummary, list[EpochEnded]], unit: str, scale: float
+) -> None:
+    summary, _ = run
+    parts = make_parts(FitOptions(**json.loads((Path(summary.run) / "config.json").read_text())["options"]))
+    model = load_model(summary.run, unit=unit)
+    predicted = predict(model, evaluation_stream(parts.valid, 16), CPU, scale=scale)
+    assert nrmse(predicted.target, predicted.prediction) == pytest.approx(summary.scores["valid"].nrmse, abs=1e-5)
+
+
+def test_the_configuration_repeats_the_run(sample_lake: Path, tmp_path: Path) -> None:
+    small = FitOptions(
+        lake=str(sample_lake),
+        epochs=2,
+        batch_size=16,
+        device="cpu",
+        model_arguments={"F1": 2},
+        augment=("noise", "shift:1"),
+    )
+    fit(small, tmp_path / "first", max_memory=1.0)
+    result = run_command(
+        *("eegzarr.train", "--config", tmp_path / "first" / "config.json", "--max-memory", "100%"),
+        *("--out", tmp_path / "again"),
+    )
+    assert result.returncode == 0, result.stderr
+    assert "NRMSE" in result.stdout
+    assert len(result.stderr.splitlines()) == 3  # no bar where there is no terminal: a line to begin, one an epoch
+    first, again = ((tmp_path / name / "predictions.csv").read_text() for name in ("first", "again"))
+    assert first == again
 
 
 def test_labels_that_mean_nothing_cannot_be_predicted(sample_lake: Path, tmp_path: Path, monkeypatch) -> None:
@@ -67,9 +120,13 @@ def test_labels_that_mean_nothing_cannot_be_predicted(sample_lake: Path, tmp_pat
         rng = np.random.default_rng(0)
         return windows.assign_coords(target=("window", rng.permutation(windows["target"].values)))
 
-    monkeypatch.setattr("eegzarr.train.fit.open_windows", shuffled)
-    summary = fit(FitOptions(lake=str(sample_lake), epochs=4, batch_size=16), tmp_path / "run")
-    assert summary.test_nrmse > 0.93
+    monkeypatch.setattr("eegzarr.train.parts.open_windows", shuffled)
+    options = FitOptions(lake=str(sample_lake), epochs=4, batch_size=16, device="cpu")
+    summary = fit(options, tmp_path / "run", max_memory=1.0)
+    score = summary.scores["test"]
+    assert 0.93 < score.nrmse < 1.2
+    assert score.ridge > 0.93
+    assert score.high > 0.95
 
 
 def test_nrmse_of_the_mean_is_one() -> None:
@@ -86,19 +143,37 @@ def test_nrmse_of_the_mean_is_one() -> None:
 @pytest.mark.parametrize("name", ["NoNet", "EEGModuleMixin"])
 def test_an_unknown_model_names_the_known(name: str) -> None:
     with pytest.raises(UsageError, match="EEGNeX"):
-        make_network(name, n_chans=8, n_times=200, sfreq=100)
+        make_model(
+            {
+                "network": name,
+                "arguments": {},
+                "n_chans": 8,
+                "n_times": 200,
+                "sfreq": 100.0,
+                "residual": False,
+                "views": 1,
+                "unit": "uV",
+            }
+        )
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
         (["{tmp}/nothing"], 1, "is no lake"),
-        (["{lake}", "--recipe", "challenge2"], 1, "it has challenge1"),
+        (["{lake}", "--recipe", "nosuch"], 1, "it has challenge1"),
         (["{lake}", "--model", "NoNet"], 2, "is none of braindecode's"),
         (["{lake}", "--model-arg", "F1"], 2, "must be KEY=VALUE"),
         (["{lake}", "--model-arg", "nonsense=3"], 2, "doesn't fit"),
         (["{lake}", "--epochs", "0"], 2, "--epochs must be at least 1"),
         (["{lake}", "--batch-size", "100000"], 2, "larger than the selection"),
+        (["{lake}", "--augment", "noise:2"], 2, "from 0 to 1"),
+        (["{lake}", "--augment", "sparkles"], 2, "there is no 'sparkles'"),
+        (["{lake}", "--split", "challenge"], 2, "validates on R5"),
+        (["{lake}", "--max-memory", "lots"], 2, "no share of the memory"),
+        (["{lake}", "--resume", "{tmp}/none"], 2, "leave out LAKE"),
+        (["--config", "{tmp}/none/config.json"], 2, "holds no run"),
+        ([], 2, "name the lake"),
     ],
 )
 def test_bad_options_are_one_line(

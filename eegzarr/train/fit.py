@@ -1,105 +1,103 @@
-"""Fit a model to a lake: the loop that trains, scores, keeps the best and stops in time."""
+"""Fit a model to a lake: a loop that can be stopped anywhere and goes on as if it had not been.
+
+What a step does depends on the options, the weights and the number of the step alone: batches on
+(seed, epoch), dropout and augmentation on (seed, step), the learning rate on the step. A
+checkpoint therefore holds the weights, the optimizer, where the stream is and the scores so far,
+and a resumed run takes the very steps that the uninterrupted one would have taken.
+"""
 
 from __future__ import annotations
 
-import csv
 import json
-import os
+import random
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-import xarray as xr
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
-import eegzarr
-from eegzarr.errors import EegzarrError, UsageError
-from eegzarr.events import BatchEnded, EpochEnded, Listener, tell
-from eegzarr.store.open import open_windows, selection_statistics
+from eegzarr.errors import FitDiverged, FitInterrupted, FitStopped, UsageError
+from eegzarr.events import BatchEnded, EpochEnded, FitBegan, FitEnded, Listener, MemorySampled, Noticed, tell
+from eegzarr.store.open import selection_statistics
+from eegzarr.train.augment import Augmentation, parse_augmentation
+from eegzarr.train.card import write_card
+from eegzarr.train.evaluate import PartScore, evaluate
 from eegzarr.train.metrics import nrmse
-from eegzarr.train.models import Regressor, default_model, make_network
-from eegzarr.train.split import drop_start_kit_exclusions, split_by_subject
+from eegzarr.train.models import default_model, load_model, make_model, set_scales
+from eegzarr.train.optimize import choose_device, choose_precision, make_loss, make_optimizer, rate_share
+from eegzarr.train.options import FitOptions
+from eegzarr.train.parts import Parts, make_parts
+from eegzarr.train.predict import evaluation_stream, predict
+from eegzarr.train.predictor import Regressor
+from eegzarr.train.ranks import Ranks, joined_ranks, local_rank
+from eegzarr.train.ridge import fit_ridge
+from eegzarr.train.run import RunFolder, write_csv, write_json
+from eegzarr.train.stop import MemoryGuard, StopSignals
 from eegzarr.train.stream import WindowStream
 
-BEST, CONFIG, METRICS, SUMMARY = "best.pt", "config.json", "metrics.csv", "summary.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitOptions:
-    """What a run is determined by; stored with it.
-
-    Parameters
-    ----------
-    lake, recipe : str
-        What to train on.
-    releases : tuple of str
-        Empty for all of the recipe.
-    model : str
-        A class of ``braindecode.models``; "" for `default_model`.
-    model_arguments : dict
-        Further arguments of that class.
-    epochs, patience : int
-        Train so long, but stop after `patience` epochs without a better validation score.
-    batch_size : int
-    learning_rate, weight_decay : float
-        Of AdamW; the rate falls to zero along a cosine over `epochs`.
-    fractions : tuple of float
-        Shares of the subjects for training, validation and test.
-    seed : int
-        Of split, shuffling and initial weights.
-    keep_start_kit_exclusions : bool
-        Train also on the nine subjects that the challenge's start kit leaves out.
-    """
-
-    lake: str
-    recipe: str = "challenge1"
-    releases: tuple[str, ...] = ()
-    model: str = ""
-    model_arguments: dict[str, Any] = field(default_factory=dict)
-    epochs: int = 30
-    patience: int = 8
-    batch_size: int = 64
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-2
-    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
-    seed: int = 2025
-    keep_start_kit_exclusions: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "patience", "batch_size"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
-        for name in ("learning_rate", "weight_decay"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise UsageError(f"--{name.replace('_', '-')} must be at least 0, got {getattr(self, name)}")
+_AHEAD = 4  # batches decoded ahead, until memory runs short
+_TELL_INTERVAL = 0.25  # s between events: reading the loss waits for a GPU
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitSummary:
-    """How a run ended: the best epoch, and its score on the test subjects."""
+    """How a run ended.
+
+    Attributes
+    ----------
+    scores : dict of str to PartScore
+        Of the best epoch's model, by part: ``valid`` and, unless a release is the validation
+        part, ``test``.
+    seconds : float
+        Of all the processes that worked on it, one after another.
+    peak_memory : int
+        Bytes of the process tree, in the last of them.
+    """
 
     run: str
+    recipe: str
     model: str
+    device: str
+    notes: tuple[str, ...]
     train_windows: int
-    valid_windows: int
-    test_windows: int
-    excluded_subjects: int
+    epochs: int
     best_epoch: int
-    valid_nrmse: float
-    test_nrmse: float
+    scores: dict[str, PartScore]
     seconds: float
+    peak_memory: int
+
+    @property
+    def nrmse(self) -> float:
+        """The score to report: of the test part where there is one."""
+        return self.scores.get("test", self.scores["valid"]).nrmse
 
 
-def fit(options: FitOptions, run: str | Path, listeners: Iterable[Listener] = ()) -> FitSummary:
-    """Train a model on subjects, keep the epoch that predicts unseen subjects best.
+def fit(
+    options: FitOptions,
+    run: str | Path,
+    listeners: Iterable[Listener] = (),
+    *,
+    checkpoint_interval: float = 60.0,
+    max_memory: float = 0.85,
+) -> FitSummary:
+    """Train a model on subjects, keep the epoch that predicts unseen subjects best, and score it.
 
-    Writes into the folder `run`: ``config.json``, ``metrics.csv`` (a row an epoch),
-    ``best.pt`` (weights of the best epoch, scaling included) and ``summary.json``.
+    Parameters
+    ----------
+    options : FitOptions
+    run : path
+        Folder to write; see `eegzarr.train.run.RunFolder`.
+    listeners : iterable of callable
+        Called with events of `eegzarr.events`.
+    checkpoint_interval : float
+        Seconds of training that a killed process loses at most.
+    max_memory : float
+        Share of the machine's memory in use above which look-ahead shrinks, and then the fit stops.
 
     Raises
     ------
@@ -107,176 +105,432 @@ def fit(options: FitOptions, run: str | Path, listeners: Iterable[Listener] = ()
         If an option or the lake's windows don't allow it; nothing is written then.
     LakeError
         If the lake can't be read.
+    FitStopped, FitInterrupted
+        If memory ran short or a signal came; its state is saved and `resume` goes on.
     """
-    began = time.monotonic()
-    watchers = tuple(listeners)
-    run = Path(run)
-    if (run / CONFIG).exists():
-        raise UsageError(f"--out {run} holds a run: give another folder, or remove it")
-    windows = open_windows(options.lake, options.recipe, list(options.releases) or None)
-    windows, excluded = (windows, 0) if options.keep_start_kit_exclusions else drop_start_kit_exclusions(windows)
-    train, valid, test = split_by_subject(windows, options.fractions, seed=options.seed)
-    stream = WindowStream(train, options.batch_size, shuffle=True, seed=options.seed, drop_last=True)
-    valid_stream, test_stream = (WindowStream(part, options.batch_size) for part in (valid, test))
-    torch.manual_seed(options.seed)
-    name = options.model or default_model()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = _make_model(name, options, train, stream.targets).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.epochs * len(stream))
-    _begin_run(run, options, name)
-
-    best, best_epoch = float("inf"), -1
-    for epoch in range(options.epochs):
-        epoch_began = time.monotonic()
-        stream.set_epoch(epoch)
-        loss, waited = _train_epoch(model, stream, optimizer, schedule, device, epoch, watchers)
-        trained = time.monotonic() - epoch_began
-        score = nrmse(*predict(model, valid_stream, device))
-        if score < best:
-            best, best_epoch = score, epoch
-            save_atomically({"model": model.state_dict(), "epoch": epoch, "valid_nrmse": score}, run / BEST)
-        ended = EpochEnded(
-            epoch=epoch,
-            epochs=options.epochs,
-            train_loss=loss,
-            valid_nrmse=score,
-            best_nrmse=best,
-            windows_per_second=len(stream) * options.batch_size / trained,
-            share_waiting=waited / trained,
-            seconds=time.monotonic() - began,
-        )
-        _append_metrics(run / METRICS, ended)
-        tell(watchers, ended)
-        if epoch - best_epoch >= options.patience:
-            break
-
-    model.load_state_dict(torch.load(run / BEST, map_location=device, weights_only=True)["model"])
-    summary = FitSummary(
-        run=str(run),
-        model=name,
-        train_windows=stream.n_windows,
-        valid_windows=valid_stream.n_windows,
-        test_windows=test_stream.n_windows,
-        excluded_subjects=excluded,
-        best_epoch=best_epoch,
-        valid_nrmse=best,
-        test_nrmse=nrmse(*predict(model, test_stream, device)),
-        seconds=time.monotonic() - began,
-    )
-    (run / SUMMARY).write_text(json.dumps(asdict(summary), indent=2) + "\n")
-    return summary
+    folder = RunFolder(run)
+    if folder.is_begun:
+        raise UsageError(f"--out {run} holds a run: go on with --resume {run}, or give another folder")
+    return _fit(options, folder, tuple(listeners), checkpoint_interval, max_memory)
 
 
-def _train_epoch(
-    model: Regressor,
-    stream: WindowStream,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    device: torch.device,
-    epoch: int,
-    watchers: tuple[Listener, ...],
-) -> tuple[float, float]:
-    """Return the mean loss of the epoch, and the seconds that it waited for data."""
-    model.train()
-    total, waited, asked = 0.0, 0.0, time.monotonic()
-    for number, (x, y) in enumerate(stream):
-        waited += time.monotonic() - asked
-        x, y = x.to(device), y.to(device)
-        wanted = (y - model.target_mean) / model.target_std
-        loss = nn.functional.mse_loss(model.standardized(x), wanted)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        total += loss.item()
-        tell(watchers, BatchEnded(epoch=epoch, batch=number + 1, batches=len(stream), loss=loss.item(), windows=len(y)))
-        asked = time.monotonic()
-    return total / len(stream), waited
-
-
-def predict(
-    model: nn.Module, stream: WindowStream, device: torch.device
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return targets and predictions, (window,) each, in the order of the stream."""
-    model.eval()
-    targets, predictions = [], []
-    with torch.inference_mode():
-        for x, y in stream:
-            targets.append(y.numpy())
-            predictions.append(model(x.to(device)).cpu().numpy())
-    return np.concatenate(targets), np.concatenate(predictions)
-
-
-def load_model(run: str | Path) -> Regressor:
-    """Return the best model of a run, ready to predict from windows in uV.
+def resume(
+    run: str | Path,
+    listeners: Iterable[Listener] = (),
+    *,
+    checkpoint_interval: float = 60.0,
+    max_memory: float = 0.85,
+) -> FitSummary:
+    """Go on with a run where its last checkpoint is; as `fit`, with the run's own options.
 
     Raises
     ------
     UsageError
-        If the folder holds no run.
+        If there is no run, it is finished, or its lake has changed.
     """
-    run = Path(run)
-    try:
-        config = json.loads((run / CONFIG).read_text())
-        weights = torch.load(run / BEST, map_location="cpu", weights_only=True)["model"]
-    except FileNotFoundError as error:
-        raise UsageError(f"{run} holds no finished epoch of a run: {error.filename} is missing") from error
-    n_chans = len(weights["channel_mean"])
-    network = make_network(
-        config["model"],
-        n_chans=n_chans,
-        n_times=config["n_times"],
-        sfreq=config["sfreq"],
-        arguments=config["model_arguments"],
+    folder = RunFolder(run)
+    options = folder.options()
+    if folder.is_finished:
+        raise UsageError(f"{run} is finished: its scores are in {folder.summary}")
+    return _fit(options, folder, tuple(listeners), checkpoint_interval, max_memory)
+
+
+def _fit(
+    options: FitOptions, folder: RunFolder, watchers: tuple[Listener, ...], interval: float, max_memory: float
+) -> FitSummary:
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    options = replace(options, threads=torch.get_num_threads())
+    steps = [parse_augmentation(text) for text in options.augment]
+    device = choose_device(options.device, local_rank())
+    parts = make_parts(options)
+    with joined_ranks(device) as ranks:
+        watchers = watchers if ranks.is_first else ()
+        training = _Training(options, folder, parts, ranks, watchers, interval)
+        training.augmentation = Augmentation(steps, options.seed, ranks.rank)
+        if ranks.is_first and not folder.is_begun:
+            folder.begin(options, training.spec, parts.subjects(), parts.plan_digests, device)
+        with StopSignals() as signals, MemoryGuard(max_memory) as guard:
+            if not ranks.is_first:
+                return training.run(signals, guard)
+            with folder.locked():
+                try:
+                    summary = training.run(signals, guard)
+                except BaseException as error:
+                    tell(watchers, FitEnded(finished=False, reason=str(error) or type(error).__name__))
+                    raise
+                tell(watchers, FitEnded(finished=True, reason="finished"))
+                return summary
+
+
+class _Training:
+    """A fit between its steps: the model, the optimizer, and how far they are."""
+
+    def __init__(
+        self,
+        options: FitOptions,
+        folder: RunFolder,
+        parts: Parts,
+        ranks: Ranks,
+        watchers: tuple[Listener, ...],
+        interval: float,
+    ) -> None:
+        self.options, self.folder, self.parts, self.ranks = options, folder, parts, ranks
+        self.watchers, self.interval, self.device = watchers, interval, ranks.device
+        self.began = time.monotonic()
+        self.stream = _training_stream(options, parts, ranks)
+        self.valid = evaluation_stream(parts.valid, options.batch_size)
+        self.batches = len(self.stream)
+        if options.epoch_windows:
+            self.batches = min(self.batches, options.epoch_windows // options.batch_size)
+        self.spec = _model_spec(options, parts, self.device)
+        _seed_everything(options.seed, 0)
+        self.model = make_model(self.spec)
+        self.loss = make_loss(options.loss)
+        self.precision = choose_precision(options.precision, self.device)
+        self.augmentation = Augmentation((), options.seed, ranks.rank)
+        # How far it is; all of it is in a checkpoint.
+        self.epoch = 0
+        self.batch = 0  # done of this epoch
+        self.loss_sum: float | torch.Tensor = 0.0
+        self.best, self.best_epoch = float("inf"), -1
+        self.history: list[dict[str, Any]] = []
+        self.seconds_before = 0.0
+
+    def run(self, signals: StopSignals, guard: MemoryGuard) -> FitSummary:
+        """Take all steps that are left, then score the best model."""
+        self._start_or_restore()
+        self.signals, self.guard = signals, guard
+        self._tell_begin()
+        while self.epoch < self.options.epochs and self.epoch - 1 - self.best_epoch < self.options.patience:
+            self._train_epoch()
+            self._end_epoch()
+        return self._summarize()
+
+    def _start_or_restore(self) -> None:
+        set_scales(self.model, selection_statistics(self.parts.train), self.stream.targets)
+        saved = None
+        if self.folder.last.exists():
+            self._check_lake()
+            saved = torch.load(self.folder.last, map_location="cpu", weights_only=True)
+            self.model.load_state_dict(saved["model"])
+        elif self.model.readout is not None:
+            readout = fit_ridge(self.parts.train, self.model)
+            self.model.readout.load_state_dict(readout.state_dict())
+        self.model.to(self.device)
+        options = self.options
+        self.optimizer = make_optimizer(options.optimizer, self.model, options.learning_rate, options.weight_decay)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
+        core = _Standardized(self.model)
+        self.core: nn.Module = core if self.ranks.count == 1 else DistributedDataParallel(core)
+        self.stream.set_epoch(0)
+        if saved is not None:
+            self._restore(saved)
+        self.saved_at = time.monotonic()
+        self.ahead = _AHEAD
+
+    def _train_epoch(self) -> None:
+        """Take the steps that are left of this epoch."""
+        self.taken, self.waited, self.epoch_began = 0, 0.0, time.monotonic()
+        while self.batch < self.batches:
+            if not self._take_steps():
+                self._look_ahead_less()
+
+    def _take_steps(self) -> bool:
+        """Take steps up to the end of the epoch, or, where memory runs short, return False."""
+        self.core.train()
+        asked = time.monotonic()
+        batches = iter(self.stream)
+        try:
+            for x, y in batches:
+                self.waited += time.monotonic() - asked
+                # A copy that doesn't block could still be under way when its buffer is filled again.
+                loss = self._step(x.to(self.device), y.to(self.device))
+                self.batch += 1
+                self.taken += len(y)
+                self._tell_batch(loss)
+                if self.batch == self.batches:
+                    return True
+                self._save_now_and_then()
+                self._stop_if_told()
+                if self.ranks.any(self.guard.is_exceeded):
+                    return False
+                asked = time.monotonic()
+        finally:
+            batches.close()  # type: ignore[attr-defined]
+        return True
+
+    def _step(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Take one step; return its loss."""
+        options, model = self.options, self.model
+        number = self.epoch * self.batches + self.batch
+        rate = options.learning_rate * rate_share(number, options.epochs * self.batches, options.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        _seed_everything(options.seed, 1 + number * self.ranks.count + self.ranks.rank)
+        x = self.augmentation(model.scaled(x.float()), number)
+        wanted = (y - model.target_mean) / model.target_std
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            predicted = self.core(x)
+        loss = self.loss(predicted, wanted)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        if options.clip:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(model.parameters(), options.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.loss_sum += loss.detach().double()
+        return loss.detach()
+
+    def _end_epoch(self) -> None:
+        """Score the epoch, keep it if it is the best, and save."""
+        trained = time.monotonic() - self.epoch_began
+        mean_loss = self.ranks.mean(float(self.loss_sum) / self.batches)
+        if not np.isfinite(mean_loss):
+            raise FitDiverged(
+                f"the loss of epoch {self.epoch} is no number any more: start a new run with a lower --learning-rate"
+            )
+        score = float("inf")
+        if self.ranks.is_first:
+            predicted = predict(
+                self.model, self.valid, self.device, precision=self.precision, between=self._stop_if_alone
+            )
+            score = nrmse(predicted.target, predicted.prediction)
+        score = self.ranks.from_first(score)
+        self._stop_if_told()
+        if score < self.best:
+            self.best, self.best_epoch = score, self.epoch
+            if self.ranks.is_first:
+                best = {"model": _on_cpu(self.model.state_dict()), "spec": self.spec}
+                self.folder.save({**best, "epoch": self.epoch, "valid_nrmse": score}, self.folder.best)
+        ended = EpochEnded(
+            epoch=self.epoch,
+            epochs=self.options.epochs,
+            train_loss=mean_loss,
+            valid_nrmse=score,
+            best_nrmse=self.best,
+            learning_rate=self.optimizer.param_groups[0]["lr"],
+            windows_per_second=self.taken * self.ranks.count / max(1e-9, trained),
+            share_waiting=self.waited / max(1e-9, trained),
+            seconds=self._seconds(),
+        )
+        self.history.append(asdict(ended))
+        self.epoch, self.batch, self.loss_sum = self.epoch + 1, 0, 0.0
+        self.stream.set_epoch(self.epoch)
+        self._save()
+        if self.ranks.is_first:
+            write_csv(self.folder.metrics, self.history)
+        tell(self.watchers, ended)
+
+    def _stop_if_told(self) -> None:
+        """Save and raise if a signal came, to any process."""
+        if self.ranks.any(self.signals.requested is not None):
+            self._save()
+            raise FitInterrupted(
+                f"{self.signals.requested or 'a signal'} came in epoch {self.epoch}, after batch {self.batch} of "
+                f"{self.batches}; go on with --resume {self.folder.path}"
+            )
+
+    def _stop_if_alone(self) -> None:
+        # Other processes wait for a score: what they don't do can't be agreed on.
+        if self.ranks.count == 1:
+            self._stop_if_told()
+
+    def _look_ahead_less(self) -> None:
+        """Answer a shortage of memory: decode less ahead, and if that is done already, save and stop."""
+        if self.ahead > 1:
+            self.ahead = 1
+            self.stream.set_ahead(1)
+            self.stream.load_state_dict(self._stream_state())
+            self.guard.begin_again()
+            tell(
+                self.watchers,
+                Noticed(
+                    message=f"{self.guard.share:.0%} of the memory is in use: one batch is decoded ahead, not {_AHEAD}"
+                ),
+            )
+            return
+        self._save()
+        raise FitStopped(
+            f"{self.guard.share:.0%} of the machine's memory is in use, more than --max-memory; this run has "
+            f"{self.guard.tree / 2**30:.1f} GiB of it. Free some and go on with --resume {self.folder.path}"
+        )
+
+    def _save_now_and_then(self) -> None:
+        if self.ranks.is_first and time.monotonic() - self.saved_at >= self.interval:
+            self._save()
+
+    def _stream_state(self) -> dict[str, Any]:
+        return {"seed": self.options.seed, "epoch": self.epoch, "batches": self.batch * self.ranks.count}
+
+    def _save(self) -> None:
+        if not self.ranks.is_first:
+            return
+        self.folder.save(
+            {
+                "model": _on_cpu(self.model.state_dict()),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "stream": self._stream_state(),
+                "epoch": self.epoch,
+                "batch": self.batch,
+                "loss_sum": float(self.loss_sum),
+                "best": self.best,
+                "best_epoch": self.best_epoch,
+                "history": self.history,
+                "seconds": self._seconds(),
+                "spec": self.spec,
+            },
+            self.folder.last,
+        )
+        self.saved_at = time.monotonic()
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.scaler.load_state_dict(saved["scaler"])
+        self.stream.load_state_dict(saved["stream"])
+        self.epoch, self.batch = saved["epoch"], saved["batch"]
+        self.loss_sum, self.history = saved["loss_sum"], saved["history"]
+        self.best, self.best_epoch = saved["best"], saved["best_epoch"]
+        self.seconds_before = saved["seconds"]
+
+    def _check_lake(self) -> None:
+        before = self.folder.read_json(self.folder.config)["plan_digests"]
+        if before != self.parts.plan_digests:
+            raise UsageError(
+                f"{self.options.lake} was built anew or has other releases since {self.folder.path} began: "
+                f"start a new run with --config {self.folder.config}"
+            )
+
+    def _summarize(self) -> FitSummary:
+        """Score the best epoch's model and write all that a finished run has."""
+        options, folder = self.options, self.folder
+        if not self.ranks.is_first:
+            scores: dict[str, PartScore] = {}
+        else:
+            model = load_model(folder.best).to(self.device)
+            scores, rows = evaluate(
+                model, self.parts, options.batch_size, self.device, self.precision, self._stop_if_alone
+            )
+            write_csv(folder.predictions, rows)
+        summary = FitSummary(
+            run=str(folder.path),
+            recipe=options.recipe,
+            model=self.spec["network"],
+            device=str(self.device),
+            notes=self.parts.notes,
+            train_windows=self.stream.n_windows,
+            epochs=len(self.history),
+            best_epoch=self.best_epoch,
+            scores=scores,
+            seconds=self._seconds(),
+            peak_memory=self.guard.peak,
+        )
+        if self.ranks.is_first:
+            from eegzarr.train.figures import draw_curves, draw_predictions
+
+            write_csv(folder.metrics, self.history)
+            draw_curves(self.history, folder.path / "curves.png")
+            draw_predictions(rows, json.loads(self.parts.valid.attrs["recipe"])["target"], folder.path)
+            write_card(summary, options, folder)
+            write_json(folder.summary, asdict(summary))
+        return summary
+
+    def _tell_begin(self) -> None:
+        test = self.parts.test
+        for note in self.parts.notes:
+            tell(self.watchers, Noticed(message=note))
+        tell(
+            self.watchers,
+            FitBegan(
+                run=str(self.folder.path),
+                recipe=self.options.recipe,
+                model=self.spec["network"],
+                device=str(self.device),
+                train_windows=self.stream.n_windows,
+                valid_windows=self.valid.n_windows,
+                test_windows=0 if test is None else test.sizes["window"],
+                epochs=self.options.epochs,
+                batches=self.batches,
+                epoch=self.epoch,
+                batch=self.batch,
+            ),
+        )
+        self.told_at = 0.0
+
+    def _tell_batch(self, loss: torch.Tensor) -> None:
+        now = time.monotonic()
+        if not self.watchers or (now - self.told_at < _TELL_INTERVAL and self.batch < self.batches):
+            return
+        self.told_at = now
+        tell(
+            self.watchers,
+            BatchEnded(
+                epoch=self.epoch,
+                batch=self.batch,
+                batches=self.batches,
+                loss=loss.item(),
+                windows=self.taken * self.ranks.count,
+                seconds=now - self.epoch_began,
+                waited=self.waited,
+            ),
+        )
+        tell(self.watchers, MemorySampled(tree=self.guard.tree, limit=None, machine_used_share=self.guard.share))
+
+    def _seconds(self) -> float:
+        return self.seconds_before + time.monotonic() - self.began
+
+
+class _Standardized(nn.Module):
+    """What training runs: scaled windows to predictions in standard deviations of the target."""
+
+    def __init__(self, model: Regressor) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, scaled: torch.Tensor) -> torch.Tensor:
+        """Return predictions, (batch,), for windows in standard deviations of their channels."""
+        return self.model.from_scaled(scaled)
+
+
+def _training_stream(options: FitOptions, parts: Parts, ranks: Ranks) -> WindowStream:
+    return WindowStream(
+        parts.train,
+        options.batch_size,
+        shuffle=True,
+        seed=options.seed,
+        crop=options.crop_seconds,
+        drop_last=True,
+        ahead=_AHEAD,
+        pin_memory=ranks.device.type == "cuda",
+        rank=ranks.rank,
+        ranks=ranks.count,
     )
-    model = Regressor(network, np.zeros(n_chans), np.ones(n_chans), 0.0, 1.0)
-    model.load_state_dict(weights)
-    return model.eval()
 
 
-def _make_model(name: str, options: FitOptions, train: xr.Dataset, targets: npt.NDArray[np.float32]) -> Regressor:
-    network = make_network(
-        name,
-        n_chans=train.sizes["channel"],
-        n_times=train.sizes["time"],
-        sfreq=float(train.attrs["sampling_rate"]),
-        arguments=options.model_arguments,
-    )
-    if targets.std() == 0:
-        raise UsageError("the targets of the training subjects don't vary: there is nothing to learn")
-    statistics = selection_statistics(train)
-    return Regressor(network, statistics["mean"], statistics["std"], float(targets.mean()), float(targets.std()))
-
-
-def _begin_run(run: Path, options: FitOptions, model: str) -> None:
-    windows = open_windows(options.lake, options.recipe, list(options.releases) or None)
-    config = asdict(options) | {
-        "model": model,
-        "n_times": windows.sizes["time"],
-        "sfreq": float(windows.attrs["sampling_rate"]),
-        "versions": {"eegzarr": eegzarr.__version__, "torch": torch.__version__},
+def _model_spec(options: FitOptions, parts: Parts, device: torch.device) -> dict[str, Any]:
+    sfreq = float(parts.train.attrs["sampling_rate"])
+    seconds = options.crop_seconds
+    return {
+        "network": options.model or default_model(device),
+        "arguments": options.model_arguments,
+        "n_chans": parts.train.sizes["channel"],
+        "n_times": parts.train.sizes["time"] if seconds is None else round(seconds * sfreq),
+        "sfreq": sfreq,
+        "residual": options.residual,
+        "views": options.tta,
+        "unit": "uV",
     }
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        (run / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
-    except OSError as error:
-        raise EegzarrError(f"--out {run} can't be written: {error.strerror or error}") from error
 
 
-def _append_metrics(path: Path, ended: EpochEnded) -> None:
-    row = asdict(ended)
-    is_new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, row)
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
+def _seed_everything(seed: int, number: int) -> None:
+    """Seed every generator that a network or an augmentation may draw from, for one step of a run."""
+    drawn = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    random.seed(drawn)
+    np.random.seed(drawn)
+    torch.manual_seed(drawn)
 
 
-def save_atomically(content: dict[str, Any], path: Path) -> None:
-    """Save a checkpoint whole or not at all."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    torch.save(content, part)
-    part.replace(path)
+def _on_cpu(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu() for name, tensor in state.items()}

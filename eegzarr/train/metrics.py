@@ -36,3 +36,63 @@ def nrmse(target: npt.ArrayLike, prediction: npt.ArrayLike) -> float:
 def overall_nrmse(scores: dict[str, float]) -> float:
     """Return 0.3 of challenge 1's score and 0.7 of challenge 2's, as the challenge ranks."""
     return sum(weight * scores[name] for name, weight in CHALLENGE_WEIGHTS.items())
+
+
+def bootstrap_interval(
+    target: npt.ArrayLike,
+    prediction: npt.ArrayLike,
+    subject: npt.ArrayLike,
+    *,
+    draws: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return a percentile interval of the NRMSE over resampled subjects.
+
+    Windows of one subject are no independent evidence: whole subjects are drawn.
+
+    Parameters
+    ----------
+    target, prediction : array of float, shape (window,)
+    subject : array of str, shape (window,)
+    draws : int
+        Samples with as many subjects as there are, with replacement.
+    level : float
+        Share of the samples inside the interval.
+
+    Returns
+    -------
+    tuple of float
+        NaN both where no sample has a spread, such as with one subject of one target.
+    """
+    true, guess = np.asarray(target, np.float64), np.asarray(prediction, np.float64)
+    names, code = np.unique(np.asarray(subject, str), return_inverse=True)
+    centred = true - true.mean()  # exact sums of squares need small numbers
+
+    def by_subject(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.bincount(code, values, len(names)).astype(np.float64)
+
+    sums = np.stack([by_subject(np.ones_like(true)), by_subject(centred), by_subject(centred**2)])
+    errors = by_subject((true - guess) ** 2)
+    times = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+    count, total, squares = times @ sums[0], times @ sums[1], times @ sums[2]
+    variance = squares / count - (total / count) ** 2
+    varies = variance > 1e-12 * max(1e-300, float(np.mean(centred**2)))
+    if not varies.any():
+        return float("nan"), float("nan")
+    scores = np.sqrt((times @ errors)[varies] / count[varies] / variance[varies])
+    low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def subject_nrmse(target: npt.ArrayLike, prediction: npt.ArrayLike, subject: npt.ArrayLike) -> float | None:
+    """Return the NRMSE of subjects' mean predictions, None where a subject's windows differ in target.
+
+    For targets that belong to a person, as challenge 2's: each subject counts once.
+    """
+    true, guess = np.asarray(target, np.float64), np.asarray(prediction, np.float64)
+    names, first, code = np.unique(np.asarray(subject, str), return_index=True, return_inverse=True)
+    if (true != true[first][code]).any() or len(set(true[first].tolist())) < 2:
+        return None
+    means = np.bincount(code, guess, len(names)) / np.bincount(code, minlength=len(names))
+    return nrmse(true[first], means)

@@ -1,9 +1,10 @@
-"""Models by name from braindecode, with their scaling inside."""
+"""Models by name from braindecode, made for the windows of a training part."""
 
 from __future__ import annotations
 
 import inspect
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,99 +13,108 @@ import torch
 from torch import nn
 
 from eegzarr.errors import UsageError
+from eegzarr.train.predictor import Regressor, build_predictor
 
 
-class Regressor(nn.Module):
-    """A network that takes windows in uV and predicts in the target's own unit.
-
-    Standardising input and output is part of the model: a checkpoint needs no further
-    numbers, and the optimizer sees quantities near 1.
-
-    Parameters
-    ----------
-    network : Module
-        Takes (batch, channel, time), gives (batch, 1).
-    channel_mean, channel_std : array, shape (channel,)
-        In uV, over the training windows. A channel that doesn't vary, such as the
-        reference, isn't scaled.
-    target_mean, target_std : float
-        Over the training windows.
-    """
-
-    def __init__(
-        self,
-        network: nn.Module,
-        channel_mean: npt.NDArray[np.float64],
-        channel_std: npt.NDArray[np.float64],
-        target_mean: float,
-        target_std: float,
-    ) -> None:
-        super().__init__()
-        self.network = network
-        scale = np.where(channel_std > 0, channel_std, 1.0)
-        self.register_buffer("channel_mean", torch.as_tensor(channel_mean, dtype=torch.float32)[:, None])
-        self.register_buffer("channel_std", torch.as_tensor(scale, dtype=torch.float32)[:, None])
-        self.register_buffer("target_mean", torch.tensor(target_mean, dtype=torch.float32))
-        self.register_buffer("target_std", torch.tensor(target_std, dtype=torch.float32))
-        self.channel_mean: torch.Tensor
-        self.channel_std: torch.Tensor
-        self.target_mean: torch.Tensor
-        self.target_std: torch.Tensor
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return predictions, (batch,), for windows in uV, (batch, channel, time)."""
-        return self.standardized(x) * self.target_std + self.target_mean
-
-    def standardized(self, x: torch.Tensor) -> torch.Tensor:
-        """Return predictions in standard deviations of the target from its mean, (batch,)."""
-        return self.network((x.float() - self.channel_mean) / self.channel_std).squeeze(-1)
+def default_model(device: torch.device) -> str:
+    """EEGNeX on a GPU; on a CPU it trains at under 20 windows/s, so EEGNet."""
+    return "EEGNeX" if device.type == "cuda" else "EEGNet"
 
 
-def default_model() -> str:
-    """EEGNeX where there is a GPU; on a CPU it trains at under 20 windows/s, so EEGNet."""
-    return "EEGNeX" if torch.cuda.is_available() else "EEGNet"
+def known_models() -> list[str]:
+    """Names of the models that braindecode offers."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Montage name", FutureWarning)  # braindecode's, at import
+        import braindecode.models
+
+    offered = {model: getattr(braindecode.models, model) for model in braindecode.models.__all__}
+    return sorted(model for model, kind in offered.items() if inspect.isclass(kind) and issubclass(kind, nn.Module))
 
 
-def make_network(
-    name: str, *, n_chans: int, n_times: int, sfreq: float, arguments: dict[str, Any] | None = None
-) -> nn.Module:
-    """Make a braindecode model with one output.
+def make_model(spec: dict[str, Any]) -> Regressor:
+    """Make a model that is still to be trained.
 
     Parameters
     ----------
-    name : str
-        Of a class in ``braindecode.models``.
-    n_chans, n_times : int
-        Shape of a window.
-    sfreq : float
-        Hz.
-    arguments : dict, optional
-        Further arguments of the class.
+    spec : dict
+        As for `eegzarr.train.predictor.build_predictor`.
 
     Raises
     ------
     UsageError
         If braindecode has no such model, or it can't be made for these windows.
     """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Montage name", FutureWarning)  # braindecode's, at import
-        import braindecode.models
-
-    offered = {model: getattr(braindecode.models, model) for model in braindecode.models.__all__}
-    known = sorted(model for model, kind in offered.items() if inspect.isclass(kind) and issubclass(kind, nn.Module))
+    name, shape = spec["network"], (2, spec["n_chans"], spec["n_times"])
+    known = known_models()
     if name not in known:
         raise UsageError(f"--model {name!r} is none of braindecode's: {', '.join(known)}")
     try:
-        network: nn.Module = offered[name](
-            n_chans=n_chans, n_times=n_times, sfreq=sfreq, n_outputs=1, **(arguments or {})
-        )
-        network.eval()
+        model = build_predictor(spec)
+        model.eval()
         with torch.no_grad():
-            output = network(torch.zeros(2, n_chans, n_times))
+            output = model.network(torch.zeros(shape))
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         raise UsageError(
-            f"--model {name} doesn't fit windows of {n_chans} channels, {n_times} samples: {error}"
-        ) from error
+            f"--model {name} doesn't fit windows of {shape[1]} channels, {shape[2]} samples: {error}"
+        ) from (error)
     if not isinstance(output, torch.Tensor) or output.shape[0] != 2 or output.numel() != 2:
         raise UsageError(f"--model {name} gives no single number for a window, so it can't predict a target")
-    return network
+    return model
+
+
+def set_scales(
+    model: Regressor, statistics: dict[str, npt.NDArray[np.float64]], targets: npt.NDArray[np.float32]
+) -> None:
+    """Give a model the scales of its training part.
+
+    Parameters
+    ----------
+    statistics : dict
+        ``mean`` and ``std`` (channel,) in uV. A channel that doesn't vary, such as the reference, isn't scaled.
+    targets : array of float, shape (window,)
+
+    Raises
+    ------
+    UsageError
+        If the targets don't vary.
+    """
+    if targets.std() == 0:
+        raise UsageError("the targets of the training subjects don't vary: there is nothing to learn")
+    std = np.where(statistics["std"] > 0, statistics["std"], 1.0)
+    scales = {
+        "channel_mean": torch.as_tensor(statistics["mean"], dtype=torch.float32)[:, None],
+        "channel_std": torch.as_tensor(std, dtype=torch.float32)[:, None],
+        "target_mean": torch.tensor(float(targets.mean())),
+        "target_std": torch.tensor(float(targets.std())),
+    }
+    model.load_state_dict({**model.state_dict(), **scales})
+
+
+def load_model(checkpoint: str | Path, *, unit: str = "uV", views: int | None = None) -> Regressor:
+    """Return the model of a checkpoint, ready to predict.
+
+    Parameters
+    ----------
+    checkpoint : path
+        ``best.pt`` of a run, or the run's folder.
+    unit : {"uV", "V"}
+        Of the windows that it will be given.
+    views : int, optional
+        For test-time augmentation; default as in the run.
+
+    Raises
+    ------
+    UsageError
+        If the folder holds no run with a finished epoch.
+    """
+    path = Path(checkpoint)
+    path = path / "best.pt" if path.is_dir() else path
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UsageError(f"{path.parent} holds no finished epoch of a run: {path.name} is missing") from error
+    spec = saved["spec"] | {"unit": unit}
+    known_models()  # braindecode is imported without its warnings
+    model = build_predictor(spec if views is None else spec | {"views": views})
+    model.load_state_dict(saved["model"])
+    return model.eval()

@@ -14,9 +14,15 @@ from eegzarr.store.quality import START_KIT_EXCLUSIONS
 
 def drop_start_kit_exclusions(windows: xr.Dataset) -> tuple[xr.Dataset, int]:
     """Return windows without the start kit's nine subjects, and how many of these were there."""
+    return without_subjects(windows, START_KIT_EXCLUSIONS)
+
+
+def without_subjects(windows: xr.Dataset, names: Iterable[str]) -> tuple[xr.Dataset, int]:
+    """Return windows without those of some subjects, and how many of these were there."""
     subject = _labels(windows, "subject")
-    out = set(START_KIT_EXCLUSIONS) & set(subject.tolist())
-    return (windows if not out else _with_subjects(windows, subject, set(subject.tolist()) - out)), len(out)
+    there = set(subject.tolist())
+    out = set(names) & there
+    return (windows if not out else _with_subjects(windows, subject, there - out)), len(out)
 
 
 def split_by_subject(

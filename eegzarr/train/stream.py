@@ -263,6 +263,12 @@ class WindowStream(IterableDataset[Any]):
         self._done = self._resume_at = state["batches"]
         self._resume_as = (state["worker"], state["workers"]) if "workers" in state else None
 
+    def set_ahead(self, ahead: int) -> None:
+        """Choose how many batches the next iteration decodes ahead; it changes no batch."""
+        if ahead < 1:
+            raise UsageError(f"ahead must be at least 1, got {ahead}")
+        self._ahead = ahead
+
     def shuffle_quality(self) -> ShuffleQuality:
         """Measure the order of the epoch that is next, beside a true permutation."""
         selection = self._selection

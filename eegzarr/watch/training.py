@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-import time
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from eegzarr.events import BatchEnded, EpochEnded, Event
+from eegzarr.events import BatchEnded, EpochEnded, Event, FitBegan, Noticed
 
 
 class FitProgress:
@@ -27,8 +26,7 @@ class FitProgress:
             disable=not self._console.is_terminal,
         )
         self._task = self._bar.add_task("epoch 0", total=None, told="")
-        self._windows = 0
-        self._began = time.monotonic()
+        self._epoch = -1
 
     def __enter__(self) -> FitProgress:
         self._bar.start()
@@ -39,24 +37,36 @@ class FitProgress:
 
     def __call__(self, event: Event) -> None:
         match event:
+            case Noticed(message=message):
+                self._say(message)
+            case FitBegan():
+                self._begin(event)
             case BatchEnded():
                 self._batch(event)
             case EpochEnded():
-                self._epoch(event)
+                self._end_epoch(event)
 
-    def _batch(self, event: BatchEnded) -> None:
-        if event.batch == 1:
-            self._windows, self._began = 0, time.monotonic()
-            self._bar.reset(self._task, description=f"epoch {event.epoch}", total=event.batches)
-        self._windows += event.windows
-        rate = self._windows / max(1e-9, time.monotonic() - self._began)
-        self._bar.update(self._task, completed=event.batch, told=f"loss {event.loss:.3f}, {rate:,.0f} windows/s")
-
-    def _epoch(self, event: EpochEnded) -> None:
-        best = " *" if event.valid_nrmse == event.best_nrmse else ""
-        self._console.print(
-            f"epoch {event.epoch}: loss {event.train_loss:.3f}, validation NRMSE {event.valid_nrmse:.3f}{best}, "
-            f"{event.windows_per_second:,.0f} windows/s, {event.share_waiting:.1%} waiting for data",
-            highlight=False,
-            soft_wrap=True,
+    def _begin(self, began: FitBegan) -> None:
+        resumed = f"; going on in epoch {began.epoch}, batch {began.batch}" if began.epoch or began.batch else ""
+        self._say(
+            f"{began.run}: {began.model} for {began.recipe} on {began.device}; "
+            f"{began.train_windows:,} windows to train on, {began.valid_windows:,} for validation, "
+            f"{began.test_windows:,} for test{resumed}"
         )
+
+    def _batch(self, ended: BatchEnded) -> None:
+        if ended.epoch != self._epoch:
+            self._epoch = ended.epoch
+            self._bar.reset(self._task, description=f"epoch {ended.epoch}", total=ended.batches)
+        rate = ended.windows / max(1e-9, ended.seconds)
+        self._bar.update(self._task, completed=ended.batch, told=f"loss {ended.loss:.3f}, {rate:,.0f} windows/s")
+
+    def _end_epoch(self, ended: EpochEnded) -> None:
+        best = " *" if ended.valid_nrmse == ended.best_nrmse else ""
+        self._say(
+            f"epoch {ended.epoch}: loss {ended.train_loss:.3f}, validation NRMSE {ended.valid_nrmse:.3f}{best}, "
+            f"{ended.windows_per_second:,.0f} windows/s, {ended.share_waiting:.1%} waiting for data"
+        )
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, highlight=False, soft_wrap=True, markup=False)

@@ -1,0 +1,107 @@
+"""What was learnt: a model's score on unseen subjects, beside a constant's and a ridge's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from eegzarr.train.metrics import bootstrap_interval, nrmse, subject_nrmse
+from eegzarr.train.parts import Parts
+from eegzarr.train.predict import Predictions, evaluation_stream, predict
+from eegzarr.train.predictor import LinearReadout, Regressor
+from eegzarr.train.ridge import Linear, fit_ridge
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartScore:
+    """How well one part was predicted.
+
+    Attributes
+    ----------
+    nrmse : float
+        Of the model, over all windows, as the challenge scores.
+    low, high : float
+        Its 95 % interval by bootstrap over subjects.
+    constant, ridge : float
+        NRMSE of predicting the training part's mean, and of a ridge on time bins and band power.
+    nrmse_by_subject : float or None
+        Of subjects' mean predictions, where the target belongs to the person.
+    """
+
+    windows: int
+    subjects: int
+    nrmse: float
+    low: float
+    high: float
+    constant: float
+    ridge: float
+    nrmse_by_subject: float | None
+
+
+def score_part(predictions: Predictions, constant: float, ridge: Predictions) -> PartScore:
+    """Score the predictions of a part beside two baselines."""
+    target = predictions.target
+    low, high = bootstrap_interval(target, predictions.prediction, predictions.subject)
+    return PartScore(
+        windows=len(target),
+        subjects=len(set(predictions.subject.tolist())),
+        nrmse=nrmse(target, predictions.prediction),
+        low=low,
+        high=high,
+        constant=nrmse(target, np.full(len(target), constant)),
+        ridge=nrmse(target, ridge.prediction),
+        nrmse_by_subject=subject_nrmse(target, predictions.prediction, predictions.subject),
+    )
+
+
+def evaluate(
+    model: Regressor,
+    parts: Parts,
+    batch_size: int,
+    device: torch.device,
+    precision: torch.dtype,
+    between: Callable[[], None],
+) -> tuple[dict[str, PartScore], list[dict[str, Any]]]:
+    """Score a model on the validation and the test part.
+
+    Returns
+    -------
+    scores : dict of str to PartScore
+        By part.
+    rows : list of dict
+        The predictions, a row a window.
+    """
+    readout: LinearReadout | None = model.readout
+    ridge = Linear(readout if readout is not None else fit_ridge(parts.train, model), model).to(device)
+    scores: dict[str, PartScore] = {}
+    rows: list[dict[str, Any]] = []
+    evaluated: dict[str, xr.Dataset | None] = {"valid": parts.valid, "test": parts.test}
+    for part, windows in evaluated.items():
+        if windows is None:
+            continue
+        stream = evaluation_stream(windows, batch_size)
+        predicted = predict(model, stream, device, precision=precision, between=between)
+        by_ridge = predict(ridge, stream, device, between=between)
+        scores[part] = score_part(predicted, float(model.target_mean), by_ridge)
+        rows += prediction_rows(part, predicted)
+    return scores, rows
+
+
+def prediction_rows(part: str, predictions: Predictions) -> list[dict[str, Any]]:
+    """Return predictions as rows of ``predictions.csv``."""
+    columns = (
+        predictions.release.tolist(),
+        predictions.window.tolist(),
+        predictions.subject.tolist(),
+        predictions.target.tolist(),
+        predictions.prediction.tolist(),
+    )
+    return [
+        {"release": r, "window": w, "subject": s, "target": t, "prediction": p, "part": part}
+        for r, w, s, t, p in zip(*columns, strict=True)
+    ]

@@ -1,0 +1,74 @@
+"""How weights change: losses, optimizers, the schedule of the rate, and precision."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from eegzarr.errors import UsageError
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def make_loss(name: str) -> Loss:
+    """Return a loss of predictions and targets, both in standard deviations of the target."""
+    losses: dict[str, Loss] = {
+        "mse": nn.functional.mse_loss,
+        "mae": nn.functional.l1_loss,
+        "huber": nn.functional.huber_loss,
+    }
+    return losses[name]
+
+
+def make_optimizer(name: str, model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
+    """Return a PyTorch optimizer of a model's weights."""
+    kinds = {
+        "adamw": torch.optim.AdamW,
+        "adam": torch.optim.Adam,
+        "nadam": torch.optim.NAdam,
+        "radam": torch.optim.RAdam,
+        "rmsprop": torch.optim.RMSprop,
+    }
+    if name == "sgd":
+        return torch.optim.SGD(
+            model.parameters(), lr=learning_rate, weight_decay=weight_decay, momentum=0.9, nesterov=True
+        )
+    return kinds[name](model.parameters(), lr=learning_rate, weight_decay=weight_decay)
+
+
+def rate_share(step: int, steps: int, warmup: float) -> float:
+    """Return the share of the full learning rate at a step, from 0 on: a line up, then a cosine down to 0.
+
+    A function of the step alone, so that there is no schedule to save.
+    """
+    rising = round(warmup * steps)
+    if step < rising:
+        return (step + 1) / rising
+    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
+
+
+def choose_device(name: str, local_rank: int = 0) -> torch.device:
+    """Return the device of an option.
+
+    Raises
+    ------
+    UsageError
+        If there is no GPU that PyTorch can use, and one was asked for.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: PyTorch finds no GPU here; leave --device out")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", local_rank)
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """Return the dtype of the network's arithmetic on a device."""
+    if name != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+    if device.type == "cpu":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16

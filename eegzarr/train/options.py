@@ -1,0 +1,162 @@
+"""What a run is determined by: one value, stored with the run as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from eegzarr.errors import UsageError
+
+LOSSES = ("mse", "mae", "huber")
+OPTIMIZERS = ("adamw", "adam", "nadam", "radam", "rmsprop", "sgd")
+SPLITS = ("auto", "fractions", "challenge")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitOptions:
+    """What a run is determined by; stored with it.
+
+    Parameters
+    ----------
+    lake, recipe : str
+        What to train on.
+    releases : tuple of str
+        Empty for all of the recipe.
+    model : str
+        A class of ``braindecode.models``; "" for `eegzarr.train.models.default_model`.
+    model_arguments : dict
+        Further arguments of that class.
+    residual : bool
+        The network learns what a ridge on band power and time bins leaves over.
+    crop : float or None
+        Seconds that the model sees of a window, anywhere in training; None for 2 s with the
+        recipe ``challenge2`` and the whole window else.
+    augment : tuple of str
+        ``NAME[:PROBABILITY]`` of `eegzarr.train.augment`, applied in this order.
+    tta : int
+        Views whose predictions are averaged in evaluation; 1 for none.
+    loss : {"mse", "mae", "huber"}
+        In standard deviations of the target; huber turns linear at 1.
+    optimizer : str
+        One of `OPTIMIZERS`.
+    learning_rate, weight_decay : float
+    warmup : float
+        Share of all steps over which the rate rises from 0; then it falls to 0 along a cosine.
+    clip : float
+        Largest norm of the gradient; 0 for any.
+    precision : {"auto", "float32", "bfloat16", "float16"}
+        Of the network's arithmetic; auto is bfloat16 or else float16 on a GPU, float32 on a CPU.
+    device : {"auto", "cpu", "cuda"}
+    threads : int
+        Of PyTorch on the CPU, 0 for its own choice, which the run then keeps: sums are rounded
+        in an order that depends on it.
+    epochs, patience : int
+        Train so long, but stop after `patience` epochs without a better validation score.
+    batch_size : int
+        Of each process.
+    epoch_windows : int
+        Windows between two validations; 0 for all of the training part.
+    split : {"auto", "fractions", "challenge"}
+        challenge: R5 is the validation part and all other releases are trained on. auto: that,
+        if the lake has R5 and another release; else by `fractions`.
+    fractions : tuple of float
+        Shares of the subjects for training, validation and test.
+    folds, fold : int
+        With `folds`, the subjects outside the test part make so many folds, and number `fold` is
+        the validation part.
+    seed, split_seed : int
+        Of shuffling, augmentation and initial weights; of the split.
+    keep_start_kit_exclusions : bool
+        Use also the nine subjects that the challenge's start kit leaves out.
+    """
+
+    lake: str
+    recipe: str = "challenge1"
+    releases: tuple[str, ...] = ()
+    model: str = ""
+    model_arguments: dict[str, Any] = field(default_factory=dict)
+    residual: bool = False
+    crop: float | None = None
+    augment: tuple[str, ...] = ()
+    tta: int = 1
+    loss: str = "mse"
+    optimizer: str = "adamw"
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    warmup: float = 0.05
+    clip: float = 1.0
+    precision: str = "auto"
+    device: str = "auto"
+    threads: int = 0
+    epochs: int = 30
+    patience: int = 8
+    batch_size: int = 64
+    epoch_windows: int = 0
+    split: str = "auto"
+    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
+    folds: int = 0
+    fold: int = 0
+    seed: int = 2025
+    split_seed: int = 2025
+    keep_start_kit_exclusions: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "patience", "batch_size", "tta"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{_option(name)} must be at least 1, got {getattr(self, name)}")
+        for name in ("learning_rate", "weight_decay", "clip", "epoch_windows", "threads", "seed", "split_seed"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise UsageError(f"{_option(name)} must be at least 0, got {getattr(self, name)}")
+        if not 0 <= self.warmup < 1:
+            raise UsageError(f"--warmup is a share of all steps, from 0 to below 1, got {self.warmup}")
+        if self.epoch_windows and self.epoch_windows < self.batch_size:
+            raise UsageError(f"--epoch-windows {self.epoch_windows} is less than a batch of {self.batch_size}")
+        if self.crop is not None and not 0 < self.crop < float("inf"):
+            raise UsageError(f"--crop must be a number of seconds above 0, got {self.crop}")
+        if self.folds and not (self.folds >= 2 and 0 <= self.fold < self.folds):
+            raise UsageError(
+                f"--folds must be at least 2 and the fold one of them, got fold {self.fold} of {self.folds}"
+            )
+        choices = {"loss": LOSSES, "optimizer": OPTIMIZERS, "split": SPLITS, "precision": PRECISIONS, "device": DEVICES}
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise UsageError(f"{_option(name)} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+
+    @property
+    def crop_seconds(self) -> float | None:
+        """Seconds that the model sees of a window, None for all."""
+        return 2.0 if self.crop is None and self.recipe == "challenge2" else self.crop
+
+
+def read_options(path: Path) -> FitOptions:
+    """Return the options of a run's ``config.json``.
+
+    Raises
+    ------
+    UsageError
+        If it isn't there or holds something else.
+    """
+    try:
+        stored = json.loads(path.read_text())["options"]
+        known = {f.name for f in fields(FitOptions)}
+        values: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in stored.items() if name in known
+        }
+        return FitOptions(**values)
+    except FileNotFoundError as error:
+        raise UsageError(f"{path.parent} holds no run: {path.name} is missing") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path} is no configuration of a run: {error}") from error
+
+
+def options_json(options: FitOptions) -> dict[str, Any]:
+    """Return options as `read_options` takes them."""
+    return asdict(options)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

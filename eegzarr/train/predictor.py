@@ -1,0 +1,164 @@
+"""From windows to predictions: the module that a run saves and a submission ships.
+
+It imports torch and braindecode alone, because its text is copied into ``submission.py``: what
+the challenge's evaluator runs is what scored in the run.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+MICROVOLTS = {"uV": 1.0, "V": 1e6}
+_BANDS = ((1.0, 4.0), (4.0, 8.0), (8.0, 13.0), (13.0, 30.0), (30.0, 45.0))  # Hz: delta to low gamma
+_TIME_BINS = 8
+_SHIFT = 0.02  # s between neighbouring views of one window
+
+
+class LinearReadout(nn.Module):
+    """A linear prediction from simple features: the baseline, and what a residual network adds to.
+
+    The features of a channel are its means over eighths of the window and the logarithm of its
+    power in five bands.
+    """
+
+    feature_mean: torch.Tensor
+    feature_std: torch.Tensor
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    def __init__(self, n_chans: int, sfreq: float) -> None:
+        super().__init__()
+        self.sfreq = sfreq
+        count = n_chans * (_TIME_BINS + len(_BANDS))
+        self.register_buffer("feature_mean", torch.zeros(count))
+        self.register_buffer("feature_std", torch.ones(count))
+        self.register_buffer("weight", torch.zeros(count))
+        self.register_buffer("bias", torch.zeros(()))
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (batch, feature) of windows in uV, (batch, channel, time)."""
+        bins = nn.functional.adaptive_avg_pool1d(x, _TIME_BINS)
+        power = torch.fft.rfft(x, dim=-1).abs().square() / x.shape[-1] ** 2
+        frequency = torch.fft.rfftfreq(x.shape[-1], 1 / self.sfreq).to(x.device)
+        bands = [power[..., (frequency >= low) & (frequency < high)].sum(-1) for low, high in _BANDS]
+        return torch.cat([bins.flatten(1), *(torch.log(band + 1e-6) for band in bands)], dim=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return predictions, (batch,), in standard deviations of the target from its mean."""
+        return (self.features(x) - self.feature_mean) / self.feature_std @ self.weight + self.bias
+
+
+class Regressor(nn.Module):
+    """A network that takes windows as they are stored and predicts in the target's own unit.
+
+    Standardising input and output is part of the model: a checkpoint needs no further numbers,
+    and the optimizer sees quantities near 1.
+
+    Parameters
+    ----------
+    network : Module
+        Takes (batch, channel, time), gives (batch, 1).
+    n_chans, n_times : int
+        What the network takes. Longer windows are cropped.
+    sfreq : float
+        Hz.
+    residual : bool
+        The network predicts what a linear read-out leaves over.
+    views : int
+        Predictions to average: over crops of a longer window, else over shifts of the window.
+    unit : {"uV", "V"}
+        Of the windows.
+    """
+
+    channel_mean: torch.Tensor
+    channel_std: torch.Tensor
+    target_mean: torch.Tensor
+    target_std: torch.Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        n_chans: int,
+        n_times: int,
+        sfreq: float,
+        residual: bool = False,
+        views: int = 1,
+        unit: str = "uV",
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.n_times = n_times
+        self.sfreq = sfreq
+        self.views = views
+        self.microvolts = MICROVOLTS[unit]
+        self.readout = LinearReadout(n_chans, sfreq) if residual else None
+        self.register_buffer("channel_mean", torch.zeros(n_chans, 1))
+        self.register_buffer("channel_std", torch.ones(n_chans, 1))
+        self.register_buffer("target_mean", torch.zeros(()))
+        self.register_buffer("target_std", torch.ones(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return predictions, (batch, 1), for windows, (batch, channel, time)."""
+        x = x.float() * self.microvolts
+        views = [self.standardized(view) for view in self.seen(x)]
+        return (torch.stack(views).mean(0) * self.target_std + self.target_mean)[:, None]
+
+    def standardized(self, x: torch.Tensor) -> torch.Tensor:
+        """Return predictions, (batch,), in standard deviations of the target, for `n_times` samples in uV."""
+        return self.from_scaled(self.scaled(x))
+
+    def from_scaled(self, scaled: torch.Tensor) -> torch.Tensor:
+        """Return predictions, (batch,), in standard deviations of the target, for `scaled` windows."""
+        output: torch.Tensor = self.network(scaled).float().reshape(len(scaled))
+        if self.readout is None:
+            return output
+        linear: torch.Tensor = self.readout(scaled * self.channel_std + self.channel_mean)
+        return output + linear
+
+    def scaled(self, x: torch.Tensor) -> torch.Tensor:
+        """Return windows in uV in standard deviations of each channel from its mean."""
+        return (x - self.channel_mean) / self.channel_std
+
+    def seen(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Return the parts of windows, (batch, channel, `n_times`) each, that are predicted from."""
+        room = x.shape[-1] - self.n_times
+        if self.views == 1:
+            return [x[..., room // 2 : room // 2 + self.n_times]]
+        if room:
+            starts = [round(view * room / (self.views - 1)) for view in range(self.views)]
+            return [x[..., start : start + self.n_times] for start in starts]
+        step = max(1, round(_SHIFT * self.sfreq))
+        reach = step * (self.views // 2)
+        padded = nn.functional.pad(x, (reach, reach), mode="replicate")
+        starts = [min(2 * reach, view * step) for view in range(self.views)]
+        return [padded[..., start : start + self.n_times] for start in starts]
+
+
+class Ensemble(nn.Module):
+    """The mean of the predictions of several models."""
+
+    def __init__(self, members: list[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return predictions, (batch, 1), for windows, (batch, channel, time)."""
+        return torch.stack([member(x) for member in self.members]).mean(0)
+
+
+def build_predictor(spec: dict[str, Any]) -> Regressor:
+    """Make a model, still without weights, from what a run saved about it.
+
+    Parameters
+    ----------
+    spec : dict
+        ``network`` and its ``arguments`` (of ``braindecode.models``), and the arguments of `Regressor`.
+    """
+    import braindecode.models
+
+    shape = {"n_chans": spec["n_chans"], "n_times": spec["n_times"], "sfreq": spec["sfreq"]}
+    network = getattr(braindecode.models, spec["network"])(**shape, n_outputs=1, **spec["arguments"])
+    return Regressor(network, **shape, residual=spec["residual"], views=spec["views"], unit=spec["unit"])

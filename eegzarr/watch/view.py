@@ -1,0 +1,233 @@
+"""What a build or a training run looks like now, from the files that it writes: values, no drawing."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import zarr
+
+from eegzarr.errors import LakeError, UsageError
+from eegzarr.store.guard import tree_memory
+from eegzarr.store.lake import read_attributes
+from eegzarr.store.layout import COMPLETE, RECEIPTS, SCRATCH, open_store
+from eegzarr.store.open import recipes
+from eegzarr.watch.run import STATUS
+
+_SILENT = 30.0  # s without news after which a process that is gone counts as dead
+_FIELD = re.compile(r"(\w+)=(\S+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """How far one thing is."""
+
+    name: str
+    done: int
+    total: int
+    unit: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What the monitor shows.
+
+    Attributes
+    ----------
+    phase : str
+        Such as training, stopped, complete.
+    rate : float or None
+        Windows/s.
+    left : float or None
+        Seconds.
+    waiting : float or None
+        Share of the time that training waits for data.
+    losses : tuple of float
+        The last ones.
+    tree, machine : float
+        Bytes of the process tree, None where it isn't known, and share of the machine's memory in use.
+    gpus : tuple of str
+        A line each.
+    facts : dict of str to str
+        Further lines.
+    """
+
+    title: str
+    phase: str
+    bars: tuple[Bar, ...]
+    rate: float | None = None
+    left: float | None = None
+    waiting: float | None = None
+    losses: tuple[float, ...] = ()
+    tree: int | None = None
+    machine: float = 0.0
+    gpus: tuple[str, ...] = ()
+    facts: dict[str, str]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will come."""
+        return self.phase in ("finished", "complete")
+
+
+def look(path: str) -> View:
+    """Return the present state of a training run, a cross-validation, a search, or a lake.
+
+    Raises
+    ------
+    UsageError
+        If it is none of these.
+    """
+    folder = Path(path)
+    if "://" not in path:
+        runs = sorted(folder.glob(f"*/{STATUS}"), key=lambda file: file.stat().st_mtime)
+        if (folder / STATUS).exists():
+            return _look_at_run(folder)
+        if runs and not (folder / "zarr.json").exists():
+            return _look_at_run(runs[-1].parent)
+        if not folder.exists():
+            raise UsageError(f"{path} isn't there yet: --wait SECONDS waits for it")
+    try:
+        groups = recipes(path)
+    except LakeError as error:
+        raise UsageError(f"{path} is neither a training run nor a lake") from error
+    return _look_at_lake(path, [f"{recipe}/{release}" for recipe, names in groups.items() for release in names])
+
+
+def _look_at_run(folder: Path) -> View:
+    try:
+        state: dict[str, Any] = json.loads((folder / STATUS).read_text())
+    except ValueError as error:
+        raise UsageError(f"{folder / STATUS} is damaged: {error}") from error
+    tree = _memory_of(state["pid"])
+    phase = state["phase"]
+    if tree is None and phase not in ("finished", "stopped"):
+        phase = "dead: go on with --resume" if time.time() - state["updated"] > _SILENT else phase
+    epochs, batches = state["epochs"], max(1, state["batches"])
+    done = min(epochs, state["epoch"] + state["batch"] / batches)
+    since = done - state["epoch_at_start"]
+    elapsed = state["updated"] - state["began"]
+    seconds, waited = state.get("seconds", 0.0), state.get("waited", 0.0)
+    facts = {"model": f"{state['model']} for {state['recipe']} on {state['device']}"}
+    if "best_nrmse" in state:
+        facts["validation NRMSE"] = f"{state['valid_nrmse']:.3f}, best {state['best_nrmse']:.3f}"
+    if state.get("reason") and phase == "stopped":
+        facts["why"] = state["reason"]
+    is_running = phase in ("training", "validating", "scoring")
+    return View(
+        title=str(folder),
+        phase=phase,
+        bars=(
+            Bar(name="epochs", done=min(epochs, state["epoch"]), total=epochs, unit="epochs"),
+            Bar(name=f"epoch {state['epoch']}", done=state["batch"], total=batches, unit="batches"),
+        ),
+        rate=state["windows"] / seconds if seconds and "windows" in state else None,
+        left=elapsed / since * (epochs - done) if is_running and since > 0 else None,
+        waiting=waited / seconds if seconds else None,
+        losses=tuple(state["losses"]),
+        tree=tree if tree is not None else state.get("tree"),
+        machine=psutil.virtual_memory().percent / 100,
+        gpus=_gpus(),
+        facts=facts,
+    )
+
+
+def _look_at_lake(lake: str, groups: Iterable[str]) -> View:
+    bars, is_complete = [], True
+    for group in groups:
+        attributes = read_attributes(lake, group) or {}
+        done, total = _shards(lake, group, attributes)
+        bars.append(Bar(name=group, done=done, total=total, unit="shards"))
+        is_complete = is_complete and attributes.get("status") == COMPLETE
+    log = _newest_log(lake)
+    facts: dict[str, str] = {}
+    rate = left = tree = None
+    if log is not None:
+        facts["log"] = str(log)
+        rate, left, tree = _from_log(log.read_text(encoding="utf8").splitlines())
+    phase = "complete" if is_complete and bars else "building"
+    return View(
+        title=lake,
+        phase=phase,
+        bars=tuple(bars),
+        rate=rate,
+        left=None if phase == "complete" else left,
+        tree=tree,
+        machine=psutil.virtual_memory().percent / 100,
+        facts=facts,
+    )
+
+
+def _shards(lake: str, group: str, attributes: dict[str, Any]) -> tuple[int, int]:
+    if attributes.get("status") == COMPLETE:
+        table = zarr.open_group(open_store(lake, read_only=True), path=f"{group}/shards", mode="r")
+        count = next((array.shape[0] for _, array in table.arrays()), 0)
+        return count, count
+    try:
+        array = zarr.open_array(open_store(lake, read_only=True), path=f"{group}/{SCRATCH}/{RECEIPTS}", mode="r")
+    except FileNotFoundError:
+        return 0, 0
+    return int((np.asarray(array[:]) != "").sum()), array.shape[0]
+
+
+def _newest_log(lake: str) -> Path | None:
+    if "://" in lake:
+        return None
+    logs = sorted(Path(f"{lake.rstrip('/')}.logs").glob("*.log"), key=lambda file: file.stat().st_mtime)
+    return logs[-1] if logs else None
+
+
+def _from_log(lines: list[str]) -> tuple[float | None, float | None, int | None]:
+    """Return windows/s, seconds left and the bytes of the process tree from a build's log."""
+    began: float | None = None
+    total = windows = 0
+    tree: int | None = None
+    now = 0.0
+    for line in lines:
+        try:
+            now = datetime.strptime(line[:23], "%Y-%m-%d %H:%M:%S,%f").timestamp()
+        except ValueError:
+            continue
+        fields = dict(_FIELD.findall(line))
+        if " BuildBegan " in line:
+            began, total, windows = now, int(fields["windows"]) - int(fields["windows_finished"]), 0
+        elif " ShardFinished " in line:
+            windows += int(fields["windows"])
+        elif " MemorySampled " in line:
+            tree = int(fields["tree"])
+    if began is None or not windows:
+        return None, None, tree
+    rate = windows / max(1e-9, now - began)
+    return rate, max(0, total - windows) / rate, tree
+
+
+def _memory_of(pid: int) -> int | None:
+    try:
+        return tree_memory(psutil.Process(pid)) or None
+    except psutil.Error:
+        return None
+
+
+def _gpus() -> tuple[str, ...]:
+    if shutil.which("nvidia-smi") is None:
+        return ()
+    query = ["nvidia-smi", "--query-gpu=name,utilization.gpu,memory.used,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        told = subprocess.run(query, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    lines = []
+    for line in told.stdout.splitlines() if told.returncode == 0 else ():
+        name, busy, used, total = (part.strip() for part in line.split(",", 3))
+        lines.append(f"{name}: {busy} % busy, {used} of {total} MiB")
+    return tuple(lines)

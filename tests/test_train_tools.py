@@ -1,0 +1,172 @@
+"""What is done with runs: submissions, ensembles, cross-validation, search, watching."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import run_command
+
+import eegzarr
+from eegzarr.monitor import main as monitor
+from eegzarr.train.__main__ import main as train
+from eegzarr.train.ensemble import main as ensemble
+from eegzarr.train.fit import fit
+from eegzarr.train.metrics import overall_nrmse
+from eegzarr.train.options import FitOptions
+from eegzarr.train.search import main as search
+from eegzarr.train.submission import main as submit
+from eegzarr.watch.run import RunFiles
+
+QUICK = ["--epochs", "1", "--batch-size", "32", "--device", "cpu", "--threads", "1", "--max-memory", "100%"]
+
+
+@pytest.fixture(scope="module")
+def runs(sample_root: Path, sample_lake: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two runs of challenge 1, with other seeds, and one of challenge 2."""
+    folder = tmp_path_factory.mktemp("runs")
+    second = folder / "second.zarr"
+    eegzarr.build_lake(sample_root, second, recipe=eegzarr.load_recipe("challenge2"), workers=1)
+    one = FitOptions(lake=str(sample_lake), epochs=1, batch_size=32, device="cpu", threads=1)
+    two = replace(one, lake=str(second), recipe="challenge2", epoch_windows=64, fractions=(0.4, 0.3, 0.3))
+    for name, options in {"a": one, "b": replace(one, seed=7), "c": two}.items():
+        with RunFiles(folder / name, "a test") as files:
+            fit(options, folder / name, [files], max_memory=1.0)
+    return {name: folder / name for name in "abc"}
+
+
+def held_out_score(run: Path) -> float:
+    return float(json.loads((run / "summary.json").read_text())["scores"]["test"]["nrmse"])
+
+
+def test_a_submission_scores_as_its_runs_do(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = tmp_path / "submission.zip"
+    assert submit([str(runs["a"]), str(runs["c"]), "-o", str(archive)]) == 0
+    told = capsys.readouterr().out
+    first, second = held_out_score(runs["a"]), held_out_score(runs["c"])
+    assert f"challenge1: NRMSE {first:.3f}" in told
+    assert f"challenge2: NRMSE {second:.3f}" in told
+    assert f"overall: {overall_nrmse({'challenge1': first, 'challenge2': second}):.3f}" in told
+    assert sorted(zipfile.ZipFile(archive).namelist()) == [
+        "submission.py",
+        "weights_challenge_1_0.pt",
+        "weights_challenge_2_0.pt",
+    ]
+
+
+_EVALUATOR = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("eegzarr", "zarr", "xarray", "dask"):
+            raise ImportError(name + " is not there where submissions are evaluated")
+sys.meta_path.insert(0, Refuse())
+import torch
+from submission import Submission
+made = Submission(100, torch.device("cpu"))
+first, second = made.get_model_challenge_1(), made.get_model_challenge_2()
+with torch.inference_mode():
+    windows = torch.zeros(3, 129, 200)
+    print(tuple(first(windows).shape), tuple(second(windows).shape), first.training)
+"""
+
+
+def test_a_submission_needs_only_torch_and_braindecode(runs: dict[str, Path], tmp_path: Path) -> None:
+    archive = tmp_path / "submission.zip"
+    assert submit([str(runs["a"]), str(runs["b"]), str(runs["c"]), "-o", str(archive), "--no-score"]) == 0
+    folder = tmp_path / "evaluator"
+    zipfile.ZipFile(archive).extractall(folder)
+    ran = subprocess.run([sys.executable, "-c", _EVALUATOR], cwd=folder, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip() == "(3, 1) (3, 1) False"
+
+
+def test_what_is_no_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert submit([str(tmp_path), "-o", str(tmp_path / "s.zip")]) == 2
+    assert str(tmp_path) in capsys.readouterr().err
+    assert not (tmp_path / "s.zip").exists()
+
+
+def test_an_ensemble_is_the_mean_of_its_runs(runs: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "ensemble.csv"
+    assert ensemble([str(runs["a"]), str(runs["b"]), "-o", str(out)]) == 0
+
+    def predictions(path: Path) -> dict[tuple[str, str], float]:
+        rows = csv.DictReader(path.open())
+        return {(r["release"], r["window"]): float(r["prediction"]) for r in rows if r["part"] != "valid"}
+
+    mean, a, b = predictions(out), *(predictions(runs[name] / "predictions.csv") for name in "ab")
+    assert mean.keys() == a.keys() == b.keys()
+    keys = list(mean)
+    expected = [(a[key] + b[key]) / 2 for key in keys]
+    np.testing.assert_allclose([mean[key] for key in keys], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_runs_of_different_recipes_make_no_ensemble(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert ensemble([str(runs["a"]), str(runs["c"])]) == 2
+    assert "predict different things" in capsys.readouterr().err
+
+
+def test_folds_predict_every_subject_outside_the_test_part_once(
+    sample_lake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [str(sample_lake), "--out", str(tmp_path / "cv"), "--folds", "2", *QUICK]
+    assert train(command) == 0
+    parts = [json.loads((tmp_path / "cv" / f"fold-{fold}" / "subjects.json").read_text()) for fold in range(2)]
+    assert parts[0]["test"] == parts[1]["test"]
+    assert not set(parts[0]["valid"]) & set(parts[1]["valid"])
+    for part in parts:
+        assert not set(part["valid"]) & set(part["train"])
+    everyone = set(parts[0]["train"]) | set(parts[0]["valid"])
+    assert set(parts[0]["valid"]) | set(parts[1]["valid"]) == everyone
+    result = json.loads((tmp_path / "cv" / "cross-validation.json").read_text())
+    assert result["subjects"] == len(everyone)
+    assert result["low"] <= result["nrmse"] <= result["high"]
+    capsys.readouterr()
+    assert train(command) == 0, "finished folds aren't trained again"
+    assert f"NRMSE {result['nrmse']:.3f}" in capsys.readouterr().out
+
+
+def test_a_study_goes_on_where_it_was(sample_lake: Path, tmp_path: Path) -> None:
+    command = [str(sample_lake), "--out", str(tmp_path / "study"), *QUICK]
+    assert search([*command, "--trials", "1"]) == 0
+    first = (tmp_path / "study" / "trial-000" / "summary.json").read_bytes()
+    assert search([*command, "--trials", "2"]) == 0
+    assert (tmp_path / "study" / "trial-000" / "summary.json").read_bytes() == first
+    assert sorted(path.name for path in (tmp_path / "study").glob("trial-*")) == ["trial-000", "trial-001"]
+    best = json.loads((tmp_path / "study" / "best.json").read_text())
+    scores = [
+        json.loads((tmp_path / "study" / f"trial-00{i}" / "summary.json").read_text())["scores"]["valid"]["nrmse"]
+        for i in range(2)
+    ]
+    assert best["nrmse"] == pytest.approx(min(scores))
+
+
+def test_the_monitor_shows_a_training_and_a_build(
+    runs: dict[str, Path], sample_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert monitor([str(runs["a"])]) == 0
+    shown = capsys.readouterr().out
+    assert "finished" in shown
+    assert "windows/s" in shown
+    lake = tmp_path / "lake.zarr"
+    built = run_command("eegzarr.build", "--source", sample_root, "--out", lake, "--workers", 1)
+    assert built.returncode == 0, built.stderr
+    assert monitor([str(lake), "--once"]) == 0
+    shown = capsys.readouterr().out
+    assert "challenge1/R1" in shown
+    assert "complete" in shown
+
+
+def test_the_monitor_names_what_is_neither(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert monitor([str(tmp_path / "nothing")]) == 2
+    assert "nothing" in capsys.readouterr().err
