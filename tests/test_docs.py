@@ -1,0 +1,164 @@
+"""The documentation: it builds without a warning, what it tells to type exists, and its tutorials run.
+
+A block that runs has the line ``<!-- run -->`` above it. The blocks of a page run in their order, in one
+folder, as a reader would: those in Python share their names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+from eegzarr.command import COMMANDS
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+READ_FIRST = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+# The page that makes the sample and the lake; all others begin where it has them.
+BUILDS_THE_SAMPLE = "workstation.md"
+LIMIT = 120  # s for a block
+
+_BLOCK = re.compile(
+    r"^(?P<run><!-- run -->\n)?```(?P<language>bash|python|toml)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """A block of code in a page, and the line at which its code begins."""
+
+    page: Path
+    line: int
+    language: str
+    code: str
+    runs: bool
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+def blocks_of(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf8")
+    return [
+        Block(
+            page=page,
+            line=text.count("\n", 0, match.start("code")) + 1,
+            language=match["language"],
+            code=match["code"],
+            runs=match["run"] is not None,
+        )
+        for match in _BLOCK.finditer(text)
+    ]
+
+
+ALL_BLOCKS = [block for page in READ_FIRST for block in blocks_of(page)]
+RUNNING_PAGES = sorted({block.page for block in ALL_BLOCKS if block.runs})
+
+
+@pytest.mark.parametrize("page", RUNNING_PAGES, ids=lambda page: page.stem)
+def test_a_page_runs_as_it_is_printed(
+    page: Path, sample_root: Path, sample_lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if page.name != BUILDS_THE_SAMPLE:
+        shutil.copytree(sample_root, tmp_path / "demo" / "sample")
+        shutil.copytree(sample_lake, tmp_path / "demo" / "lake.zarr")
+    names: dict[str, object] = {"__name__": "__main__"}
+    for block in blocks_of(page):
+        if not block.runs:
+            continue
+        if block.language == "python":
+            exec(compile("\n" * (block.line - 1) + block.code, str(page), "exec"), names)
+        elif block.language == "toml":
+            (tmp_path / file_named_in(block)).write_text(block.code, encoding="utf8")
+        else:
+            run_in_bash(block)
+
+
+def file_named_in(block: Block) -> str:
+    """A file's first line is a comment with its name."""
+    named = re.match(r"# (\S+\.toml)", block.code)
+    assert named, f"{block} should begin with a comment that names the file"
+    return named[1]
+
+
+def run_in_bash(block: Block) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    process = subprocess.Popen(
+        ["bash", "-euo", "pipefail", "-c", block.code],
+        env={**os.environ, "PATH": path, "MPLBACKEND": "agg"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        told, _ = process.communicate(timeout=LIMIT)
+    finally:
+        # What a block leaves in the background must not outlive it.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, f"{block} exits with {process.returncode}:\n{told}"
+
+
+def test_tutorials_and_recipes_run() -> None:
+    wanted = {*(ROOT / "docs" / "tutorials").glob("*.md"), ROOT / "docs" / "howto" / "dataset.md", ROOT / "README.md"}
+    assert wanted <= set(RUNNING_PAGES)
+
+
+@pytest.mark.parametrize("block", [block for block in ALL_BLOCKS if not block.runs], ids=str)
+def test_a_block_that_is_only_read_is_well_formed(block: Block) -> None:
+    if block.language == "python":
+        compile(block.code, str(block), "exec")
+    elif block.language == "bash":
+        checked = subprocess.run(["bash", "-n"], input=block.code, capture_output=True, text=True, check=False)
+        assert checked.returncode == 0, f"{block}: {checked.stderr}"
+
+
+@pytest.mark.parametrize("block", [block for block in ALL_BLOCKS if "eegzarr" in block.code], ids=str)
+def test_every_option_that_is_told_exists(block: Block) -> None:
+    for line in block.code.replace("\\\n", " ").splitlines():
+        for command in re.finditer(r"(?:python -m eegzarr\.|\beegzarr )([a-z.]+)([^|;&#]*)", line):
+            told = {word.partition("=")[0] for word in command[2].split() if word.startswith("--")}
+            assert told <= options_of(command[1]), f"{block}: {line.strip()}"
+
+
+@lru_cache
+def options_of(command: str) -> frozenset[str]:
+    """The options that a command's help names."""
+    module = importlib.import_module(COMMANDS.get(command, f"eegzarr.{command}"))
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told), pytest.raises(SystemExit):
+        module.main(["--help"])
+    return frozenset(re.findall(r"--[a-z0-9][a-z0-9-]*", told.getvalue()))
+
+
+def test_the_site_builds_without_a_warning_and_needs_no_network(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    built = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site)],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    assert "WARNING" not in built.stdout + built.stderr
+    for page in site.rglob("*.html"):
+        loaded = re.findall(
+            r"""<(?:script|img|link|iframe)[^>]*\s(?:src|href)=["']?(https?:[^"' >]+)""", page.read_text()
+        )
+        assert not loaded, f"{page.relative_to(site)} loads {loaded}"
