@@ -1,16 +1,19 @@
 """The documentation: it builds without a warning, what it tells to type exists, and its tutorials run.
 
-A block that runs has the line ``<!-- run -->`` above it. The blocks of a page run in their order, in one
-folder, as a reader would: those in Python share their names.
+A block that runs has the line ``<!-- run -->`` above it, or ``<!-- run with MODULE -->`` where it needs a
+module that need not be installed. The blocks of a page run in their order, in one folder, as a reader
+would: those in Python share their names.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import io
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -22,6 +25,7 @@ from pathlib import Path
 import pytest
 
 from eegzarr.command import COMMANDS
+from eegzarr.recipe import load_recipe
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -31,7 +35,8 @@ BUILDS_THE_SAMPLE = "workstation.md"
 LIMIT = 120  # s for a block
 
 _BLOCK = re.compile(
-    r"^(?P<run><!-- run -->\n)?```(?P<language>bash|python|toml)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+    r"^(?P<run><!-- run(?: with (?P<module>\S+))? -->\n)?```(?P<language>bash|python|toml)\n(?P<code>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
 )
 
 
@@ -44,9 +49,21 @@ class Block:
     language: str
     code: str
     runs: bool
+    module: str | None
+
+    @property
+    def can_run(self) -> bool:
+        return self.runs and (self.module is None or is_installed(self.module))
 
     def __str__(self) -> str:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+def is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package that it would be in
+        return False
 
 
 def blocks_of(page: Path) -> list[Block]:
@@ -58,6 +75,7 @@ def blocks_of(page: Path) -> list[Block]:
             language=match["language"],
             code=match["code"],
             runs=match["run"] is not None,
+            module=match["module"],
         )
         for match in _BLOCK.finditer(text)
     ]
@@ -77,12 +95,16 @@ def test_a_page_runs_as_it_is_printed(
         shutil.copytree(sample_lake, tmp_path / "demo" / "lake.zarr")
     names: dict[str, object] = {"__name__": "__main__"}
     for block in blocks_of(page):
-        if not block.runs:
+        if not block.can_run:
             continue
         if block.language == "python":
             exec(compile("\n" * (block.line - 1) + block.code, str(page), "exec"), names)
         elif block.language == "toml":
             (tmp_path / file_named_in(block)).write_text(block.code, encoding="utf8")
+        elif (commands := own_commands(block)) is not None:
+            for arguments in commands:
+                module = importlib.import_module(COMMANDS.get(arguments[0], f"eegzarr.{arguments[0]}"))
+                assert module.main(arguments[1:]) == 0, f"{block}: {arguments}"
         else:
             run_in_bash(block)
 
@@ -92,6 +114,18 @@ def file_named_in(block: Block) -> str:
     named = re.match(r"# (\S+\.toml)", block.code)
     assert named, f"{block} should begin with a comment that names the file"
     return named[1]
+
+
+def own_commands(block: Block) -> list[list[str]] | None:
+    """The commands of a block of nothing but ``python -m eegzarr.…``, None for any other.
+
+    They are run in this process, which saves them the seconds of importing MNE and PyTorch.
+    """
+    lines = [shlex.split(line, comments=True) for line in block.code.replace("\\\n", " ").splitlines()]
+    lines = [words for words in lines if words]
+    if any(words[:2] != ["python", "-m"] or not words[2].startswith("eegzarr.") for words in lines):
+        return None
+    return [[words[2].removeprefix("eegzarr."), *words[3:]] for words in lines]
 
 
 def run_in_bash(block: Block) -> None:
@@ -118,6 +152,13 @@ def test_tutorials_and_recipes_run() -> None:
     assert wanted <= set(RUNNING_PAGES)
 
 
+@pytest.mark.parametrize("block", [block for block in ALL_BLOCKS if block.language == "toml"], ids=str)
+def test_every_recipe_loads(block: Block, tmp_path: Path) -> None:
+    path = tmp_path / file_named_in(block)
+    path.write_text(block.code, encoding="utf8")
+    assert load_recipe(str(path)).name == path.stem
+
+
 @pytest.mark.parametrize("block", [block for block in ALL_BLOCKS if not block.runs], ids=str)
 def test_a_block_that_is_only_read_is_well_formed(block: Block) -> None:
     if block.language == "python":
@@ -131,6 +172,8 @@ def test_a_block_that_is_only_read_is_well_formed(block: Block) -> None:
 def test_every_option_that_is_told_exists(block: Block) -> None:
     for line in block.code.replace("\\\n", " ").splitlines():
         for command in re.finditer(r"(?:python -m eegzarr\.|\beegzarr )([a-z.]+)([^|;&#]*)", line):
+            if not is_installed(COMMANDS.get(command[1], f"eegzarr.{command[1]}")):
+                continue
             told = {word.partition("=")[0] for word in command[2].split() if word.startswith("--")}
             assert told <= options_of(command[1]), f"{block}: {line.strip()}"
 
