@@ -26,6 +26,7 @@ import pytest
 
 from eegzarr.command import COMMANDS
 from eegzarr.recipe import load_recipe
+from eegzarr.store.layout import LABELS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -186,6 +187,15 @@ def options_of(command: str) -> frozenset[str]:
     with contextlib.redirect_stdout(told), pytest.raises(SystemExit):
         module.main(["--help"])
     return frozenset(re.findall(r"--[a-z0-9][a-z0-9-]*", told.getvalue()))
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_the_format_tells_every_label(label: str) -> None:
+    dtype, units, _ = LABELS[label]
+    page = (ROOT / "docs" / "format.md").read_text(encoding="utf8")
+    row = re.search(rf"^\| `{label}` \| (\S+) \| *(\S*) *\|", page, re.MULTILINE)
+    assert row, f"docs/format.md has no row for {label}"
+    assert row.groups() == ("string" if dtype == "str" else dtype, units)
 
 
 def test_the_site_builds_without_a_warning_and_needs_no_network(tmp_path: Path) -> None:
