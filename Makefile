@@ -37,7 +37,7 @@ unit: $(VENV)/test.done
 # The variable silences an advertisement of Material's for another program.
 docs: $(VENV)/docs.done
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
-	@echo "open site/index.html"
+	@echo "open site/index.html; with search: $(RUN) -m http.server --directory site"
 
 # A stamp tells that its packages are there; pyproject.toml or constraints.txt changing renews it.
 $(VENV)/bin/python:

@@ -15,7 +15,7 @@ from typing import Any
 
 from eegzarr.command import COMMANDS
 
-_WIDTH = "100"  # columns of the commands' help
+_WIDTH = "84"  # columns of the commands' help
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
