@@ -1,5 +1,6 @@
-# `make demo` shows the main job on simulated data; `make test` runs lint, types and tests.
-# Both need Python 3.11 or newer, make and pip, and put all they install into .venv.
+# `make demo` shows the main job on simulated data; `make test` runs lint, types and tests, which also
+# build the documentation and run its tutorials; `make docs` builds the documentation into site/.
+# All need Python 3.11 or newer, make and pip, and put all they install into .venv.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +8,7 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO := demo
 
-.PHONY: demo test lint types unit clean
+.PHONY: demo test lint types unit docs clean
 
 demo: $(VENV)/base.done
 	$(RUN) -m eegzarr.sample $(DEMO)/sample
@@ -33,6 +34,11 @@ types: $(VENV)/test.done
 unit: $(VENV)/test.done
 	$(RUN) -m pytest
 
+# The variable silences an advertisement of Material's for another program.
+docs: $(VENV)/docs.done
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
+	@echo "open site/index.html; with search: $(RUN) -m http.server --directory site"
+
 # A stamp tells that its packages are there; pyproject.toml or constraints.txt changing renews it.
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "eegzarr needs Python 3.11 or newer: make PYTHON=...")'
@@ -47,9 +53,13 @@ $(VENV)/train.done: $(VENV)/base.done
 	$(PIP) --editable '.[train]'
 	touch $@
 
+$(VENV)/docs.done: $(VENV)/base.done
+	$(PIP) --editable '.[docs]'
+	touch $@
+
 $(VENV)/test.done: $(VENV)/base.done
 	$(PIP) --editable '.[test,s3]'
-	touch $@ $(VENV)/train.done
+	touch $@ $(VENV)/train.done $(VENV)/docs.done
 
 clean:
-	rm -rf $(DEMO) $(VENV)
+	rm -rf $(DEMO) $(VENV) site

@@ -1,0 +1,47 @@
+"""Fills in the reference pages from the code: a page can't fall behind what it is about.
+
+``{{ commands }}`` becomes the help of every command, ``{{ public MODULE }}`` the docstrings of all
+that the module makes public.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+from importlib import import_module
+from typing import Any
+
+from eegzarr.command import COMMANDS
+
+_WIDTH = "84"  # columns of the commands' help
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Replace the marks in a page (called by MkDocs)."""
+    markdown = re.sub(r"^\{\{ commands \}\}$", lambda _: _commands(), markdown, flags=re.MULTILINE)
+    return re.sub(r"^\{\{ public (\S+) \}\}$", lambda mark: _public(mark[1]), markdown, flags=re.MULTILINE)
+
+
+def _commands() -> str:
+    return "\n\n".join(f"## {name}\n\n```text\n{_help(module)}\n```" for name, module in sorted(COMMANDS.items()))
+
+
+def _help(module: str) -> str:
+    text = io.StringIO()
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = _WIDTH
+    try:
+        with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+            import_module(module).main(["--help"])
+    finally:
+        os.environ.pop("COLUMNS") if before is None else os.environ.update(COLUMNS=before)
+    return text.getvalue().rstrip()
+
+
+def _public(module: str) -> str:
+    """Return a directive for each public class and function; mkdocstrings finds them where they are defined."""
+    package = import_module(module)
+    things = [getattr(package, name) for name in package.__all__ if not name.startswith("__")]
+    return "\n\n".join(f"::: {thing.__module__}.{thing.__qualname__}" for thing in things)

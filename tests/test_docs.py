@@ -1,0 +1,229 @@
+"""The documentation: it builds without a warning, what it tells to type exists, and its tutorials run.
+
+A block that runs has the line ``<!-- run -->`` above it, or ``<!-- run with MODULE -->`` where it needs a
+module that need not be installed. The blocks of a page run in their order, in one folder, as a reader
+would: those in Python share their names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+from eegzarr.command import COMMANDS
+from eegzarr.recipe import load_recipe
+from eegzarr.store.layout import LABELS
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+READ_FIRST = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+# The page that makes the sample and the lake; all others begin where it has them.
+BUILDS_THE_SAMPLE = "workstation.md"
+LIMIT = 120  # s for a block
+
+_BLOCK = re.compile(
+    r"^(?P<run><!-- run(?: with (?P<module>\S+))? -->\n)?```(?P<language>bash|python|toml)\n(?P<code>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """A block of code in a page, and the line at which its code begins."""
+
+    page: Path
+    line: int
+    language: str
+    code: str
+    runs: bool
+    module: str | None
+
+    @property
+    def is_possible(self) -> bool:
+        return self.module is None or is_installed(self.module)
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+def is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package that it would be in
+        return False
+
+
+def blocks_of(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf8")
+    return [
+        Block(
+            page=page,
+            line=text.count("\n", 0, match.start("code")) + 1,
+            language=match["language"],
+            code=match["code"],
+            runs=match["run"] is not None,
+            module=match["module"],
+        )
+        for match in _BLOCK.finditer(text)
+    ]
+
+
+ALL_BLOCKS = [block for page in READ_FIRST for block in blocks_of(page)]
+RUNNING_PAGES = sorted({block.page for block in ALL_BLOCKS if block.runs})
+
+
+@pytest.mark.parametrize("page", RUNNING_PAGES, ids=lambda page: page.stem)
+def test_a_page_runs_as_it_is_printed(
+    page: Path, sample_root: Path, sample_lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if page.name != BUILDS_THE_SAMPLE:
+        shutil.copytree(sample_root, tmp_path / "demo" / "sample")
+        shutil.copytree(sample_lake, tmp_path / "demo" / "lake.zarr")
+    names: dict[str, object] = {"__name__": "__main__"}
+    for block in blocks_of(page):
+        if not (block.runs and block.is_possible):
+            continue
+        if block.language == "python":
+            exec(compile("\n" * (block.line - 1) + block.code, str(page), "exec"), names)
+        elif block.language == "toml":
+            (tmp_path / file_named_in(block)).write_text(block.code, encoding="utf8")
+        elif (commands := own_commands(block)) is not None:
+            for command in commands:
+                assert run_here(command) == 0, f"{block}: {' '.join(command)}"
+        else:
+            run_in_bash(block)
+
+
+def file_named_in(block: Block) -> str:
+    """A file's first line is a comment with its name."""
+    named = re.match(r"# (\S+\.toml)", block.code)
+    assert named, f"{block} should begin with a comment that names the file"
+    return named[1]
+
+
+def own_commands(block: Block) -> list[list[str]] | None:
+    """The commands of a block of nothing but ``python -m eegzarr.…``, None for any other.
+
+    `run_here` saves them the seconds of importing MNE and PyTorch.
+    """
+    lines = [shlex.split(line, comments=True) for line in block.code.replace("\\\n", " ").splitlines()]
+    lines = [words for words in lines if words]
+    if any(words[:2] != ["python", "-m"] or not words[2].startswith("eegzarr.") for words in lines):
+        return None
+    return [[words[2].removeprefix("eegzarr."), *words[3:]] for words in lines]
+
+
+def run_here(command: list[str]) -> int:
+    module = importlib.import_module(module_of(command[0]))
+    handler = signal.getsignal(signal.SIGTERM)  # commands set it for the rest of their process
+    try:
+        return int(module.main(command[1:]))
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+def module_of(command: str) -> str:
+    return COMMANDS.get(command, f"eegzarr.{command}")
+
+
+def run_in_bash(block: Block) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    process = subprocess.Popen(
+        ["bash", "-euo", "pipefail", "-c", block.code],
+        env={**os.environ, "PATH": path, "MPLBACKEND": "agg"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        told, _ = process.communicate(timeout=LIMIT)
+    finally:
+        # What a block leaves in the background must not outlive it.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, f"{block} exits with {process.returncode}:\n{told}"
+
+
+def test_tutorials_and_recipes_run() -> None:
+    wanted = {*(ROOT / "docs" / "tutorials").glob("*.md"), ROOT / "docs" / "howto" / "dataset.md", ROOT / "README.md"}
+    assert wanted <= set(RUNNING_PAGES)
+
+
+@pytest.mark.parametrize("block", [block for block in ALL_BLOCKS if block.language == "toml"], ids=str)
+def test_every_recipe_loads(block: Block, tmp_path: Path) -> None:
+    path = tmp_path / file_named_in(block)
+    path.write_text(block.code, encoding="utf8")
+    assert load_recipe(str(path)).name == path.stem
+
+
+@pytest.mark.parametrize("block", [block for block in ALL_BLOCKS if not block.runs], ids=str)
+def test_a_block_that_is_only_read_is_well_formed(block: Block) -> None:
+    if block.language == "python":
+        compile(block.code, str(block), "exec")
+    elif block.language == "bash":
+        checked = subprocess.run(["bash", "-n"], input=block.code, capture_output=True, text=True, check=False)
+        assert checked.returncode == 0, f"{block}: {checked.stderr}"
+
+
+@pytest.mark.parametrize("block", [block for block in ALL_BLOCKS if "-m eegzarr." in block.code], ids=str)
+def test_every_option_that_is_told_exists(block: Block) -> None:
+    if not block.is_possible:
+        pytest.skip(f"{block.module} isn't installed")
+    for line in re.sub(r"#.*", "", block.code).replace("\\\n", " ").splitlines():
+        for command in re.finditer(r"python -m eegzarr\.([a-z.]+)([^|;&]*)", line):
+            told = {word.partition("=")[0] for word in command[2].split() if word.startswith("--")}
+            assert told <= options_of(command[1]), f"{block}: {line.strip()}"
+
+
+@lru_cache
+def options_of(command: str) -> frozenset[str]:
+    """The options that a command's help names."""
+    module = importlib.import_module(module_of(command))
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told), pytest.raises(SystemExit):
+        module.main(["--help"])
+    return frozenset(re.findall(r"--[a-z0-9][a-z0-9-]*", told.getvalue()))
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_the_format_tells_every_label(label: str) -> None:
+    dtype, units, _ = LABELS[label]
+    page = (ROOT / "docs" / "format.md").read_text(encoding="utf8")
+    row = re.search(rf"^\| `{label}` \| (\S+) \| *(\S*) *\|", page, re.MULTILINE)
+    assert row, f"docs/format.md has no row for {label}"
+    assert row.groups() == ("string" if dtype == "str" else dtype, units)
+
+
+def test_the_site_builds_without_a_warning_and_needs_no_network(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    built = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site)],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    assert "WARNING" not in built.stdout + built.stderr
+    for page in site.rglob("*.html"):
+        loaded = re.findall(
+            r"""<(?:script|img|link|iframe)[^>]*\s(?:src|href)=["']?(https?:[^"' >]+)""", page.read_text()
+        )
+        assert not loaded, f"{page.relative_to(site)} loads {loaded}"
