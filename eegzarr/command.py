@@ -16,6 +16,7 @@ COMMANDS = {
     "build": "eegzarr.build",
     "info": "eegzarr.info",
     "monitor": "eegzarr.monitor",
+    "report": "eegzarr.report",
     "sample": "eegzarr.sample",
     "train": "eegzarr.train.__main__",
     "verify": "eegzarr.verify",

@@ -1,0 +1,86 @@
+"""One self-contained HTML page: headings, tables and pictures, no script and nothing to fetch."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from html import escape
+
+_STYLE = """
+:root { --ink: #24323f; --faint: #5d6b78; --line: #e2e8ee; --paper: #ffffff; --ground: #f4f6f8; --blue: #0072b2; }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--ground); color: var(--ink); font: 15px/1.55 system-ui, sans-serif; }
+main { max-width: 1120px; margin: 0 auto; padding: 36px 24px 64px; }
+h1 { font-size: 28px; margin: 0 0 4px; overflow-wrap: anywhere; }
+h2 { font-size: 20px; margin: 44px 0 12px; }
+h3 { font-size: 13px; margin: 0 0 10px; color: var(--faint); text-transform: uppercase; letter-spacing: .06em; }
+p.lead { margin: 0 0 18px; color: var(--faint); }
+nav a { color: var(--blue); margin-right: 16px; text-decoration: none; }
+.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(130px, 1fr)); gap: 12px; margin: 0 0 16px; }
+.fact { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px; }
+.fact b { display: block; font-size: 22px; font-variant-numeric: tabular-nums; }
+.fact span { color: var(--faint); font-size: 13px; }
+.grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(460px, 1fr)); gap: 16px; }
+.card { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: 18px; margin: 0 0 16px; }
+.grid .card { margin: 0; }
+.card img { display: block; width: 100%; height: auto; max-width: 100%; margin: 0 auto; }
+.scroll { overflow-x: auto; max-height: 420px; overflow-y: auto; }
+table { border-collapse: collapse; width: 100%; font-size: 14px; }
+th { text-align: left; color: var(--faint); font-weight: 600; position: sticky; top: 0; background: var(--paper); }
+th, td { padding: 5px 14px 5px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+td.text { overflow-wrap: anywhere; }
+.good { color: #00724f; } .bad { color: #b54700; }
+@media (max-width: 560px) { .grid { grid-template-columns: 1fr; } }
+@media print { body { background: white; } .card { break-inside: avoid; } .scroll { max-height: none; } }
+"""
+
+
+def page(title: str, lead: str, sections: Iterable[tuple[str, str]]) -> str:
+    """Return a page; `sections` are headings with their content as HTML."""
+    sections = list(sections)
+    links = "".join(f'<a href="#s{i}">{escape(name)}</a>' for i, (name, _) in enumerate(sections))
+    body = "".join(f'<h2 id="s{i}">{escape(name)}</h2>\n{html}\n' for i, (name, html) in enumerate(sections))
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body><main>"
+        f'<h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p><nav>{links}</nav>\n{body}</main></body></html>\n'
+    )
+
+
+def facts(values: Iterable[tuple[str, str]]) -> str:
+    """Return figures side by side: each a value and what it counts."""
+    cells = (f'<div class="fact"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for value, name in values)
+    return f'<div class="facts">{"".join(cells)}</div>'
+
+
+def card(heading: str, html: str) -> str:
+    """Return a box with a heading."""
+    return f'<div class="card"><h3>{escape(heading)}</h3>{html}</div>'
+
+
+def grid(cards: Iterable[str]) -> str:
+    """Return boxes side by side, as many as there is room for."""
+    return f'<div class="grid">{"".join(cards)}</div>'
+
+
+def picture(svg: bytes, told: str) -> str:
+    """Return an SVG picture, with words for those who don't see it."""
+    # As an image of its own: identifiers inside two pictures don't meet.
+    return f'<img alt="{escape(told)}" src="data:image/svg+xml;base64,{base64.b64encode(svg).decode()}">'
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table; numbers stand to the right."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in header)
+    body = "".join(f"<tr>{''.join(_cell(value) for value in row)}</tr>" for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, int):
+        return f'<td class="number">{value:,}</td>'
+    if isinstance(value, float):
+        return f'<td class="number">{value:.4g}</td>'
+    return f'<td class="text">{escape(str(value))}</td>'

@@ -1,0 +1,78 @@
+"""The report: one page about a lake that a browser shows without any other file."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eegzarr.report import main, report
+from eegzarr.store.open import open_recordings
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def page(sample_lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    assert main([str(sample_lake), "-o", str(path)]) == 0
+    return path
+
+
+def test_a_page_tells_what_is_in_the_lake_and_what_was_skipped(page: Path, sample_lake: Path) -> None:
+    html = page.read_text(encoding="utf-8")
+    recordings = open_recordings(sample_lake, "challenge1", "R1")
+    reasons = {str(reason) for reason in recordings["reason"].values.tolist() if reason}
+    assert reasons
+    for told in ("challenge1/R1", "recordings skipped", *reasons, "Every file of the lake is as it was written"):
+        assert told in html
+    for picture in ("Subjects", "Labels", "Average at E62", "Scalp map", "Power spectral density"):
+        assert f'alt="{picture}"' in html
+    assert "recipe.target" in html
+
+
+def test_a_page_needs_no_other_file_and_no_network(page: Path) -> None:
+    html = page.read_text(encoding="utf-8")
+    sources = re.findall(r'(?:src|href)="([^"]{0,30})', html)
+    assert sources
+    assert all(source.startswith(("data:", "#")) for source in sources)
+    assert "<script" not in html
+    assert "@import" not in html
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to show the page")
+def test_a_browser_shows_every_picture(page: Path, tmp_path: Path) -> None:
+    import matplotlib.image
+
+    shot = tmp_path / "page.png"
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1200,2600"]
+    subprocess.run(
+        [str(CHROMIUM), *flags, f"--screenshot={shot}", page.as_uri()], check=True, capture_output=True, timeout=60
+    )
+    image = matplotlib.image.imread(shot)
+    colours = np.unique((image[::4, ::4, :3] * 255).astype(np.uint8).reshape(-1, 3), axis=0)
+    blue = np.isclose(image[..., :3], np.array([0, 114, 178]) / 255, atol=0.02).all(axis=-1)
+    assert len(colours) > 100
+    assert blue.sum() > 5000  # the bars of the pictures, in the first of their colours
+
+
+def test_damage_is_on_the_page(sample_lake: Path, tmp_path: Path) -> None:
+    lake = tmp_path / "lake.zarr"
+    shutil.copytree(sample_lake, lake)
+    shard = next(path for path in sorted((lake / "challenge1" / "R1" / "eeg").rglob("c/**/*")) if path.is_file())
+    content = bytearray(shard.read_bytes())
+    content[100] ^= 1
+    shard.write_bytes(content)
+    html = report(lake, signals=False)
+    assert "1 faults" in html
+    assert "damaged" in html
+
+
+def test_where_there_is_no_lake_none_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path / "none.zarr"), "-o", str(tmp_path / "r.html")]) in (1, 2)
+    assert "none.zarr" in capsys.readouterr().err
+    assert not (tmp_path / "r.html").exists()
