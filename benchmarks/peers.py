@@ -52,9 +52,7 @@ def _litdata_batches(folder: Path, workers: int) -> Batches:
     import litdata
 
     dataset = litdata.StreamingDataset(str(folder), shuffle=True)
-    loader = litdata.StreamingDataLoader(
-        dataset, batch_size=BATCH, num_workers=workers, persistent_workers=workers > 0
-    )
+    loader = litdata.StreamingDataLoader(dataset, batch_size=BATCH, num_workers=workers, persistent_workers=workers > 0)
     return lambda epoch: iter(loader)
 
 
@@ -74,9 +72,7 @@ def _mosaic_batches(folder: Path, workers: int) -> Batches:
 
     clean_stale_shared_memory()  # what a reader that was killed left keeps the next from starting
     dataset = StreamingDataset(local=str(folder), shuffle=True, batch_size=BATCH)
-    loader: DataLoader[Any] = DataLoader(
-        dataset, batch_size=BATCH, num_workers=workers, persistent_workers=workers > 0
-    )
+    loader: DataLoader[Any] = DataLoader(dataset, batch_size=BATCH, num_workers=workers, persistent_workers=workers > 0)
     return lambda epoch: (batch["x"] for batch in loader)
 
 

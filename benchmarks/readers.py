@@ -218,9 +218,7 @@ WAYS: dict[str, Way] = {
     "HDF5, gzip, a window a chunk": Way(lambda folder, workers: loader(Hdf5(folder / "one.h5"), workers), "one.h5"),
     "HDF5, gzip, the HDF5 way's": Way(lambda folder, workers: loader(Hdf5(folder / "gzip.h5"), workers), "gzip.h5"),
     "braindecode, preloaded": Way(
-        lambda folder, workers: braindecode_batches(
-            folder / "braindecode", workers, way="braindecode", preload=True
-        ),
+        lambda folder, workers: braindecode_batches(folder / "braindecode", workers, way="braindecode", preload=True),
         "braindecode",
     ),
     "braindecode, lazy": Way(

@@ -22,6 +22,8 @@ class Settings:
         Turns, in each of which everything is measured once.
     seconds : float
         s that a reader is measured for in a turn.
+    warm_up : float
+        s that a reader reads at most before it is measured.
     sizes : tuple of float
         Sizes of what is built, as multiples of the source.
     memory_limit : str
@@ -35,6 +37,7 @@ class Settings:
     scratch: Path
     repeat: int = 3
     seconds: float = 2.0
+    warm_up: float = 15.0
     sizes: tuple[float, ...] = (0.25, 0.5, 1, 4)
     memory_limit: str = "2GiB"
     smoke: bool = False

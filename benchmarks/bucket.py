@@ -1,0 +1,76 @@
+"""Streaming from a bucket: a real S3 server on loopback, at once and 30 ms away."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import zarr
+
+from benchmarks.measure import in_turns, progress
+from benchmarks.readers import BUCKET_WAYS, GROUP
+from benchmarks.settings import Settings
+from eegzarr.store.read import LocalReader
+from tests.s3_server import BUCKET, CREDENTIALS, faulty_proxy, s3_server, upload
+
+DELAYS = (0, 30)  # ms before each answer
+REQUESTS_AT_ONCE = 16  # as many as eegzarr has under way
+GETS = "limit: the same frames, by plain requests"
+Figures = dict[str, Any]
+
+
+def bucket_figures(settings: Settings) -> dict[str, dict[str, list[Figures]]]:
+    """Measure the first epoch from a bucket, which is all that matters where nothing is kept.
+
+    Returns
+    -------
+    dict
+        By delay in ms, by reader, a list with a dict of figures a turn.
+    """
+    found: dict[str, dict[str, list[Figures]]] = {}
+    with s3_server() as port:
+        for name in ("float32.zarr", "float16.zarr"):
+            progress(f"uploading {name}")
+            upload(settings.formats / name, f"s3://{BUCKET}/{name}", f"http://127.0.0.1:{port}")
+        for delay in DELAYS:
+            with faulty_proxy(port, delay=delay / 1000) as proxy:
+                jobs = {name: partial(_read, name, proxy.url) for name in BUCKET_WAYS}
+                jobs[GETS] = partial(_get_frames, settings, proxy.url)
+                found[str(delay)] = in_turns(jobs, settings.repeat, title=f"bucket, {delay} ms away")
+    return found
+
+
+def _read(name: str, url: str) -> Figures:
+    command = [sys.executable, "-m", "benchmarks.reading", f"s3://{BUCKET}", name]
+    environment = {**os.environ, **CREDENTIALS, "AWS_ENDPOINT_URL": url}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if result.returncode:
+        raise RuntimeError(f"{name} from a bucket failed:\n{result.stderr}")
+    figures: Figures = json.loads(result.stdout.splitlines()[-1])
+    return figures
+
+
+def _get_frames(settings: Settings, url: str) -> Figures:
+    """Fetch each frame of the float32 lake once, and do nothing with it."""
+    lake = settings.formats / "float32.zarr"
+    reader = LocalReader(str(lake), GROUP)
+    geometry = reader.geometry
+    windows = zarr.open_array(lake / GROUP / "eeg", mode="r").shape[0]
+    requests = []
+    for number in range(-(-windows // geometry.windows_per_frame)):
+        shard, _ = divmod(number, geometry.frames_per_shard)
+        length = len(reader.frame(number).content)
+        address = f"{url}/{BUCKET}/float32.zarr/{GROUP}/eeg/{geometry.shard_key(shard)}"
+        requests.append(urllib.request.Request(address, headers={"Range": f"bytes=0-{length - 1}"}))
+    began = time.perf_counter()
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+        fetched = list(pool.map(lambda request: urllib.request.urlopen(request).read(), requests))
+    wall = time.perf_counter() - began
+    return {"windows_per_s": windows / wall, "first_batch_s": 0.0, "mb_per_s": sum(map(len, fetched)) / wall / 1e6}
