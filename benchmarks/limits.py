@@ -20,7 +20,7 @@ import numpy as np
 import zarr
 from numcodecs import blosc
 
-from benchmarks.measure import forget_pages
+from benchmarks.measure import forget_pages, use_cores
 from benchmarks.readers import GROUP
 from eegzarr.store.read import LocalReader
 
@@ -132,7 +132,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("limits", nargs="+", choices=LIMITS, metavar="LIMIT")
     parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--cores", type=int, default=os.cpu_count(), help="keep to so many")
     arguments = parser.parse_args()
+    use_cores(arguments.cores)
     for name in arguments.limits:
         print(json.dumps({"windows_per_s": LIMITS[name](arguments.folder, arguments.seconds)}), flush=True)
 

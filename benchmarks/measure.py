@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,13 +74,13 @@ def measure(command: Sequence[str]) -> Measured:
 
 
 def in_turns(
-    jobs: dict[str, Callable[[], Result]], repeat: int, *, at_once: int = 1, title: str = ""
+    jobs: Mapping[str, Callable[[], Result]], repeat: int, *, at_once: int = 1, title: str = ""
 ) -> dict[str, list[Result]]:
     """Run every job once a turn, so that what drifts on the machine meets all alike.
 
     Parameters
     ----------
-    jobs : dict of callable
+    jobs : mapping of callable
     repeat : int
         Turns.
     at_once : int
@@ -140,6 +140,11 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+
+
+def use_cores(count: int) -> None:
+    """Keep this process, and what it starts, to the first so many of its cores."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
 
 
 def progress(text: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ import numpy as np
 import psutil
 import torch
 
+from benchmarks.measure import use_cores
 from benchmarks.peers import BATCH, Batches
 from benchmarks.readers import BUCKET_WAYS, WAYS
 from eegzarr.train.order import shuffle_quality
@@ -175,9 +177,11 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--warm-up", type=float, default=15.0)
+    parser.add_argument("--cores", type=int, default=os.cpu_count(), help="keep to so many")
     parser.add_argument("--cold", action="store_true", help="measure the first epoch alone")
     parser.add_argument("--order", action="store_true", help="measure how well an epoch is mixed")
     arguments = parser.parse_args()
+    use_cores(arguments.cores)
     warnings.filterwarnings("ignore")
     for name in arguments.ways:
         make = _opener(arguments.folder, name, arguments.workers)

@@ -1,0 +1,147 @@
+"""Scale: opening, planning and streaming against the number of windows, and streaming against cores.
+
+python -m benchmarks.scale LAKE     # measures one lake, in this process
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import xarray as xr
+import zarr
+
+from benchmarks.hbn import extended
+from benchmarks.measure import column, in_turns, middle, progress, table, times
+from benchmarks.readers import GROUP
+from benchmarks.settings import Settings
+from eegzarr.store.lake import settle, stored_geometry
+from eegzarr.store.layout import COMPLETE, create_eeg, label_encoding, open_store
+
+WINDOWS = (10_000, 100_000, 1_000_000)
+SMOKE_WINDOWS = (1_000, 4_000)
+BATCH = 128
+SECONDS = 2.0
+Figures = dict[str, Any]
+
+
+def run(settings: Settings) -> Figures:
+    """Measure lakes of more and more windows, and one lake on more and more cores."""
+    lakes = {}
+    for windows in SMOKE_WINDOWS if settings.smoke else WINDOWS:
+        progress(f"making a lake of {windows} windows")
+        lakes[str(windows)] = settings.scratch / f"lake-{windows}.zarr"
+        repeat_lake(settings.formats / "float32.zarr", lakes[str(windows)], windows)
+    by_windows = {name: partial(_child, "benchmarks.scale", lake) for name, lake in lakes.items()}
+    formats, seconds = settings.formats, settings.seconds
+    by_cores = {}
+    warm_up = 0.0 if settings.smoke else settings.warm_up
+    for cores in range(1, len(os.sched_getaffinity(0)) + 1):
+        limited = ["--seconds", seconds, "--cores", cores]
+        reading = partial(_child, "benchmarks.reading", formats, "eegzarr", "--warm-up", warm_up, *limited)
+        by_cores[f"{cores} eegzarr"] = reading
+        by_cores[f"{cores} Blosc"] = partial(_child, "benchmarks.limits", formats, "Blosc, float32", *limited)
+    return {
+        "windows": in_turns(by_windows, settings.repeat, title="scale"),
+        "cores": in_turns(by_cores, settings.repeat, title="scale, cores"),
+    }
+
+
+def repeat_lake(lake: Path, out: Path, windows: int) -> None:
+    """Make a lake of many windows that takes little disk.
+
+    Its shards are hard links to the first of `lake`, its labels those of `lake`, repeated.
+    """
+    geometry = stored_geometry(str(lake), GROUP)
+    if geometry is None:
+        raise FileNotFoundError(f"{lake} has no group {GROUP}")
+    labels = xr.open_zarr(lake, group=GROUP).drop_vars("eeg").load()
+    rows = np.resize(np.arange(labels.sizes["window"]), windows)
+    large = labels.isel(window=rows).assign_coords(window=np.arange(windows))
+    store = open_store(str(out))
+    node = zarr.open_group(store, mode="a", zarr_format=3).create_group(GROUP)
+    create_eeg(node, windows, geometry)
+    encoding = {str(name): label_encoding(v.dtype, v.shape) for name, v in large.variables.items()}
+    for variable in large.variables.values():
+        variable.encoding = {}
+    large.to_zarr(store, group=GROUP, mode="a", zarr_format=3, consolidated=False, encoding=encoding)
+    node.attrs.update({**labels.attrs, "status": COMPLETE})
+    source = lake / GROUP / "eeg" / geometry.shard_key(0)
+    for shard in range(-(-windows // geometry.windows_per_shard)):
+        path = out / GROUP / "eeg" / geometry.shard_key(shard)
+        path.parent.mkdir(parents=True)
+        os.link(source, path)
+    settle(str(out), GROUP)
+
+
+def measured_lake(lake: str) -> Figures:
+    """Open a lake, plan an epoch of it and stream some batches; memory is anonymous, above the imports'."""
+    import eegzarr
+    import eegzarr.store.open
+    from eegzarr.train import WindowStream
+
+    idle = psutil.Process().memory_full_info().uss
+    began = time.perf_counter()
+    windows = eegzarr.open_windows(lake, "challenge1")
+    opened = time.perf_counter() - began
+    stream = WindowStream(windows, BATCH, shuffle="global")
+    batches = iter(stream)
+    next(batches)
+    first = time.perf_counter() - began
+    count, began, wall = 0, time.perf_counter(), 0.0
+    for x, _ in batches:
+        count += len(x)
+        wall = time.perf_counter() - began
+        if wall > SECONDS:
+            break
+    anonymous = psutil.Process().memory_full_info().uss - idle
+    return {
+        "open_s": opened,
+        "first_batch_s": first,
+        "windows_per_s": count / wall,
+        "anonymous_mb": anonymous / 1e6,
+    }
+
+
+def _child(module: str, *arguments: object) -> Figures:
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{result.stderr}")
+    figures: Figures = json.loads(result.stdout.splitlines()[-1])
+    return figures
+
+
+def report(figures: Figures) -> str:
+    """Return the tables of a run, and what they come to for all of HBN."""
+    rows = [
+        [f"{int(windows):,}", *(middle(column(runs, key)) for key in _COLUMNS)]
+        for windows, runs in figures["windows"].items()
+    ]
+    parts = [table(["windows in the lake", *_COLUMNS.values()], rows), "\n"]
+    rows = []
+    for cores in range(1, len(figures["cores"]) // 2 + 1):
+        rate, limit = (column(figures["cores"][f"{cores} {of}"], "windows_per_s") for of in ("eegzarr", "Blosc"))
+        rows.append([cores, middle(rate), middle(limit), f"{times(rate, limit):.2f}"])
+    parts += [table(["cores", "eegzarr, windows/s", "limit: Blosc decode", "share"], rows), "\n"]
+    return "".join(parts) + extended(figures)
+
+
+_COLUMNS = {
+    "open_s": "open_windows, s",
+    "first_batch_s": "first batch, s",
+    "windows_per_s": "windows/s",
+    "anonymous_mb": "anonymous MB",
+}
+
+
+if __name__ == "__main__":
+    print(json.dumps(measured_lake(sys.argv[1])))
