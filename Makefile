@@ -1,5 +1,6 @@
-# `make demo` shows the main job on simulated data; `make test` runs lint, types and tests.
-# Both need Python 3.11 or newer, make and pip, and put all they install into .venv.
+# `make demo` shows the main job on simulated data; `make test` runs lint, types, tests and
+# every benchmark once, tiny; `make bench` measures eegzarr beside its peers: BENCH='--source DIR' on data of yours.
+# All need Python 3.11 or newer, make and pip, and put all they install into .venv.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +8,7 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO := demo
 
-.PHONY: demo test lint types unit clean
+.PHONY: demo test lint types unit bench bench-smoke clean
 
 demo: $(VENV)/base.done
 	$(RUN) -m eegzarr.sample $(DEMO)/sample
@@ -21,7 +22,7 @@ demo: $(VENV)/base.done
 	@echo "log:        $(DEMO)/lake.zarr.logs"
 	@echo "next:       $(RUN) -m eegzarr.train $(DEMO)/lake.zarr --recipe challenge1 --out $(DEMO)/run"
 
-test: lint types unit
+test: lint types unit bench-smoke
 
 lint: $(VENV)/test.done
 	$(VENV)/bin/ruff check .
@@ -32,6 +33,12 @@ types: $(VENV)/test.done
 
 unit: $(VENV)/test.done
 	$(RUN) -m pytest
+
+bench: $(VENV)/bench.done
+	$(RUN) -m benchmarks $(BENCH)
+
+bench-smoke: $(VENV)/bench.done
+	$(RUN) -m benchmarks --smoke --out bench/smoke
 
 # A stamp tells that its packages are there; pyproject.toml or constraints.txt changing renews it.
 $(VENV)/bin/python:
@@ -51,5 +58,11 @@ $(VENV)/test.done: $(VENV)/base.done
 	$(PIP) --editable '.[test,s3]'
 	touch $@ $(VENV)/train.done
 
+# Peers get environments of their own; one that can't be installed is left out, with the reason in the results.
+$(VENV)/bench.done: $(VENV)/base.done benchmarks/environments.py
+	$(PIP) --editable '.[bench]'
+	$(RUN) -m benchmarks.environments
+	touch $@ $(VENV)/train.done
+
 clean:
-	rm -rf $(DEMO) $(VENV)
+	rm -rf $(DEMO) bench $(VENV)

@@ -119,7 +119,9 @@ def _without_folders(arguments: list[str]) -> list[str]:
 
 
 def _settings(arguments: argparse.Namespace, scratch: Path) -> Settings:
-    source = arguments.source or simulated_source(scratch / "simulated", smoke=arguments.smoke)
+    source = arguments.source or scratch / "simulated"
+    if not arguments.source and set(arguments.only) != {"micro"}:  # which makes what it needs
+        simulated_source(source, smoke=arguments.smoke)
     settings = Settings(
         source=source.resolve(),
         formats=arguments.formats or scratch / "formats",

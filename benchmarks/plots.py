@@ -9,9 +9,9 @@ from typing import Any
 import matplotlib as mpl
 
 mpl.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402 - the backend comes first
+import matplotlib.pyplot as plt
 
-from benchmarks.measure import column  # noqa: E402
+from benchmarks.measure import column
 
 OURS, OTHERS = "tab:blue", "lightgray"
 

@@ -127,11 +127,11 @@ def report(figures: Figures) -> str:
         for windows, runs in figures["windows"].items()
     ]
     parts = [table(["windows in the lake", *_COLUMNS.values()], rows), "\n"]
-    rows = []
+    by_cores: list[list[object]] = []
     for cores in range(1, len(figures["cores"]) // 2 + 1):
         rate, limit = (column(figures["cores"][f"{cores} {of}"], "windows_per_s") for of in ("eegzarr", "Blosc"))
-        rows.append([cores, middle(rate), middle(limit), f"{times(rate, limit):.2f}"])
-    parts += [table(["cores", "eegzarr, windows/s", "limit: Blosc decode", "share"], rows), "\n"]
+        by_cores.append([cores, middle(rate), middle(limit), f"{times(rate, limit):.2f}"])
+    parts += [table(["cores", "eegzarr, windows/s", "limit: Blosc decode", "share"], by_cores), "\n"]
     return "".join(parts) + extended(figures)
 
 
