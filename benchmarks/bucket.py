@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 import time
 import urllib.request
@@ -14,7 +11,7 @@ from typing import Any
 
 import zarr
 
-from benchmarks.measure import in_turns, progress
+from benchmarks.measure import in_turns, lines, progress
 from benchmarks.readers import BUCKET_WAYS, GROUP
 from benchmarks.settings import Settings
 from eegzarr.store.read import LocalReader
@@ -39,7 +36,7 @@ def bucket_figures(settings: Settings) -> dict[str, dict[str, list[Figures]]]:
         for name in ("float32.zarr", "float16.zarr"):
             progress(f"uploading {name}")
             upload(settings.formats / name, f"s3://{BUCKET}/{name}", f"http://127.0.0.1:{port}")
-        for delay in DELAYS:
+        for delay in DELAYS[-1:] if settings.smoke else DELAYS:
             with faulty_proxy(port, delay=delay / 1000) as proxy:
                 jobs = {name: partial(_read, name, proxy.url) for name in BUCKET_WAYS}
                 jobs[GETS] = partial(_get_frames, settings, proxy.url)
@@ -48,12 +45,8 @@ def bucket_figures(settings: Settings) -> dict[str, dict[str, list[Figures]]]:
 
 
 def _read(name: str, url: str) -> Figures:
-    command = [sys.executable, "-m", "benchmarks.reading", f"s3://{BUCKET}", name]
-    environment = {**os.environ, **CREDENTIALS, "AWS_ENDPOINT_URL": url}
-    result = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if result.returncode:
-        raise RuntimeError(f"{name} from a bucket failed:\n{result.stderr}")
-    figures: Figures = json.loads(result.stdout.splitlines()[-1])
+    command = [sys.executable, "-m", "benchmarks.reading", f"s3://{BUCKET}", name, "--measure", "bucket"]
+    figures: Figures = lines(command, **CREDENTIALS, AWS_ENDPOINT_URL=url)[0]["bucket"]
     return figures
 
 

@@ -16,8 +16,7 @@ from benchmarks.settings import Settings
 from benchmarks.source import scaled_source
 
 REFERENCE = "the HDF5 way: braindecode, preloaded, gzip h5py"
-# What braindecode reads can expand itself on disk: the first read is counted, too.
-EXPANDING = ("hub", "braindecode")
+EXPANDING = ("hub",)  # its first read writes a cache
 Figures = dict[str, Any]
 
 

@@ -7,6 +7,7 @@ import platform
 import re
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,7 @@ def _file_system(path: Path) -> str:
     return max(holding, key=lambda p: len(p.mountpoint)).fstype if holding else "unknown"
 
 
+@cache
 def _gpu() -> str:
     # In a process of its own: torch would be part of the memory of this one.
     asked = "import torch; print(torch.cuda.get_device_name() if torch.cuda.is_available() else 'none')"

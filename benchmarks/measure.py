@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import subprocess
@@ -71,6 +72,20 @@ def measure(command: Sequence[str]) -> Measured:
             output.seek(0)
             raise RuntimeError(f"{' '.join(command)} failed:\n{output.read()}")
     return Measured(wall=wall, cpu=usage.ru_utime + usage.ru_stime, peak_pss=peak)
+
+
+def lines(command: Sequence[str], **environment: str) -> list[dict[str, Any]]:
+    """Run a command that prints lines of JSON, and return these.
+
+    Raises
+    ------
+    RuntimeError
+        If it fails; what it said is in the message.
+    """
+    result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+    if result.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{result.stderr}")
+    return [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
 
 
 def in_turns(

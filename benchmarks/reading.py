@@ -1,9 +1,10 @@
 """Reading shuffled windows, measured in a process of its own.
 
-python -m benchmarks.reading FOLDER WAY … [--workers N] [--seconds S] [--cold | --order]
+python -m benchmarks.reading FOLDER WAY … [--workers N] [--seconds S] [--measure warm cold order]
 python -m benchmarks.reading s3://BUCKET WAY …
 
-FOLDER is what `benchmarks.formats` wrote. Prints a line of JSON for each way.
+FOLDER is what `benchmarks.formats` wrote. Prints a line of JSON for each way: its
+figures by what was measured.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -161,7 +163,7 @@ def _consume(
     batches: Iterator[torch.Tensor], seconds: float, use: Callable[[torch.Tensor], object]
 ) -> tuple[int, float]:
     count, began, wall = 0, time.perf_counter(), 0.0
-    while wall < seconds:
+    while not count or wall < seconds:
         x = next(batches)
         use(x)
         count += len(x)
@@ -178,21 +180,19 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--warm-up", type=float, default=15.0)
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="keep to so many")
-    parser.add_argument("--cold", action="store_true", help="measure the first epoch alone")
-    parser.add_argument("--order", action="store_true", help="measure how well an epoch is mixed")
+    parser.add_argument("--measure", nargs="+", choices=("warm", "cold", "order", "bucket"), default=["warm"])
     arguments = parser.parse_args()
     use_cores(arguments.cores)
     warnings.filterwarnings("ignore")
     for name in arguments.ways:
         make = _opener(arguments.folder, name, arguments.workers)
-        if arguments.folder.startswith(BUCKET):
-            figures = bucket_figures(make)
-        elif arguments.cold:
-            figures = cold_figures(make)
-        elif arguments.order:
-            figures = order_figures(make, Path(arguments.folder))
-        else:
-            figures = warm_figures(make, arguments.seconds, arguments.warm_up)
+        measurements: dict[str, Callable[[], Figures]] = {
+            "warm": partial(warm_figures, make, arguments.seconds, arguments.warm_up),
+            "cold": partial(cold_figures, make),
+            "order": partial(order_figures, make, Path(arguments.folder)),
+            "bucket": partial(bucket_figures, make),
+        }
+        figures = {what: measurements[what]() for what in arguments.measure}
         print(json.dumps(figures), flush=True)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from functools import partial
@@ -20,14 +19,14 @@ import xarray as xr
 import zarr
 
 from benchmarks.hbn import extended
-from benchmarks.measure import column, in_turns, middle, progress, table, times
+from benchmarks.measure import column, in_turns, lines, middle, progress, table, times
 from benchmarks.readers import GROUP
 from benchmarks.settings import Settings
 from eegzarr.store.lake import settle, stored_geometry
 from eegzarr.store.layout import COMPLETE, create_eeg, label_encoding, open_store
 
 WINDOWS = (10_000, 100_000, 1_000_000)
-SMOKE_WINDOWS = (1_000, 4_000)
+SMOKE_WINDOWS = (1_000,)
 BATCH = 128
 SECONDS = 2.0
 Figures = dict[str, Any]
@@ -43,10 +42,9 @@ def run(settings: Settings) -> Figures:
     by_windows = {name: partial(_child, "benchmarks.scale", lake) for name, lake in lakes.items()}
     formats, seconds = settings.formats, settings.seconds
     by_cores = {}
-    warm_up = 0.0 if settings.smoke else settings.warm_up
-    for cores in range(1, len(os.sched_getaffinity(0)) + 1):
+    for cores in range(1, 1 + (1 if settings.smoke else len(os.sched_getaffinity(0)))):
         limited = ["--seconds", seconds, "--cores", cores]
-        reading = partial(_child, "benchmarks.reading", formats, "eegzarr", "--warm-up", warm_up, *limited)
+        reading = partial(_child, "benchmarks.reading", formats, "eegzarr", "--warm-up", settings.warm_up, *limited)
         by_cores[f"{cores} eegzarr"] = reading
         by_cores[f"{cores} Blosc"] = partial(_child, "benchmarks.limits", formats, "Blosc, float32", *limited)
     return {
@@ -112,12 +110,8 @@ def measured_lake(lake: str) -> Figures:
 
 
 def _child(module: str, *arguments: object) -> Figures:
-    command = [sys.executable, "-m", module, *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{result.stderr}")
-    figures: Figures = json.loads(result.stdout.splitlines()[-1])
-    return figures
+    figures = lines([sys.executable, "-m", module, *map(str, arguments)])[0]
+    return figures.get("warm", figures)  # as readers give it
 
 
 def report(figures: Figures) -> str:

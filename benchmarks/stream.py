@@ -7,18 +7,16 @@ with 0, 1 and 2 workers, and the best counts.
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
-import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from benchmarks.bucket import bucket_figures
 from benchmarks.environments import environment
 from benchmarks.limits import LIMITS
-from benchmarks.measure import column, forget_pages, in_turns, middle, progress, table, times
+from benchmarks.measure import column, forget_pages, in_turns, lines, middle, progress, table, times
 from benchmarks.readers import WAYS
 from benchmarks.settings import Settings
 
@@ -45,10 +43,6 @@ LIMIT_OF = {
 Figures = dict[str, Any]
 
 
-class ReaderFailed(Exception):
-    """A reader's process failed; the last line of what it said."""
-
-
 def run(settings: Settings, only: tuple[str, ...] = ()) -> Figures:
     """Measure every reader warm, cold and for its order, and every limit.
 
@@ -59,88 +53,89 @@ def run(settings: Settings, only: tuple[str, ...] = ()) -> Figures:
         Only readers whose name contains one of these, and eegzarr; empty for all.
     """
     chosen = [name for name in WAYS if not only or name == EEGZARR or any(part in name for part in only)]
-    left_out = {}
-    for name in list(chosen):
-        reason = _why_not(name, settings)
-        if reason:
-            progress(f"{name} is left out: {reason}")
-            left_out[name] = reason
-            chosen.remove(name)
-    at_once = (os.cpu_count() or 1) if settings.smoke else 1
-    workers = {name: _best_workers(name, settings) for name in chosen}
-    jobs = {name: partial(_warm, name, workers[name], settings) for name in chosen}
+    left_out = {name: reason for name in chosen if (reason := _why_not(name, settings))}
+    chosen = [name for name in chosen if name not in left_out]
     limits = {name: partial(_limit, name, settings) for name in LIMITS}
-    measured = in_turns({**limits, **jobs}, settings.repeat, at_once=at_once, title="stream")
-    cold = {name: partial(_cold, name, workers[name], settings) for name in chosen if name not in NOT_TRIED_COLD}
-    ordered = {
-        name: partial(_read, settings, name, "--order", "--workers", workers[name])
-        for name in chosen
-        if not WAYS[name].permutes
+    if settings.smoke:
+        workers = dict.fromkeys(chosen, 0)
+        measured = {**_all_in_few_processes(chosen, settings), "limits": in_turns(limits, 1, title="limits")}
+    else:
+        workers = {name: _best_workers(name, settings) for name in chosen}
+        measured = _each_in_its_process(workers, limits, settings)
+    return {"workers": workers, **measured, "bucket": bucket_figures(settings), "left_out": left_out}
+
+
+def _each_in_its_process(
+    workers: dict[str, int], limits: Mapping[str, Callable[[], Figures]], settings: Settings
+) -> Figures:
+    warm = {name: partial(_read, settings, name, "warm", count) for name, count in workers.items()}
+    both: dict[str, Callable[[], Figures]] = {**limits, **warm}
+    measured = in_turns(both, settings.repeat, title="stream")
+    cold = {
+        name: partial(_read, settings, name, "cold", count)
+        for name, count in workers.items()
+        if name not in NOT_TRIED_COLD
     }
     return {
-        "workers": workers,
         "limits": {name: measured[name] for name in limits},
-        "warm": {name: measured[name] for name in jobs},
+        "warm": {name: measured[name] for name in warm},
         "cold": in_turns(cold, settings.repeat, title="stream, page cache dropped"),
-        "order": {name: runs[0] for name, runs in in_turns(ordered, 1, at_once=at_once, title="order").items()},
-        "bucket": bucket_figures(settings),
-        "left_out": left_out,
+        "order": {
+            name: _read(settings, name, "order", count) for name, count in workers.items() if not WAYS[name].permutes
+        },
     }
+
+
+def _all_in_few_processes(chosen: list[str], settings: Settings) -> Figures:
+    """Run every measurement of every reader; what takes longest, imports, is shared."""
+    environments = {WAYS[name].environment for name in chosen}
+    found: dict[str, dict[str, Any]] = {"warm": {}, "cold": {}, "order": {}}
+    for peer in sorted(environments):
+        for permutes in (True, False):
+            names = [name for name in chosen if (WAYS[name].environment, WAYS[name].permutes) == (peer, permutes)]
+            measured = ["warm", "cold"] if permutes else ["warm", "cold", "order"]
+            for name, figures in zip(names, _readers(settings, names, measured) if names else [], strict=True):
+                found["warm"][name], found["cold"][name] = [figures["warm"]], [figures["cold"]]
+                if not permutes:
+                    found["order"][name] = figures["order"]
+    return found
 
 
 def _why_not(name: str, settings: Settings) -> str:
     way = WAYS[name]
-    if way.environment and environment(way.environment).reason:
-        return environment(way.environment).reason
-    if not (settings.formats / way.stored).exists():
+    reason = environment(way.environment).reason if way.environment else ""
+    if not reason and not (settings.formats / way.stored).exists():
         return f"{way.stored} couldn't be written"
-    try:
-        _read(settings, name, "--seconds", 0.0, "--warm-up", 0.0)
-    except ReaderFailed as failed:
-        if not way.environment:
-            raise
-        return str(failed)
-    return ""
+    return reason
 
 
-def _read(settings: Settings, name: str, *options: object) -> Figures:
-    """Measure one way in a process of its own."""
-    way = WAYS[name]
-    python = environment(way.environment).python if way.environment else sys.executable
-    command = [python, "-m", "benchmarks.reading", settings.formats, name, *options]
-    return _last_line(list(map(str, command)))
-
-
-def _last_line(command: list[str]) -> Figures:
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode:
-        said = result.stderr.strip().splitlines() or [f"exit code {result.returncode}"]
-        raise ReaderFailed(said[-1])
-    figures: Figures = json.loads(result.stdout.splitlines()[-1])
+def _read(settings: Settings, name: str, what: str, workers: int) -> Figures:
+    """Measure one reader in a process of its own."""
+    if what == "cold":
+        forget_pages([settings.formats])
+    figures: Figures = _readers(settings, [name], [what], workers)[0][what]
     return figures
 
 
-def _warm(name: str, workers: int, settings: Settings) -> Figures:
-    warm_up = 0.0 if settings.smoke else settings.warm_up
-    return _read(settings, name, "--workers", workers, "--seconds", settings.seconds, "--warm-up", warm_up)
-
-
-def _cold(name: str, workers: int, settings: Settings) -> Figures:
-    forget_pages([settings.formats])
-    return _read(settings, name, "--cold", "--workers", workers)
+def _readers(settings: Settings, names: list[str], measured: list[str], workers: int = 0) -> list[Figures]:
+    way = WAYS[names[0]]
+    python = environment(way.environment).python if way.environment else sys.executable
+    options = ["--workers", workers, "--seconds", settings.seconds, "--warm-up", settings.warm_up]
+    command = [python, "-m", "benchmarks.reading", settings.formats, *names, *options, "--measure", *measured]
+    return lines(list(map(str, command)))
 
 
 def _limit(name: str, settings: Settings) -> Figures:
     command = [sys.executable, "-m", "benchmarks.limits", str(settings.formats), name]
-    return _last_line([*command, "--seconds", str(settings.seconds)])
+    return lines([*command, "--seconds", str(settings.seconds)])[0]
 
 
 def _best_workers(name: str, settings: Settings) -> int:
     """Return the number of DataLoader workers that gives most windows a second."""
-    if not WAYS[name].uses_workers or settings.smoke:
+    if not WAYS[name].uses_workers:
         return 0
     progress(f"choosing workers for {name}")
-    return max(WORKERS, key=lambda workers: float(_warm(name, workers, settings)["windows_per_s"]))
+    return max(WORKERS, key=lambda workers: float(_read(settings, name, "warm", workers)["windows_per_s"]))
 
 
 def report(figures: Figures) -> str:
