@@ -42,11 +42,14 @@ def run(settings: Settings) -> Figures:
 
 def _ways(settings: Settings) -> dict[str, list[str]]:
     limit = ["eegzarr", "--memory-limit", settings.memory_limit]
+    variants = {
+        "eegzarr, 1 worker": [*limit, "--workers", "1"],
+        "eegzarr, 2 workers, float16": [*limit, "--workers", "2", "--dtype", "float16"],
+    }
     return {
         REFERENCE: ["hdf5"],
         "eegzarr, 2 workers": [*limit, "--workers", "2"],
-        "eegzarr, 1 worker": [*limit, "--workers", "1"],
-        "eegzarr, 2 workers, float16": [*limit, "--workers", "2", "--dtype", "float16"],
+        **({} if settings.smoke else variants),
         "braindecode, 2 jobs, its cache": ["braindecode", "--jobs", "2"],
         "braindecode, hub Zarr": ["hub"],
         "LMDB, pickles": ["lmdb"],

@@ -24,6 +24,7 @@ from benchmarks.readers import GROUP
 from benchmarks.settings import Settings
 from eegzarr.store.lake import settle, stored_geometry
 from eegzarr.store.layout import COMPLETE, create_eeg, label_encoding, open_store
+from eegzarr.store.shard import encode_shard, put
 
 WINDOWS = (10_000, 100_000, 1_000_000)
 SMOKE_WINDOWS = (1_000,)
@@ -56,7 +57,8 @@ def run(settings: Settings) -> Figures:
 def repeat_lake(lake: Path, out: Path, windows: int) -> None:
     """Make a lake of many windows that takes little disk.
 
-    Its shards are hard links to the first of `lake`, its labels those of `lake`, repeated.
+    Its shards are hard links to one that holds the first windows of `lake`; where these are too
+    few they come again, as its labels do.
     """
     geometry = stored_geometry(str(lake), GROUP)
     if geometry is None:
@@ -72,11 +74,14 @@ def repeat_lake(lake: Path, out: Path, windows: int) -> None:
         variable.encoding = {}
     large.to_zarr(store, group=GROUP, mode="a", zarr_format=3, consolidated=False, encoding=encoding)
     node.attrs.update({**labels.attrs, "status": COMPLETE})
-    source = lake / GROUP / "eeg" / geometry.shard_key(0)
-    for shard in range(-(-windows // geometry.windows_per_shard)):
-        path = out / GROUP / "eeg" / geometry.shard_key(shard)
-        path.parent.mkdir(parents=True)
-        os.link(source, path)
+    stored = zarr.open_array(lake / GROUP / "eeg", mode="r")
+    first = np.asarray(stored[: geometry.windows_per_shard])
+    shard = first[np.resize(np.arange(len(first)), geometry.windows_per_shard)]
+    keys = [f"{GROUP}/eeg/{geometry.shard_key(n)}" for n in range(-(-windows // geometry.windows_per_shard))]
+    put(str(out), keys[0], encode_shard(shard, geometry))
+    for key in keys[1:]:
+        (out / key).parent.mkdir(parents=True)
+        os.link(out / keys[0], out / key)
     settle(str(out), GROUP)
 
 

@@ -11,7 +11,7 @@ from eegzarr.sample import write_sample
 
 # As many windows as the 60 recordings of HBN-EEG's mini Release 1 give, of as many channels and samples.
 SUBJECTS, RUNS, TRIALS = 20, 3, 26
-SMOKE_SUBJECTS, SMOKE_RUNS, SMOKE_TRIALS = 2, 2, 12
+SMOKE_SUBJECTS, SMOKE_RUNS, SMOKE_TRIALS = 4, 2, 24  # more windows than a batch
 
 
 def simulated_source(folder: Path, *, smoke: bool) -> Path:

@@ -88,16 +88,13 @@ def _each_in_its_process(
 
 def _all_in_few_processes(chosen: list[str], settings: Settings) -> Figures:
     """Run every measurement of every reader; what takes longest, imports, is shared."""
-    environments = {WAYS[name].environment for name in chosen}
     found: dict[str, dict[str, Any]] = {"warm": {}, "cold": {}, "order": {}}
-    for peer in sorted(environments):
-        for permutes in (True, False):
-            names = [name for name in chosen if (WAYS[name].environment, WAYS[name].permutes) == (peer, permutes)]
-            measured = ["warm", "cold"] if permutes else ["warm", "cold", "order"]
-            for name, figures in zip(names, _readers(settings, names, measured) if names else [], strict=True):
-                found["warm"][name], found["cold"][name] = [figures["warm"]], [figures["cold"]]
-                if not permutes:
-                    found["order"][name] = figures["order"]
+    for needed in sorted({WAYS[name].environment for name in chosen}):
+        names = [name for name in chosen if WAYS[name].environment == needed]
+        for name, figures in zip(names, _readers(settings, names, list(found)), strict=True):
+            found["warm"][name], found["cold"][name] = [figures["warm"]], [figures["cold"]]
+            if "order" in figures:
+                found["order"][name] = figures["order"]
     return found
 
 
