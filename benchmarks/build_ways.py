@@ -51,6 +51,8 @@ def annotated_recordings(source: Path, *, preload: bool = False) -> Iterator[tup
     for path in sorted(source.glob("sub-*/eeg/*task-contrastChangeDetection*_eeg.bdf")):
         raw = mne.io.read_raw_bdf(path, preload=preload)
         trials = build_trial_table(pd.read_csv(str(path).replace("_eeg.bdf", "_events.tsv"), sep="\t"))
+        if trials.empty:  # a run that was broken off: its table has no columns either
+            continue
         trials = trials.dropna(subset=["stimulus_onset", "response_onset"])
         # Without this, create_windows_from_events raises for a stimulus too near the end.
         onset = np.round(trials["stimulus_onset"] * raw.info["sfreq"]).astype(int)
