@@ -9,7 +9,6 @@ from typing import Any
 from benchmarks.measure import column, table
 
 WINDOWS = 3_800_000  # of 2 s, in R1 to R11
-RAW_BYTES = 388e9  # as float32
 NODES = (1, 10, 100, 1000)
 # A file server of a usual cluster, 100 Gbit/s, and what one prefix of a bucket answers, by S3's documentation.
 SERVER_BYTES_PER_S = 12.5e9
@@ -65,7 +64,7 @@ def extrapolated(counts: list[int], costs: list[float], windows: int) -> float:
     return costs[-1] + slope * (windows - counts[-1])
 
 
-def extended(scale: dict[str, Any], bytes_per_window: float = RAW_BYTES / WINDOWS) -> str:
+def extended(scale: dict[str, Any]) -> str:
     """Return the tables: opening and planning on one machine, and an epoch on many."""
     by_windows = scale["windows"]
     counts = [int(count) for count in by_windows]
@@ -77,13 +76,14 @@ def extended(scale: dict[str, Any], bytes_per_window: float = RAW_BYTES / WINDOW
     ):
         costs = [median(column(runs, key)) for runs in by_windows.values()]
         one[told] = extrapolated(counts, costs, WINDOWS)
+    one["stored, GB"] = WINDOWS * scale["bytes_per_window"] / 1e9
     rate = max(median(column(runs, "windows_per_s")) for runs in by_windows.values())
     rows: list[list[object]] = [[told, f"{value:,.1f}"] for told, value in one.items()]
     parts = [f"All of HBN-EEG, {WINDOWS:,} windows, by the line through the two largest lakes:\n\n"]
     parts += [table(["one machine", ""], rows), "\n"]
     rows = []
     for nodes in NODES:
-        planned = epoch(nodes, rate, bytes_per_window)
+        planned = epoch(nodes, rate, scale["bytes_per_window"])
         rows.append([nodes, *(f"{seconds:,.1f}" for seconds in planned.seconds.values()), planned.breaks_first])
     header = ["nodes like this one", *(f"{name}, s" for name in planned.seconds), "an epoch waits for"]
     return "".join(parts) + table(header, rows)

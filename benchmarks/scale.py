@@ -19,7 +19,7 @@ import xarray as xr
 import zarr
 
 from benchmarks.hbn import extended
-from benchmarks.measure import column, in_turns, lines, middle, progress, table, times
+from benchmarks.measure import column, in_turns, lines, middle, progress, size_on_disk, table, times
 from benchmarks.readers import GROUP
 from benchmarks.settings import Settings
 from eegzarr.store.lake import settle, stored_geometry
@@ -48,7 +48,9 @@ def run(settings: Settings) -> Figures:
         reading = partial(_child, "benchmarks.reading", formats, "eegzarr", "--warm-up", settings.warm_up, *limited)
         by_cores[f"{cores} eegzarr"] = reading
         by_cores[f"{cores} Blosc"] = partial(_child, "benchmarks.limits", formats, "Blosc, float32", *limited)
+    stored = settings.formats / "float32.zarr" / GROUP / "eeg"
     return {
+        "bytes_per_window": size_on_disk(stored) / zarr.open_array(stored, mode="r").shape[0],
         "windows": in_turns(by_windows, settings.repeat, title="scale"),
         "cores": in_turns(by_cores, settings.repeat, title="scale, cores"),
     }
