@@ -1,6 +1,6 @@
 """eegzarr beside its peers, in one command.
 
-python -m benchmarks [--source BIDS_FOLDER] [--out DIR] [--only build,stream,scale,training,micro] [--smoke]
+python -m benchmarks [--source BIDS_FOLDER] [--out DIR] [--only build,stream,bucket,scale,training,micro] [--smoke]
 
 Writes results.json (every figure of every turn, the machine, versions, commit and command),
 results.md (medians with the smallest and the largest, ratios, shares of limits) and plots. Sections
@@ -23,7 +23,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks import build, micro, scale, stream, training
+from benchmarks import bucket, build, micro, scale, stream, training
 from benchmarks.machine import commit, machine, versions
 from benchmarks.measure import progress
 from benchmarks.plots import draw
@@ -33,11 +33,12 @@ from benchmarks.source import simulated_source
 REPORTS: dict[str, Callable[[Any], str]] = {
     "build": build.report,
     "stream": stream.report,  # the limits are measured in turns with the readers
+    "bucket": bucket.report,
     "scale": scale.report,
     "training": training.report,
     "micro": micro.report,
 }
-FROM_FORMATS = ("stream", "scale", "training")
+FROM_FORMATS = ("stream", "bucket", "scale", "training")
 RESULTS = "results.json"
 
 
@@ -65,7 +66,12 @@ def _run(name: str, settings: Settings, readers: tuple[str, ...], formats: Futur
         return stream.run(settings, readers)
     if name == "micro":
         return micro.run()
-    sections: dict[str, Callable[[Settings], Any]] = {"build": build.run, "scale": scale.run, "training": training.run}
+    sections: dict[str, Callable[[Settings], Any]] = {
+        "build": build.run,
+        "bucket": bucket.run,
+        "scale": scale.run,
+        "training": training.run,
+    }
     return sections[name](settings)
 
 

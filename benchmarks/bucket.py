@@ -11,7 +11,7 @@ from typing import Any
 
 import zarr
 
-from benchmarks.measure import in_turns, lines, progress
+from benchmarks.measure import column, in_turns, lines, middle, progress, table
 from benchmarks.readers import BUCKET_WAYS, GROUP
 from benchmarks.settings import Settings
 from eegzarr.store.read import LocalReader
@@ -23,7 +23,7 @@ GETS = "limit: the same frames, by plain requests"
 Figures = dict[str, Any]
 
 
-def bucket_figures(settings: Settings) -> dict[str, dict[str, list[Figures]]]:
+def run(settings: Settings) -> dict[str, dict[str, list[Figures]]]:
     """Measure the first epoch from a bucket, which is all that matters where nothing is kept.
 
     Returns
@@ -68,3 +68,13 @@ def _get_frames(settings: Settings, url: str) -> Figures:
         fetched = list(pool.map(lambda request: urllib.request.urlopen(request).read(), requests))
     wall = time.perf_counter() - began
     return {"windows_per_s": windows / wall, "first_batch_s": 0.0, "mb_per_s": sum(map(len, fetched)) / wall / 1e6}
+
+
+def report(found: dict[str, dict[str, list[Figures]]]) -> str:
+    """Return the table of a run."""
+    rows = [
+        [f"{delay} ms", name, middle(column(runs, "windows_per_s")), middle(column(runs, "first_batch_s"))]
+        for delay, ways in found.items()
+        for name, runs in ways.items()
+    ]
+    return table(["delay of an answer", "reader", "windows/s", "first batch, s"], rows)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from benchmarks.bucket import bucket_figures
 from benchmarks.environments import environment
 from benchmarks.limits import LIMITS
 from benchmarks.measure import column, forget_pages, in_turns, lines, middle, progress, table, times
@@ -62,7 +61,7 @@ def run(settings: Settings, only: tuple[str, ...] = ()) -> Figures:
     else:
         workers = {name: _best_workers(name, settings) for name in chosen}
         measured = _each_in_its_process(workers, limits, settings)
-    return {"workers": workers, **measured, "bucket": bucket_figures(settings), "left_out": left_out}
+    return {"workers": workers, **measured, "left_out": left_out}
 
 
 def _each_in_its_process(
@@ -180,11 +179,5 @@ def report(figures: Figures) -> str:
     ]
     header = ["order (a permutation of the same)", "recordings in a batch", "correlation of neighbours", "windows seen"]
     parts += [table(header, rows), "\n"]
-    rows = [
-        [f"{delay} ms", name, middle(column(runs, "windows_per_s")), f"{column(runs, 'first_batch_s')[0]:.2f}"]
-        for delay, ways in figures["bucket"].items()
-        for name, runs in ways.items()
-    ]
-    parts += [table(["bucket on loopback, delay", "reader", "windows/s", "first batch, s"], rows), "\n"]
     parts += [f"Left out: {name}: {reason}\n\n" for name, reason in figures["left_out"].items()]
     return "".join(parts)
