@@ -9,6 +9,11 @@ from typing import Any
 from benchmarks.measure import column, table
 
 WINDOWS = 3_800_000  # of 2 s, in R1 to R11
+COSTS = {
+    "open_s": "open_windows, s",
+    "first_batch_s": "first batch, s",
+    "anonymous_mb": "anonymous memory, MB",
+}
 NODES = (1, 10, 100, 1000)
 # A file server of a usual cluster, 100 Gbit/s, and what one prefix of a bucket answers, by S3's documentation.
 SERVER_BYTES_PER_S = 12.5e9
@@ -58,8 +63,6 @@ def epoch(nodes: int, windows_per_s: float, bytes_per_window: float) -> Epoch:
 
 def extrapolated(counts: list[int], costs: list[float], windows: int) -> float:
     """Extend the line through the two largest counts."""
-    if len(counts) < 2:
-        return costs[-1] * windows / counts[-1]
     slope = (costs[-1] - costs[-2]) / (counts[-1] - counts[-2])
     return costs[-1] + slope * (windows - counts[-1])
 
@@ -67,23 +70,19 @@ def extrapolated(counts: list[int], costs: list[float], windows: int) -> float:
 def extended(scale: dict[str, Any]) -> str:
     """Return the tables: opening and planning on one machine, and an epoch on many."""
     by_windows = scale["windows"]
-    counts = [int(count) for count in by_windows]
-    one = {}
-    for key, told in (
-        ("open_s", "open_windows, s"),
-        ("first_batch_s", "first batch, s"),
-        ("anonymous_mb", "anonymous memory, MB"),
-    ):
-        costs = [median(column(runs, key)) for runs in by_windows.values()]
-        one[told] = extrapolated(counts, costs, WINDOWS)
-    one["stored, GB"] = WINDOWS * scale["bytes_per_window"] / 1e9
+    parts = [f"All of HBN-EEG, {WINDOWS:,} windows, {WINDOWS * scale['bytes_per_window'] / 1e9:,.0f} GB stored.\n\n"]
+    if len(by_windows) > 1:
+        rows = [[told, f"{_line(by_windows, key):,.1f}"] for key, told in COSTS.items()]
+        parts += [table(["one machine, by the line through the two largest lakes", ""], rows), "\n"]
     rate = max(median(column(runs, "windows_per_s")) for runs in by_windows.values())
-    rows: list[list[object]] = [[told, f"{value:,.1f}"] for told, value in one.items()]
-    parts = [f"All of HBN-EEG, {WINDOWS:,} windows, by the line through the two largest lakes:\n\n"]
-    parts += [table(["one machine", ""], rows), "\n"]
-    rows = []
+    shared = []
     for nodes in NODES:
         planned = epoch(nodes, rate, scale["bytes_per_window"])
-        rows.append([nodes, *(f"{seconds:,.1f}" for seconds in planned.seconds.values()), planned.breaks_first])
+        shared.append([str(nodes), *(f"{seconds:,.1f}" for seconds in planned.seconds.values()), planned.breaks_first])
     header = ["nodes like this one", *(f"{name}, s" for name in planned.seconds), "an epoch waits for"]
-    return "".join(parts) + table(header, rows)
+    return "".join(parts) + table(header, shared)
+
+
+def _line(by_windows: dict[str, Any], key: str) -> float:
+    costs = [median(column(runs, key)) for runs in by_windows.values()]
+    return extrapolated([int(count) for count in by_windows], costs, WINDOWS)

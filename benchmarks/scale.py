@@ -18,7 +18,7 @@ import psutil
 import xarray as xr
 import zarr
 
-from benchmarks.hbn import extended
+from benchmarks.hbn import COSTS, extended
 from benchmarks.measure import column, in_turns, lines, middle, progress, size_on_disk, table, times
 from benchmarks.readers import GROUP
 from benchmarks.settings import Settings
@@ -123,25 +123,18 @@ def _child(module: str, *arguments: object) -> Figures:
 
 def report(figures: Figures) -> str:
     """Return the tables of a run, and what they come to for all of HBN."""
+    columns = {**COSTS, "windows_per_s": "windows/s"}
     rows = [
-        [f"{int(windows):,}", *(middle(column(runs, key)) for key in _COLUMNS)]
+        [f"{int(windows):,}", *(middle(column(runs, key)) for key in columns)]
         for windows, runs in figures["windows"].items()
     ]
-    parts = [table(["windows in the lake", *_COLUMNS.values()], rows), "\n"]
+    parts = [table(["windows in the lake", *columns.values()], rows), "\n"]
     by_cores: list[list[object]] = []
     for cores in range(1, len(figures["cores"]) // 2 + 1):
         rate, limit = (column(figures["cores"][f"{cores} {of}"], "windows_per_s") for of in ("eegzarr", "Blosc"))
         by_cores.append([cores, middle(rate), middle(limit), f"{times(rate, limit):.2f}"])
     parts += [table(["cores", "eegzarr, windows/s", "limit: Blosc decode", "share"], by_cores), "\n"]
     return "".join(parts) + extended(figures)
-
-
-_COLUMNS = {
-    "open_s": "open_windows, s",
-    "first_batch_s": "first batch, s",
-    "windows_per_s": "windows/s",
-    "anonymous_mb": "anonymous MB",
-}
 
 
 if __name__ == "__main__":

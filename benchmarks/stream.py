@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -54,19 +54,17 @@ def run(settings: Settings, only: tuple[str, ...] = ()) -> Figures:
     chosen = [name for name in WAYS if not only or name == EEGZARR or any(part in name for part in only)]
     left_out = {name: reason for name in chosen if (reason := _why_not(name, settings))}
     chosen = [name for name in chosen if name not in left_out]
-    limits = {name: partial(_limit, name, settings) for name in LIMITS}
     if settings.smoke:
         workers = dict.fromkeys(chosen, 0)
-        measured = {**_all_in_few_processes(chosen, settings), "limits": in_turns(limits, 1, title="limits")}
+        measured = _all_in_few_processes(chosen, settings)
     else:
         workers = {name: _best_workers(name, settings) for name in chosen}
-        measured = _each_in_its_process(workers, limits, settings)
+        measured = _each_in_its_process(workers, settings)
     return {"workers": workers, **measured, "left_out": left_out}
 
 
-def _each_in_its_process(
-    workers: dict[str, int], limits: Mapping[str, Callable[[], Figures]], settings: Settings
-) -> Figures:
+def _each_in_its_process(workers: dict[str, int], settings: Settings) -> Figures:
+    limits = {name: partial(_limit, name, settings) for name in LIMITS}
     warm = {name: partial(_read, settings, name, "warm", count) for name, count in workers.items()}
     both: dict[str, Callable[[], Figures]] = {**limits, **warm}
     measured = in_turns(both, settings.repeat, title="stream")
@@ -94,7 +92,8 @@ def _all_in_few_processes(chosen: list[str], settings: Settings) -> Figures:
             found["warm"][name], found["cold"][name] = [figures["warm"]], [figures["cold"]]
             if "order" in figures:
                 found["order"][name] = figures["order"]
-    return found
+    limits = zip(LIMITS, _limits(list(LIMITS), settings), strict=True)
+    return {**found, "limits": {name: [figures] for name, figures in limits}}
 
 
 def _why_not(name: str, settings: Settings) -> str:
@@ -122,8 +121,12 @@ def _readers(settings: Settings, names: list[str], measured: list[str], workers:
 
 
 def _limit(name: str, settings: Settings) -> Figures:
-    command = [sys.executable, "-m", "benchmarks.limits", str(settings.formats), name]
-    return lines([*command, "--seconds", str(settings.seconds)])[0]
+    return _limits([name], settings)[0]
+
+
+def _limits(names: list[str], settings: Settings) -> list[Figures]:
+    command = [sys.executable, "-m", "benchmarks.limits", str(settings.formats), *names]
+    return lines([*command, "--seconds", str(settings.seconds)])
 
 
 def _best_workers(name: str, settings: Settings) -> int:

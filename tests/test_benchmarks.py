@@ -114,7 +114,6 @@ def test_many_nodes_wait_for_what_they_share() -> None:
 
 def test_a_line_through_the_largest_lakes_is_extended() -> None:
     assert extrapolated([10, 100, 200], [9.0, 2.0, 3.0], 1000) == pytest.approx(11)
-    assert extrapolated([100], [2.0], 1000) == pytest.approx(20)
 
 
 def test_a_cache_that_appears_at_the_first_read_is_told() -> None:
