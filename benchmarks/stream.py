@@ -86,6 +86,7 @@ def _each_in_its_process(workers: dict[str, int], settings: Settings) -> Figures
 def _all_in_few_processes(chosen: list[str], settings: Settings) -> Figures:
     """Run every measurement of every reader; what takes longest, imports, is shared."""
     found: dict[str, dict[str, Any]] = {"warm": {}, "cold": {}, "order": {}}
+    forget_pages([settings.formats])
     for needed in sorted({WAYS[name].environment for name in chosen}):
         names = [name for name in chosen if WAYS[name].environment == needed]
         for name, figures in zip(names, _readers(settings, names, list(found)), strict=True):
@@ -101,6 +102,11 @@ def _why_not(name: str, settings: Settings) -> str:
     reason = environment(way.environment).reason if way.environment else ""
     if not reason and not (settings.formats / way.stored).exists():
         return f"{way.stored} couldn't be written"
+    if not reason and way.environment and not settings.smoke:  # where a peer that fails is what is looked for
+        try:
+            _readers(settings, [name], ["cold"])
+        except RuntimeError as failed:
+            return str(failed).splitlines()[-1]
     return reason
 
 
