@@ -156,7 +156,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--smoke", action="store_true", help="run all of it tiny: the figures mean nothing")
     parser.add_argument("--repeat", type=int, default=3, help="turns (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=2.0, help="a reader a turn (default: %(default)s)")
-    parser.add_argument("--warm-up", type=float, default=15.0, help="s of reading before, at most")
+    parser.add_argument(
+        "--warm-up", type=float, default=15.0, help="s of reading before, at most (default: %(default)s)"
+    )
     parser.add_argument("--sizes", type=_numbers, default=(0.25, 0.5, 1, 4), help="of builds, times the source")
     parser.add_argument("--readers", type=_texts, default=(), help="only those whose name has one of these in it")
     parser.add_argument("--formats", type=Path, help="keep the windows in every format here, for the next run")

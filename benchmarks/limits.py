@@ -112,7 +112,9 @@ def _cores() -> int:
 def _on_all_cores(
     parts: list[Any], target: np.ndarray, work: Callable[[Any, np.ndarray], None], seconds: float
 ) -> float:
-    """Return how many parts a second all cores work on, a thread each."""
+    """Return how many parts a second all cores work on, a thread each, once every part was worked on."""
+    for part in parts:
+        work(part, target)
     end = time.perf_counter() + seconds
 
     def run(core: int) -> int:
