@@ -1,5 +1,6 @@
-# `make demo` shows the main job on simulated data; `make test` runs lint, types, tests and
-# every benchmark once, tiny; `make bench` measures eegzarr beside its peers: BENCH='--source DIR' on data of yours.
+# `make demo` shows the main job on simulated data; `make test` runs lint, types and tests.
+# `make bench` measures eegzarr beside its peers (BENCH='--source DIR': on data of yours), `make bench-smoke` runs all of
+# that once, tiny, to see that it runs.
 # All need Python 3.11 or newer, make and pip, and put all they install into .venv.
 
 PYTHON ?= python3
@@ -22,7 +23,7 @@ demo: $(VENV)/base.done
 	@echo "log:        $(DEMO)/lake.zarr.logs"
 	@echo "next:       $(RUN) -m eegzarr.train $(DEMO)/lake.zarr --recipe challenge1 --out $(DEMO)/run"
 
-test: lint types unit bench-smoke
+test: lint types unit
 
 lint: $(VENV)/test.done
 	$(VENV)/bin/ruff check .
