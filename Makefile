@@ -1,5 +1,7 @@
 # `make demo` shows the main job on simulated data; `make test` runs lint, types and tests, which also
 # build the documentation and run its tutorials; `make docs` builds the documentation into site/.
+# `make bench` measures eegzarr beside its peers (BENCH='--source DIR': on data of yours), `make bench-smoke` runs all of
+# that once, tiny, to see that it runs.
 # All need Python 3.11 or newer, make and pip, and put all they install into .venv.
 
 PYTHON ?= python3
@@ -8,7 +10,7 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO := demo
 
-.PHONY: demo test lint types unit docs clean
+.PHONY: demo test lint types unit docs bench bench-smoke clean
 
 demo: $(VENV)/base.done
 	$(RUN) -m eegzarr.sample $(DEMO)/sample
@@ -39,6 +41,12 @@ docs: $(VENV)/docs.done
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 	@echo "open site/index.html; with search: $(RUN) -m http.server --directory site"
 
+bench: $(VENV)/bench.done
+	$(RUN) -m benchmarks $(BENCH)
+
+bench-smoke: $(VENV)/bench.done
+	$(RUN) -m benchmarks --smoke --out bench/smoke
+
 # A stamp tells that its packages are there; pyproject.toml or constraints.txt changing renews it.
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "eegzarr needs Python 3.11 or newer: make PYTHON=...")'
@@ -61,5 +69,11 @@ $(VENV)/test.done: $(VENV)/base.done
 	$(PIP) --editable '.[test,s3]'
 	touch $@ $(VENV)/train.done $(VENV)/docs.done
 
+# Peers get environments of their own; one that can't be installed is left out, with the reason in the results.
+$(VENV)/bench.done: $(VENV)/base.done benchmarks/environments.py
+	$(PIP) --editable '.[bench]'
+	$(RUN) -m benchmarks.environments
+	touch $@ $(VENV)/train.done
+
 clean:
-	rm -rf $(DEMO) $(VENV) site
+	rm -rf $(DEMO) bench $(VENV) site

@@ -1,1 +1,1 @@
-"""eegzarr beside its peers: ``python -m benchmarks.build`` and so on."""
+"""eegzarr beside its peers: ``python -m benchmarks``."""

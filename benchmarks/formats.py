@@ -1,88 +1,137 @@
 """The same windows in every format that `benchmarks.readers` reads.
 
-python -m benchmarks.formats SOURCE FOLDER
+python -m benchmarks.formats SOURCE FOLDER     # writes those that aren't there
 """
 
 from __future__ import annotations
 
 import pickle
+import shutil
+import subprocess
 import sys
 import warnings
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import h5py
 import hdf5plugin
 import lmdb
-import mne
 import numpy as np
-import pandas as pd
+import xarray as xr
 import zarr
 
 import eegzarr
+from benchmarks.environments import environment
+from benchmarks.measure import progress
+from benchmarks.peers import WRITERS as PEERS
 from benchmarks.readers import GROUP
 from eegzarr.recipe import CHALLENGE1
 
 BRAINDECODE_RECORDINGS = 40  # preloaded they take 60 MB each
 
 
-def write_formats(source: Path, folder: Path) -> None:
-    """Write lakes from the source, everything else from the float32 lake."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for dtype in ("float32", "float16"):
-        eegzarr.build_lake(source, folder / f"{dtype}.zarr", recipe=CHALLENGE1, dtype=dtype)
-    windows = np.asarray(zarr.open_array(folder / "float32.zarr" / GROUP / "eeg", mode="r")[:])
-    np.save(folder / "memmap.npy", windows)
-    environment = lmdb.open(str(folder / "lmdb"), map_size=4 * windows.nbytes)
+def _write_lake(source: Path, out: Path) -> None:
+    eegzarr.build_lake(source, out, recipe=CHALLENGE1, dtype=out.stem)
+
+
+def _stored(folder: Path) -> np.ndarray:
+    return np.asarray(zarr.open_array(folder / "float32.zarr" / GROUP / "eeg", mode="r")[:])
+
+
+def _write_memmap(source: Path, out: Path) -> None:
+    np.save(out, _stored(out.parent))
+
+
+def _write_labels(source: Path, out: Path) -> None:
+    """Write what tells how well an order mixes."""
+    labels = xr.open_zarr(out.parent / "float32.zarr", group=GROUP)
+    np.savez(out, recording=labels["recording"].to_numpy(), target=labels["target"].to_numpy())
+
+
+def _write_lmdb(source: Path, out: Path) -> None:
+    windows = _stored(out.parent)
+    environment = lmdb.open(str(out), map_size=4 * windows.nbytes)
     with environment.begin(write=True) as transaction:
         for index, window in enumerate(windows):
             transaction.put(str(index).encode(), pickle.dumps({"sample": window, "label": 0.0}))
     environment.close()
-    alone = (1, *windows.shape[1:])
-    for name, options in {
-        "gzip.h5": {"compression": "gzip", "compression_opts": 4},  # chunks as h5py guesses them
-        "one.h5": {"compression": "gzip", "compression_opts": 4, "chunks": alone},
-        "blosc.h5": {**hdf5plugin.Blosc(cname="lz4", clevel=5, shuffle=2), "chunks": alone},
-    }.items():
-        with h5py.File(folder / name, "w") as file:
-            file.create_dataset("eeg", data=windows, **options)
-    _write_braindecode(source, folder)
 
 
-def _write_braindecode(source: Path, folder: Path) -> None:
-    """Windows of some recordings as braindecode saves them, and as its hub's Zarr, expanded by one epoch."""
-    from braindecode.datasets import BaseConcatDataset, RawDataset
-    from braindecode.preprocessing import create_windows_from_events
-    from eegdash.hbn.windows import build_trial_table
+def _write_hdf5(source: Path, out: Path) -> None:
+    windows = _stored(out.parent)
+    alone = {"chunks": (1, *windows.shape[1:])}
+    gzip = {"compression": "gzip", "compression_opts": 4}
+    options = {
+        "gzip.h5": gzip,  # chunks as h5py guesses them
+        "one.h5": gzip | alone,
+        "blosc.h5": {**hdf5plugin.Blosc(cname="lz4", clevel=5, shuffle=2)} | alone,
+    }[out.name]
+    with h5py.File(out, "w") as file:
+        file.create_dataset("eeg", data=windows, **options)
 
-    parts = []
-    for path in sorted(source.glob("sub-*/eeg/*task-contrastChangeDetection*_eeg.bdf"))[:BRAINDECODE_RECORDINGS]:
-        raw = mne.io.read_raw_bdf(path)
-        trials = build_trial_table(pd.read_csv(str(path).replace("_eeg.bdf", "_events.tsv"), sep="\t"))
-        onset = trials.dropna(subset=["stimulus_onset", "response_onset"])["stimulus_onset"]
-        onset = onset[np.round(onset * raw.info["sfreq"]) + 250 <= raw.n_times]
-        if len(onset):
-            raw.set_annotations(mne.Annotations(onset, np.zeros(len(onset)), ["stimulus_anchor"] * len(onset)))
-            parts.append(RawDataset(raw, {"path": str(path)}))
-    windows = create_windows_from_events(
-        BaseConcatDataset(parts),
-        mapping={"stimulus_anchor": 0},
-        trial_start_offset_samples=50,
-        trial_stop_offset_samples=250,
-        window_size_samples=200,
-        window_stride_samples=100,
-        on_overlapping_events="ignore",
-    )
-    (folder / "braindecode").mkdir()
-    windows.save(str(folder / "braindecode"))
-    # What push_to_hub and pull_from_hub do, without the hub.
-    windows._convert_to_zarr_inline(folder / "hub.zarr", "blosc", 5)
-    expanded = BaseConcatDataset._load_from_zarr_inline(folder / "hub.zarr", preload=False)
+
+def _write_braindecode(source: Path, out: Path) -> None:
+    """Windows of some recordings as braindecode saves them."""
+    from benchmarks.build_ways import annotated_recordings, braindecode_windows
+
+    out.mkdir()
+    braindecode_windows(_some(annotated_recordings(source))).save(str(out))
+
+
+def _write_hub(source: Path, out: Path) -> None:
+    """The same in the Zarr of braindecode's hub, expanded by one epoch."""
+    from benchmarks.build_ways import annotated_recordings, braindecode_windows, stored_windows
+
+    braindecode_windows(_some(annotated_recordings(source)))._convert_to_zarr_inline(out, "blosc", 5)
+    expanded = stored_windows("hub", out)
     for index in range(len(expanded)):
         expanded[index]
 
 
+def _some(recordings: Iterator[Any]) -> list[Any]:
+    return list(islice(recordings, BRAINDECODE_RECORDINGS))
+
+
+WRITERS: dict[str, Callable[[Path, Path], None]] = {
+    # Lakes come from the source; most others from the float32 lake, so that all hold the same windows.
+    "float32.zarr": _write_lake,
+    "float16.zarr": _write_lake,
+    "memmap.npy": _write_memmap,
+    "labels.npz": _write_labels,
+    "lmdb": _write_lmdb,
+    "gzip.h5": _write_hdf5,
+    "one.h5": _write_hdf5,
+    "blosc.h5": _write_hdf5,
+    "braindecode": _write_braindecode,
+    "hub.zarr": _write_hub,
+}
+
+
+def write_formats(source: Path, folder: Path) -> None:
+    """Write every format that isn't in the folder; peers', where they are installed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, write in WRITERS.items():
+        if not (folder / name).exists():
+            progress(f"writing {name}")
+            write(source, folder / name)
+    for peer in PEERS:
+        python = environment(peer).python
+        if python and not (folder / peer).exists():
+            progress(f"writing {peer}")
+            paths = [str(folder / "memmap.npy"), str(folder / peer)]
+            command = [str(python), "-m", "benchmarks.peers", peer, *paths]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                shutil.rmtree(folder / peer, ignore_errors=True)
+                progress(f"{peer} failed:\n{done.stderr}")
+
+
 def main() -> None:
     """Write them."""
+    import mne
+
     warnings.filterwarnings("ignore")
     mne.set_log_level("error")
     write_formats(Path(sys.argv[1]), Path(sys.argv[2]))

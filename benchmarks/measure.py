@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import psutil
 
 from eegzarr.store.guard import tree_memory
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,32 +48,73 @@ def measure(command: Sequence[str]) -> Measured:
     RuntimeError
         If it fails; its output is in the message.
     """
-    before, began = _children_cpu(), time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    peak = 0
-    ended = threading.Event()
+    with tempfile.TemporaryFile("w+") as output:
+        began = time.monotonic()
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        peak = 0
+        ended = threading.Event()
 
-    def watch() -> None:
-        nonlocal peak
-        root = psutil.Process(process.pid)
-        # Reading a process's memory map holds its page faults up: rarely, then.
-        while not ended.wait(0.25):
-            peak = max(peak, tree_memory(root))
+        def watch() -> None:
+            nonlocal peak
+            root = psutil.Process(process.pid)
+            # Reading a process's memory map holds its page faults up: rarely, then.
+            while not ended.wait(0.25):
+                peak = max(peak, tree_memory(root))
 
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    output, _ = process.communicate()
-    wall = time.monotonic() - began
-    ended.set()
-    watcher.join()
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{output}")
-    return Measured(wall=wall, cpu=_children_cpu() - before, peak_pss=peak)
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        # wait4, not the times of all children: commands can be measured beside each other.
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.monotonic() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        ended.set()
+        watcher.join()
+        if process.returncode:
+            output.seek(0)
+            raise RuntimeError(f"{' '.join(command)} failed:\n{output.read()}")
+    return Measured(wall=wall, cpu=usage.ru_utime + usage.ru_stime, peak_pss=peak)
 
 
-def _children_cpu() -> float:
-    times = psutil.Process().cpu_times()
-    return times.children_user + times.children_system
+def lines(command: Sequence[str], **environment: str) -> list[dict[str, Any]]:
+    """Run a command that prints lines of JSON, and return these.
+
+    Raises
+    ------
+    RuntimeError
+        If it fails; what it said is in the message.
+    """
+    result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+    if result.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{result.stderr}")
+    return [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+
+
+def in_turns(
+    jobs: Mapping[str, Callable[[], Result]], repeat: int, *, at_once: int = 1, title: str = ""
+) -> dict[str, list[Result]]:
+    """Run every job once a turn, so that what drifts on the machine meets all alike.
+
+    Parameters
+    ----------
+    jobs : mapping of callable
+    repeat : int
+        Turns.
+    at_once : int
+        Jobs that run beside each other: more than one only where nothing is measured.
+    title : str
+        Told on stderr, with the turn and the job.
+    """
+    results: dict[str, list[Result]] = {name: [] for name in jobs}
+    for turn in range(1, repeat + 1):
+        with ThreadPoolExecutor(at_once) as pool:
+
+            def run(name: str, turn: int = turn) -> Result:
+                progress(f"{title}: turn {turn} of {repeat}, {name}")
+                return jobs[name]()
+
+            for name, result in zip(jobs, pool.map(run, jobs), strict=True):
+                results[name].append(result)
+    return results
 
 
 def size_on_disk(path: Path) -> int:
@@ -74,10 +122,45 @@ def size_on_disk(path: Path) -> int:
     return path.stat().st_size if path.is_file() else sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
 
 
+def forget_pages(paths: Iterable[Path]) -> None:
+    """Have the kernel drop these files from its page cache, which needs no rights but those to read them."""
+    for path in paths:
+        for file in [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]:
+            descriptor = os.open(file, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)  # pages that wait to be written can't be dropped
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            finally:
+                os.close(descriptor)
+
+
+def column(runs: Sequence[dict[str, Any]], figure: str) -> list[float]:
+    """Return a figure of each turn."""
+    return [run[figure] for run in runs]
+
+
+def times(runs: Sequence[float], others: Sequence[float]) -> float:
+    """Return the median, over the turns, of one figure divided by another of the same turn."""
+    return statistics.median(a / b for a, b in zip(runs, others, strict=True))
+
+
 def middle(values: Sequence[float]) -> str:
     """Return the median with the smallest and the largest value."""
-    digits = 1 if max(values) < 1000 else 0
-    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
+    digits = 0 if max(values) >= 1000 else 1 if max(values) >= 10 else 2
+    if len(values) == 1:
+        return f"{values[0]:,.{digits}f}"
+    return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f}–{max(values):,.{digits}f})"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+
+
+def use_cores(count: int) -> None:
+    """Keep this process, and what it starts, to the first so many of its cores."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
 
 
 def progress(text: str) -> None:

@@ -1,34 +1,50 @@
-"""One way of reading shuffled windows, measured in a process of its own.
+"""Every way of reading shuffled windows that is compared, as batches of float32 tensors.
 
-python -m benchmarks.readers WAY FOLDER --workers N --seconds S [--touch]
-
-FOLDER is what `benchmarks.formats` wrote. Prints one line of JSON.
+What a way reads is in the folder that `benchmarks.formats` wrote.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import pickle
-import time
-import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-BATCH = 128
-COLD_WINDOWS = 5000
-WARM_UP_WINDOWS = 60_000
-LONGEST_WARM_UP = 15.0  # s; an epoch, but for the slowest
+from benchmarks.peers import BATCH, READERS, Batches
+
 GROUP = "challenge1/R1"
-Batches = Callable[[int], Iterator[torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of reading.
+
+    Attributes
+    ----------
+    batches : callable
+        From the folder of formats and a number of DataLoader workers to a function that gives
+        the batches of an epoch, by its number.
+    stored : str
+        The format, by its name in the folder.
+    uses_workers : bool
+        Whether it goes through PyTorch's DataLoader; else it has threads of its own.
+    permutes : bool
+        Whether its order is a random permutation by construction.
+    environment : str
+        The peer whose environment it needs; "" for eegzarr's.
+    """
+
+    batches: Callable[[Path, int], Batches]
+    stored: str
+    uses_workers: bool = True
+    permutes: bool = True
+    environment: str = ""
 
 
 class Stored(Dataset[torch.Tensor]):
@@ -119,8 +135,8 @@ def array_batches(read: Callable[[np.ndarray], np.ndarray], count: int) -> Batch
     return batches
 
 
-def eegzarr_batches(lake: Path, **options: Any) -> Batches:
-    """WindowStream."""
+def eegzarr_batches(lake: Path | str, **options: Any) -> Batches:
+    """WindowStream, from a folder or a bucket."""
     import eegzarr
     from eegzarr.train import WindowStream
 
@@ -159,194 +175,79 @@ def tensorstore_batches(lake: Path) -> Batches:
     return array_batches(lambda rows: store[rows].read().result(), store.shape[0])
 
 
-def braindecode_windows(folder: Path, *, preload: bool) -> Any:
-    """What braindecode saved of some recordings, opened again."""
-    from braindecode.datautil import load_concat_dataset
-
-    return load_concat_dataset(folder / "braindecode", preload=preload)
-
-
-def braindecode_hub(folder: Path) -> Any:
-    """The Zarr format of braindecode's hub; an epoch of it has expanded it on disk."""
-    from braindecode.datasets import BaseConcatDataset
-
-    return BaseConcatDataset._load_from_zarr_inline(folder / "hub.zarr", preload=False)
+def memmap_batches(path: Path) -> Batches:
+    """np.memmap indexed once a batch, without a DataLoader: what a careful script does."""
+    windows = np.load(path, mmap_mode="r")
+    return array_batches(lambda rows: windows[rows], len(windows))
 
 
-# Each way: how its batches come from the folder of formats and a number of DataLoader workers.
-WAYS: dict[str, Callable[[Path, int], Batches]] = {
-    "eegzarr": lambda folder, _: eegzarr_batches(folder / "float32.zarr", shuffle="global"),
-    "eegzarr, block shuffle": lambda folder, _: eegzarr_batches(folder / "float32.zarr", shuffle="block"),
-    "eegzarr, float16": lambda folder, _: eegzarr_batches(folder / "float16.zarr", shuffle="global", dtype="float16"),
-    "eegzarr, float16 to float32": lambda folder, _: eegzarr_batches(folder / "float16.zarr", shuffle="global"),
-    "np.memmap": lambda folder, workers: loader(Memmap(folder / "memmap.npy"), workers),
-    "LMDB, pickles": lambda folder, workers: loader(Lmdb(folder / "lmdb"), workers),
-    "HDF5, Blosc, a window a chunk": lambda folder, workers: loader(Hdf5(folder / "blosc.h5"), workers),
-    "HDF5, gzip, a window a chunk": lambda folder, workers: loader(Hdf5(folder / "one.h5"), workers),
-    "HDF5, gzip, the HDF5 way's": lambda folder, workers: loader(Hdf5(folder / "gzip.h5"), workers),
-    "braindecode, preloaded": lambda folder, workers: loader(
-        Signals(braindecode_windows(folder, preload=True)), workers
+def braindecode_batches(path: Path, workers: int, *, way: str, preload: bool = False) -> Batches:
+    """What braindecode stored, opened again by it; its hub's Zarr has expanded itself on disk by then."""
+    from benchmarks.build_ways import stored_windows
+
+    return loader(Signals(stored_windows(way, path, preload=preload)), workers)
+
+
+# By name, as the tables show it.
+WAYS: dict[str, Way] = {
+    "eegzarr": Way(
+        lambda folder, _: eegzarr_batches(folder / "float32.zarr", shuffle="global"), "float32.zarr", uses_workers=False
     ),
-    "braindecode, lazy": lambda folder, workers: loader(Signals(braindecode_windows(folder, preload=False)), workers),
-    "braindecode, hub Zarr once expanded": lambda folder, workers: loader(Signals(braindecode_hub(folder)), workers),
-    "zarr-python on the same lake": lambda folder, _: zarr_batches(folder / "float32.zarr"),
-    "zarrs on the same lake": lambda folder, _: zarrs_batches(folder / "float32.zarr"),
-    "tensorstore on the same lake": lambda folder, _: tensorstore_batches(folder / "float32.zarr"),
-}
-WITHOUT_WORKERS = ("eegzarr", "zarr", "tensorstore")  # they have threads of their own
-
-
-def anonymous_memory() -> int:
-    """Bytes of anonymous memory of this process and its children, from smaps_rollup."""
-    total = 0
-    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
-        for line in Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Anonymous:"):
-                total += 1024 * int(line.split()[1])
-    return total
-
-
-def cpu_seconds() -> float:
-    """User and system time of this process and its living children."""
-    times = [process.cpu_times() for process in (psutil.Process(), *psutil.Process().children(recursive=True))]
-    return sum(t.user + t.system for t in times)
-
-
-def measured(make: Callable[[], Batches], seconds: float, *, touch: bool, warm: bool) -> dict[str, float]:
-    """Measure one way: batches delivered, or delivered and every sample of them added up."""
-    idle = anonymous_memory()
-    began = time.perf_counter()
-    batches = make()
-    running = batches(0)
-    next(running)
-    first = time.perf_counter() - began
-    epoch = 0
-    if warm:
-        _warm_up(running, batches)
-        epoch = 100
-    count, cpu, memory, wall = 0, cpu_seconds(), 0, 0.0
-    began = time.perf_counter()
-    ended = False
-    while not ended:
-        epoch += 1
-        for x in batches(epoch) if warm else running:
-            (x if touch else x[:, 0, 0]).sum()
-            count += len(x)
-            # A cold reader is warm after its first epoch: it is measured for the most of that.
-            ended = time.perf_counter() - began > seconds if warm else count >= COLD_WINDOWS
-            if ended:
-                # Within the epoch, while its buffers and workers are alive.
-                wall, cpu, memory = time.perf_counter() - began, cpu_seconds() - cpu, anonymous_memory() - idle
-                break
-        ended = ended or not warm
-    wall = wall or time.perf_counter() - began
-    return {
-        "windows_per_s": count / wall,
-        "cpu_us_per_window": 1e6 * cpu / count,
-        "anonymous_mb": memory / 1e6,
-        "first_batch_s": first,
-    }
-
-
-def _warm_up(running: Iterator[torch.Tensor], batches: Batches) -> None:
-    """Take batches until everything was read once and what is done once is done."""
-    count, epoch, end = 0, 0, time.perf_counter() + LONGEST_WARM_UP
-    while count < WARM_UP_WINDOWS and time.perf_counter() < end:
-        for x in batches(epoch) if epoch else running:
-            count += len(x)
-            if time.perf_counter() > end:
-                break
-        epoch += 1
-
-
-def blosc_limit(lake: Path, seconds: float) -> float:
-    """Windows a second that Blosc decodes on all cores, frame after frame, into reused memory."""
-    from numcodecs import blosc
-
-    import eegzarr
-    from eegzarr.store.read import LocalReader
-
-    reader = LocalReader(str(lake), GROUP)
-    geometry = reader.geometry
-    windows = eegzarr.open_windows(lake, "challenge1").sizes["window"]
-    frames = [reader.frame(number).content for number in range(max(1, windows // geometry.windows_per_frame))]
-    blosc.use_threads = False
-
-    def decode(frame: memoryview, rows: np.ndarray) -> None:
-        blosc.decompress(frame, rows)
-
-    shape = (geometry.windows_per_frame, geometry.n_channels, geometry.n_times)
-    return geometry.windows_per_frame * _on_all_cores(frames, np.zeros(shape, geometry.dtype), decode, seconds)
-
-
-def memcpy_limit(folder: Path, seconds: float) -> float:
-    """float32 windows a second that all cores copy from the page cache into reused memory."""
-    windows = np.load(folder / "memmap.npy", mmap_mode="r")
-
-    def copy(window: np.ndarray, row: np.ndarray) -> None:
-        row[:] = window
-
-    return _on_all_cores(list(windows), np.zeros(windows.shape[1:], windows.dtype), copy, seconds)
-
-
-def _on_all_cores(
-    parts: list[Any], target: np.ndarray, work: Callable[[Any, np.ndarray], None], seconds: float
-) -> float:
-    cores = len(os.sched_getaffinity(0))
-    end = time.perf_counter() + seconds
-
-    def run(core: int) -> int:
-        own, done = target.copy(), 0
-        while True:
-            for part in parts[core::cores] or parts:
-                work(part, own)
-                done += 1
-                if time.perf_counter() > end:
-                    return done
-
-    with ThreadPoolExecutor(cores) as pool:
-        return sum(pool.map(run, range(cores))) / seconds
-
-
-LIMITS: dict[str, Callable[[Path, float], float]] = {
-    "limit: Blosc, float32": lambda folder, seconds: blosc_limit(folder / "float32.zarr", seconds),
-    "limit: Blosc, float16": lambda folder, seconds: blosc_limit(folder / "float16.zarr", seconds),
-    "limit: memcpy from the page cache": memcpy_limit,
-}
-
-
-def main() -> None:
-    """Measure one way and print it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("way", choices=[*WAYS, *LIMITS])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--workers", type=int, default=0)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--touch", action="store_true", help="the consumer adds up every sample")
-    parser.add_argument("--cold", action="store_true", help="measure the first epoch alone, from its second batch on")
-    arguments = parser.parse_args()
-    warnings.filterwarnings("ignore")
-    if arguments.way in LIMITS:
-        print(json.dumps({"windows_per_s": LIMITS[arguments.way](arguments.folder, arguments.seconds)}))
-        return
-    # What a training script has imported anyway isn't counted: neither as time nor as memory.
-    if arguments.way.startswith("braindecode"):
-        import braindecode.datautil  # noqa: F401
-    elif arguments.way.startswith("eegzarr"):
-        import eegzarr.store.open
-        import eegzarr.train  # noqa: F401
-    make = WAYS[arguments.way]
-    print(
-        json.dumps(
-            measured(
-                lambda: make(arguments.folder, arguments.workers),
-                arguments.seconds,
-                touch=arguments.touch,
-                warm=not arguments.cold,
-            )
+    "eegzarr, block shuffle": Way(
+        lambda folder, _: eegzarr_batches(folder / "float32.zarr", shuffle="block"),
+        "float32.zarr",
+        uses_workers=False,
+        permutes=False,
+    ),
+    "eegzarr, float16": Way(
+        lambda folder, _: eegzarr_batches(folder / "float16.zarr", shuffle="global", dtype="float16"),
+        "float16.zarr",
+        uses_workers=False,
+    ),
+    "eegzarr, float16 to float32": Way(
+        lambda folder, _: eegzarr_batches(folder / "float16.zarr", shuffle="global"), "float16.zarr", uses_workers=False
+    ),
+    "np.memmap, a batch an index": Way(
+        lambda folder, _: memmap_batches(folder / "memmap.npy"), "memmap.npy", uses_workers=False
+    ),
+    "np.memmap": Way(lambda folder, workers: loader(Memmap(folder / "memmap.npy"), workers), "memmap.npy"),
+    "LMDB, pickles": Way(lambda folder, workers: loader(Lmdb(folder / "lmdb"), workers), "lmdb"),
+    "HDF5, Blosc, a window a chunk": Way(
+        lambda folder, workers: loader(Hdf5(folder / "blosc.h5"), workers), "blosc.h5"
+    ),
+    "HDF5, gzip, a window a chunk": Way(lambda folder, workers: loader(Hdf5(folder / "one.h5"), workers), "one.h5"),
+    "HDF5, gzip, the HDF5 way's": Way(lambda folder, workers: loader(Hdf5(folder / "gzip.h5"), workers), "gzip.h5"),
+    "braindecode, preloaded": Way(
+        lambda folder, workers: braindecode_batches(folder / "braindecode", workers, way="braindecode", preload=True),
+        "braindecode",
+    ),
+    "braindecode, lazy": Way(
+        lambda folder, workers: braindecode_batches(folder / "braindecode", workers, way="braindecode"), "braindecode"
+    ),
+    "braindecode, hub Zarr once expanded": Way(
+        lambda folder, workers: braindecode_batches(folder / "hub.zarr", workers, way="hub"), "hub.zarr"
+    ),
+    "zarr-python on the same lake": Way(
+        lambda folder, _: zarr_batches(folder / "float32.zarr"), "float32.zarr", uses_workers=False
+    ),
+    "zarrs on the same lake": Way(
+        lambda folder, _: zarrs_batches(folder / "float32.zarr"), "float32.zarr", uses_workers=False
+    ),
+    "tensorstore on the same lake": Way(
+        lambda folder, _: tensorstore_batches(folder / "float32.zarr"), "float32.zarr", uses_workers=False
+    ),
+    **{
+        peer: Way(
+            lambda folder, workers, read=read, peer=peer: read(folder / peer, workers),  # type: ignore[misc]
+            peer,
+            permutes=False,
+            environment=peer,
         )
-    )
-
-
-if __name__ == "__main__":
-    main()
+        for peer, read in READERS.items()
+    },
+}
+# From a bucket: its URL holds the lakes of the folder of formats.
+BUCKET_WAYS: dict[str, Callable[[str], Batches]] = {
+    "eegzarr": lambda url: eegzarr_batches(f"{url}/float32.zarr", shuffle=True),
+    "eegzarr, float16": lambda url: eegzarr_batches(f"{url}/float16.zarr", shuffle=True, dtype="float16"),
+}

@@ -1,117 +1,192 @@
-"""Streaming: shuffled batches of 128 from eegzarr beside its peers, in one run, in turns.
-
-python -m benchmarks.stream SOURCE [--repeat 3] [--seconds 2] [--touch] [--folder DIR] [--json FILE]
+"""Stream: shuffled batches of 128 from eegzarr beside its peers, and the limits of the machine beside both.
 
 Every reader runs in a process of its own and gives the same windows, in random order, as float32
-tensors (one eegzarr reader float16, as stored). Peers that go through PyTorch's DataLoader do so
-with 0, 1 and 2 workers, and the best counts. The Blosc limit is numcodecs decoding the same
-frames, whole and in order, into reused memory on all cores. --touch lets the consumer add up every
-sample, which takes cores away from the reader.
+tensors (one eegzarr reader float16, as stored). Readers that go through PyTorch's DataLoader do so
+with 0, 1 and 2 workers, and the best counts.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
 import statistics
-import subprocess
 import sys
-import tempfile
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
-from benchmarks.measure import middle, progress
-from benchmarks.readers import LIMITS, WAYS, WITHOUT_WORKERS
+from benchmarks.environments import environment
+from benchmarks.limits import LIMITS
+from benchmarks.measure import column, forget_pages, in_turns, lines, middle, progress, table, times
+from benchmarks.readers import WAYS
+from benchmarks.settings import Settings
 
 WORKERS = (0, 1, 2)
-COLD = ("eegzarr", "eegzarr, block shuffle", "eegzarr, float16", "LMDB, pickles", "np.memmap")
-DROP_CACHES = Path("/proc/sys/vm/drop_caches")
-Figures = dict[str, float]
+EEGZARR = "eegzarr"
+NOT_TRIED_COLD = ("HDF5, gzip, the HDF5 way's",)  # minutes, and its processor is what it waits for
+# What each way is compared with: the slowest step that it can't do without.
+LIMIT_OF = {
+    "eegzarr": "Blosc, float32",
+    "eegzarr, block shuffle": "Blosc, float32",
+    "eegzarr, float16": "Blosc, float16",
+    "eegzarr, float16 to float32": "Blosc, float16",
+    "zarr-python on the same lake": "Blosc, float32",
+    "zarrs on the same lake": "Blosc, float32",
+    "tensorstore on the same lake": "Blosc, float32",
+    "HDF5, Blosc, a window a chunk": "Blosc, float32",
+    "np.memmap, a batch an index": "copy of mapped pages",
+    "np.memmap": "copy of mapped pages",
+    "LMDB, pickles": "copy of mapped pages",
+    "litdata": "copy of mapped pages",
+    "mosaicml-streaming": "read from the page cache",
+    "webdataset": "read from the page cache",
+}
+Figures = dict[str, Any]
 
 
-def read(way: str, folder: Path, *options: object) -> Figures:
-    """Measure one way in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.readers", way, str(folder), *map(str, options)]
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode:
-        raise RuntimeError(f"{way} failed:\n{result.stderr}")
-    figures: Figures = json.loads(result.stdout.splitlines()[-1])
+def run(settings: Settings, only: tuple[str, ...] = ()) -> Figures:
+    """Measure every reader warm, cold and for its order, and every limit.
+
+    Parameters
+    ----------
+    settings : Settings
+    only : tuple of str
+        Only readers whose name contains one of these, and eegzarr; empty for all.
+    """
+    chosen = [name for name in WAYS if not only or name == EEGZARR or any(part in name for part in only)]
+    left_out = {name: reason for name in chosen if (reason := _why_not(name, settings))}
+    chosen = [name for name in chosen if name not in left_out]
+    if settings.smoke:
+        workers = dict.fromkeys(chosen, 0)
+        measured = _all_in_few_processes(chosen, settings)
+    else:
+        workers = {name: _best_workers(name, settings) for name in chosen}
+        measured = _each_in_its_process(workers, settings)
+    return {"workers": workers, **measured, "left_out": left_out}
+
+
+def _each_in_its_process(workers: dict[str, int], settings: Settings) -> Figures:
+    limits = {name: partial(_limit, name, settings) for name in LIMITS}
+    warm = {name: partial(_read, settings, name, "warm", count) for name, count in workers.items()}
+    both: dict[str, Callable[[], Figures]] = {**limits, **warm}
+    measured = in_turns(both, settings.repeat, title="stream")
+    cold = {
+        name: partial(_read, settings, name, "cold", count)
+        for name, count in workers.items()
+        if name not in NOT_TRIED_COLD
+    }
+    return {
+        "limits": {name: measured[name] for name in limits},
+        "warm": {name: measured[name] for name in warm},
+        "cold": in_turns(cold, settings.repeat, title="stream, page cache dropped"),
+        "order": {
+            name: _read(settings, name, "order", count) for name, count in workers.items() if not WAYS[name].permutes
+        },
+    }
+
+
+def _all_in_few_processes(chosen: list[str], settings: Settings) -> Figures:
+    """Run every measurement of every reader; what takes longest, imports, is shared."""
+    found: dict[str, dict[str, Any]] = {"warm": {}, "cold": {}, "order": {}}
+    forget_pages([settings.formats])
+    for needed in sorted({WAYS[name].environment for name in chosen}):
+        names = [name for name in chosen if WAYS[name].environment == needed]
+        for name, figures in zip(names, _readers(settings, names, list(found)), strict=True):
+            found["warm"][name], found["cold"][name] = [figures["warm"]], [figures["cold"]]
+            if "order" in figures:
+                found["order"][name] = figures["order"]
+    limits = zip(LIMITS, _limits(list(LIMITS), settings), strict=True)
+    return {**found, "limits": {name: [figures] for name, figures in limits}}
+
+
+def _why_not(name: str, settings: Settings) -> str:
+    way = WAYS[name]
+    reason = environment(way.environment).reason if way.environment else ""
+    if not reason and not (settings.formats / way.stored).exists():
+        return f"{way.stored} couldn't be written"
+    if not reason and way.environment and not settings.smoke:  # where a peer that fails is what is looked for
+        try:
+            _readers(settings, [name], ["cold"])
+        except RuntimeError as failed:
+            return str(failed).splitlines()[-1]
+    return reason
+
+
+def _read(settings: Settings, name: str, what: str, workers: int) -> Figures:
+    """Measure one reader in a process of its own."""
+    if what == "cold":
+        forget_pages([settings.formats])
+    figures: Figures = _readers(settings, [name], [what], workers)[0][what]
     return figures
 
 
-def best_workers(way: str, folder: Path, options: list[object]) -> int:
+def _readers(settings: Settings, names: list[str], measured: list[str], workers: int = 0) -> list[Figures]:
+    way = WAYS[names[0]]
+    python = environment(way.environment).python if way.environment else sys.executable
+    options = ["--workers", workers, "--seconds", settings.seconds, "--warm-up", settings.warm_up]
+    command = [python, "-m", "benchmarks.reading", settings.formats, *names, *options, "--measure", *measured]
+    return lines(list(map(str, command)))
+
+
+def _limit(name: str, settings: Settings) -> Figures:
+    return _limits([name], settings)[0]
+
+
+def _limits(names: list[str], settings: Settings) -> list[Figures]:
+    command = [sys.executable, "-m", "benchmarks.limits", str(settings.formats), *names]
+    return lines([*command, "--seconds", str(settings.seconds)])
+
+
+def _best_workers(name: str, settings: Settings) -> int:
     """Return the number of DataLoader workers that gives most windows a second."""
-    if way.startswith(WITHOUT_WORKERS):
+    if not WAYS[name].uses_workers:
         return 0
-    rates = {n: read(way, folder, "--workers", n, *options)["windows_per_s"] for n in WORKERS}
-    return max(rates, key=lambda n: rates[n])
+    progress(f"choosing workers for {name}")
+    return max(WORKERS, key=lambda workers: float(_read(settings, name, "warm", workers)["windows_per_s"]))
 
 
-def drop_page_cache() -> None:
-    """Make the kernel forget all files' pages: needs root, and Linux."""
-    os.sync()
-    DROP_CACHES.write_text("3")
-
-
-def main() -> None:
-    """Measure, and print Markdown tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="BIDS dataset with the contrast change detection task")
-    parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--touch", action="store_true")
-    parser.add_argument("--folder", type=Path, help="keep the formats here for the next run (default: temporary)")
-    parser.add_argument("--json", type=Path, help="write all figures here")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="eegzarr-bench-") as scratch:
-        folder = arguments.folder or Path(scratch) / "formats"
-        if not folder.exists():
-            progress("writing the windows in every format")
-            subprocess.run([sys.executable, "-m", "benchmarks.formats", arguments.source, folder], check=True)
-        options = ["--seconds", arguments.seconds, *(["--touch"] if arguments.touch else [])]
-        warm: dict[str, list[Figures]] = {}
-        cold: dict[str, list[Figures]] = {}
-        workers = {}
-        for way in WAYS:
-            progress(f"choosing workers for {way}")
-            workers[way] = best_workers(way, folder, options)
-        for turn in range(arguments.repeat):
-            progress(f"turn {turn + 1} of {arguments.repeat}")
-            for way in (*LIMITS, *WAYS):
-                warm.setdefault(way, []).append(read(way, folder, "--workers", workers.get(way, 0), *options))
-            for way in COLD if os.access(DROP_CACHES, os.W_OK) else ():
-                drop_page_cache()
-                cold.setdefault(way, []).append(read(way, folder, "--cold", "--workers", workers[way], *options))
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"workers": workers, "warm": warm, "cold": cold}, indent=1))
-    print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}\n")
-    print("| reader, random windows, warm | workers | windows/s | eegzarr is | CPU µs a window | MB | first batch, s |")
-    print("|---|---|---|---|---|---|---|")
-    for way in WAYS:
-        cells = [workers[way] or "", middle(column(warm, way)), f"{times(warm, 'eegzarr', way):.1f} ×"]
-        cells += [f"{statistics.median(column(warm, way, 'cpu_us_per_window')):.0f}"]
-        cells += [f"{statistics.median(column(warm, way, 'anonymous_mb')):.0f}"]
-        cells += [f"{statistics.median(column(warm, way, 'first_batch_s')):.2f}"]
-        print(f"| {way} | " + " | ".join(map(str, cells)) + " |")
-    for name in LIMITS:
-        print(f"| {name} | | {middle(column(warm, name))} | {times(warm, 'eegzarr', name):.2f} × | | | |")
-    print(f"\neegzarr float16 is {times(warm, 'eegzarr, float16', 'limit: Blosc, float16'):.2f} of its limit")
-    if cold:
-        print("\n| reader, page cache dropped | windows/s | eegzarr float16 is |\n|---|---|---|")
-        for way in COLD:
-            print(f"| {way} | {middle(column(cold, way))} | {times(cold, 'eegzarr, float16', way):.1f} × |")
-
-
-def column(runs: dict[str, list[Figures]], way: str, figure: str = "windows_per_s") -> list[float]:
-    """Return a figure of a way in each turn."""
-    return [figures[figure] for figures in runs[way]]
-
-
-def times(runs: dict[str, list[Figures]], way: str, other: str) -> float:
-    """Return how many times as fast as another a way is: the median over the turns."""
-    return statistics.median(a / b for a, b in zip(column(runs, way), column(runs, other), strict=True))
-
-
-if __name__ == "__main__":
-    main()
+def report(figures: Figures) -> str:
+    """Return the tables of a run."""
+    warm, limits = figures["warm"], figures["limits"]
+    rows = []
+    for name, runs in warm.items():
+        rates = column(runs, "windows_per_s")
+        limit = LIMIT_OF.get(name)
+        cpu, memory, first = (
+            statistics.median(column(runs, key)) for key in ("cpu_us_per_window", "anonymous_mb", "first_batch_s")
+        )
+        rows.append(
+            [
+                name,
+                figures["workers"][name] or "",
+                middle(rates),
+                f"{times(column(warm[EEGZARR], 'windows_per_s'), rates):.2f} ×",
+                f"{times(rates, column(limits[limit], 'windows_per_s')):.2f} of {limit}" if limit else "",
+                middle(column(runs, "touched_per_s")),
+                f"{cpu:.0f}",
+                f"{memory:.0f}",
+                f"{first:.2f}",
+            ]
+        )
+    header = ["reader, warm", "workers", "windows/s", "eegzarr is", "share of its limit"]
+    header += ["windows/s, every sample used", "CPU µs a window", "anonymous MB", "first batch, s"]
+    parts = [table(header, rows), "\n"]
+    rows = [[name, middle(column(runs, "windows_per_s"))] for name, runs in limits.items()]
+    parts += [table(["limit, all cores", "windows/s"], rows), "\n"]
+    if figures["cold"]:
+        rows = [
+            [name, middle(column(runs, "windows_per_s")), middle(column(runs, "disk_mb_per_s"))]
+            for name, runs in figures["cold"].items()
+        ]
+        parts += [table(["reader, page cache dropped", "windows/s", "MB/s read from disk"], rows), "\n"]
+    rows = [
+        [
+            name,
+            f"{order['recordings_in_batch']:.1f} ({order['recordings_in_batch_permuted']:.1f})",
+            f"{order['neighbours_correlation']:.3f} ({order['neighbours_correlation_permuted']:.3f})",
+            f"{100 * order['distinct_windows']:.1f} %",
+        ]
+        for name, order in figures["order"].items()
+    ]
+    header = ["order (a permutation of the same)", "recordings in a batch", "correlation of neighbours", "windows seen"]
+    parts += [table(header, rows), "\n"]
+    parts += [f"Left out: {name}: {reason}\n\n" for name, reason in figures["left_out"].items()]
+    return "".join(parts)

@@ -1,0 +1,214 @@
+"""Reading shuffled windows, measured in a process of its own.
+
+python -m benchmarks.reading FOLDER WAY … [--workers N] [--seconds S] [--measure warm cold order]
+python -m benchmarks.reading s3://BUCKET WAY …
+
+FOLDER is what `benchmarks.formats` wrote. Prints a line of JSON for each way: its
+figures by what was measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+
+from benchmarks.measure import use_cores
+from benchmarks.peers import BATCH, Batches
+from benchmarks.readers import BUCKET_WAYS, WAYS
+from eegzarr.train.order import shuffle_quality
+
+COLD_WINDOWS = 5000
+WARM_UP_WINDOWS = 60_000
+BUCKET = "s3://"
+MARK = 8  # samples of the first channel: they tell a window from all others
+Figures = dict[str, float]
+
+
+def processes() -> list[psutil.Process]:
+    """Return this process and all that it started and that live."""
+    return [psutil.Process(), *psutil.Process().children(recursive=True)]
+
+
+def anonymous_memory() -> int:
+    """Bytes of anonymous memory of these processes, from smaps_rollup."""
+    total = 0
+    for process in processes():
+        for line in Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Anonymous:"):
+                total += 1024 * int(line.split()[1])
+    return total
+
+
+def cpu_seconds() -> float:
+    """User and system time of these processes."""
+    return sum(t.user + t.system for t in (process.cpu_times() for process in processes()))
+
+
+def disk_bytes() -> int:
+    """Bytes that these processes had read from disk: page faults and reading ahead are among them."""
+    return sum(process.io_counters().read_bytes for process in processes())
+
+
+def warm_figures(make: Callable[[], Batches], seconds: float, warm_up: float) -> Figures:
+    """Measure epochs after the first: batches that are taken, and batches of which every sample is added up.
+
+    Parameters
+    ----------
+    make : callable
+        Opens what is read.
+    seconds : float
+        s of either measurement.
+    warm_up : float
+        s of reading before, at most; it also ends when everything was read several times.
+    """
+    idle = anonymous_memory()
+    began = time.perf_counter()
+    batches = make()
+    running = batches(0)
+    next(running)
+    first = time.perf_counter() - began
+    endless = _epochs(running, batches)
+    end, count = time.perf_counter() + warm_up, 0
+    while count < WARM_UP_WINDOWS and time.perf_counter() < end:
+        count += len(next(endless))
+    cpu = cpu_seconds()
+    taken, wall = _consume(endless, seconds, lambda x: x[:, 0, 0].sum())
+    cpu = cpu_seconds() - cpu
+    # Within an epoch, while its buffers and workers are alive.
+    memory = anonymous_memory() - idle
+    touched, touching = _consume(endless, seconds, torch.Tensor.sum)
+    return {
+        "windows_per_s": taken / wall,
+        "touched_per_s": touched / touching,
+        "cpu_us_per_window": 1e6 * cpu / taken,
+        "anonymous_mb": memory / 1e6,
+        "first_batch_s": first,
+    }
+
+
+def cold_figures(make: Callable[[], Batches]) -> Figures:
+    """Measure the first epoch, or the most of it, from its second batch on."""
+    running = make()(0)
+    next(running)
+    before, began, count = disk_bytes(), time.perf_counter(), 0
+    for x in running:
+        count += len(x)
+        x[:, 0, 0].sum()
+        if count >= COLD_WINDOWS:
+            break
+    wall = time.perf_counter() - began
+    return {"windows_per_s": count / wall, "disk_mb_per_s": (disk_bytes() - before) / wall / 1e6}
+
+
+def bucket_figures(make: Callable[[], Batches]) -> Figures:
+    """Measure the first epoch whole: nothing of it is kept for a second."""
+    began = time.perf_counter()
+    running = make()(0)
+    count = len(next(running))
+    first = time.perf_counter() - began
+    cpu = cpu_seconds()
+    for x in running:
+        count += len(x)
+        x[:, 0, 0].sum()
+    wall = time.perf_counter() - began
+    return {
+        "windows_per_s": count / wall,
+        "first_batch_s": first,
+        "cpu_us_per_window": 1e6 * (cpu_seconds() - cpu) / count,
+    }
+
+
+def order_figures(make: Callable[[], Batches], folder: Path) -> Figures:
+    """Measure how well the second epoch is mixed, beside a random permutation.
+
+    Windows are known again by their samples, so that it is what arrives that counts.
+    """
+    marks = np.load(folder / "memmap.npy", mmap_mode="r")[:, 0, :MARK]
+    number = {mark.tobytes(): index for index, mark in enumerate(np.ascontiguousarray(marks))}
+    with np.load(folder / "labels.npz") as labels:
+        recording, target = labels["recording"], labels["target"]
+    batches = make()
+    for _ in batches(0):
+        pass
+    order = [number[mark.tobytes()] for x in batches(1) for mark in np.ascontiguousarray(x[:, 0, :MARK].numpy())]
+    quality = shuffle_quality(np.array(order), recording, target, BATCH, seed=0)
+    return {
+        "distinct_windows": len(set(order)) / len(number),
+        "recordings_in_batch": quality.recordings,
+        "recordings_in_batch_permuted": quality.recordings_true,
+        "neighbours_correlation": quality.correlation,
+        "neighbours_correlation_permuted": quality.correlation_true,
+    }
+
+
+def _epochs(running: Iterator[torch.Tensor], batches: Batches) -> Iterator[torch.Tensor]:
+    yield from running
+    epoch = 0
+    while True:
+        epoch += 1
+        yield from batches(epoch)
+
+
+def _consume(
+    batches: Iterator[torch.Tensor], seconds: float, use: Callable[[torch.Tensor], object]
+) -> tuple[int, float]:
+    count, began, wall = 0, time.perf_counter(), 0.0
+    while not count or wall < seconds:
+        x = next(batches)
+        use(x)
+        count += len(x)
+        wall = time.perf_counter() - began
+    return count, wall
+
+
+def main() -> None:
+    """Measure ways and print their figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder")
+    parser.add_argument("ways", nargs="+", metavar="WAY")
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--warm-up", type=float, default=15.0)
+    parser.add_argument("--cores", type=int, default=os.cpu_count(), help="keep to so many")
+    parser.add_argument("--measure", nargs="+", choices=("warm", "cold", "order", "bucket"), default=["warm"])
+    arguments = parser.parse_args()
+    use_cores(arguments.cores)
+    warnings.filterwarnings("ignore")
+    for name in arguments.ways:
+        make = _opener(arguments.folder, name, arguments.workers)
+        measurements: dict[str, Callable[[], Figures]] = {
+            "warm": partial(warm_figures, make, arguments.seconds, arguments.warm_up),
+            "cold": partial(cold_figures, make),
+            "order": partial(order_figures, make, Path(arguments.folder)),
+            "bucket": partial(bucket_figures, make),
+        }
+        permutes = name in WAYS and WAYS[name].permutes  # by construction: there is nothing to measure
+        asked = [what for what in arguments.measure if not (what == "order" and permutes)]
+        figures = {what: measurements[what]() for what in asked}
+        print(json.dumps(figures), flush=True)
+
+
+def _opener(folder: str, name: str, workers: int) -> Callable[[], Batches]:
+    # What a training script has imported anyway isn't counted: neither as time nor as memory.
+    if name.startswith("braindecode"):
+        import braindecode.datautil  # noqa: F401
+    elif name.startswith("eegzarr"):
+        import eegzarr.store.open
+        import eegzarr.train  # noqa: F401
+    if folder.startswith(BUCKET):
+        return lambda: BUCKET_WAYS[name](folder)
+    return lambda: WAYS[name].batches(Path(folder), workers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""What every section of the benchmarks is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a run of the benchmarks measures, and on what.
+
+    Attributes
+    ----------
+    source : Path
+        BIDS folder with the contrast change detection task at 100 Hz.
+    formats : Path
+        Where `benchmarks.formats` keeps the source's windows in every format.
+    scratch : Path
+        For all else that is written; removed at the end.
+    repeat : int
+        Turns, in each of which everything is measured once.
+    seconds : float
+        s that a reader is measured for in a turn.
+    warm_up : float
+        s that a reader reads at most before it is measured.
+    sizes : tuple of float
+        Sizes of what is built, as multiples of the source.
+    memory_limit : str
+        For eegzarr's builds.
+    smoke : bool
+        Run everything, measure nothing well: several commands at a time, no warming up.
+    """
+
+    source: Path
+    formats: Path
+    scratch: Path
+    repeat: int = 3
+    seconds: float = 2.0
+    warm_up: float = 15.0
+    sizes: tuple[float, ...] = (0.25, 0.5, 1, 4)
+    memory_limit: str = "2GiB"
+    smoke: bool = False

@@ -1,0 +1,139 @@
+"""The benchmarks measure what they say: their parts on known input. `make bench-smoke` runs the whole."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import eegzarr
+from benchmarks.__main__ import main
+from benchmarks.build import REFERENCE, report
+from benchmarks.hbn import epoch, extrapolated
+from benchmarks.measure import forget_pages, in_turns, measure, middle, times
+from benchmarks.reading import order_figures
+from benchmarks.scale import repeat_lake
+from benchmarks.source import scaled_source
+from eegzarr.recipe import CHALLENGE1
+
+
+def windows_of(source: Path, lake: Path) -> int:
+    eegzarr.build_lake(source, lake, recipe=CHALLENGE1, workers=1)
+    return eegzarr.open_windows(lake, "challenge1").sizes["window"]
+
+
+def test_a_source_twice_as_large_gives_twice_the_windows(sample_root: Path, sample_lake: Path, tmp_path: Path) -> None:
+    there = eegzarr.open_windows(sample_lake, "challenge1").sizes["window"]
+    twice = scaled_source(sample_root, tmp_path / "twice", 2)
+    assert windows_of(twice, tmp_path / "lake.zarr") == 2 * there
+
+
+def test_a_part_of_a_source_has_its_first_subjects(sample_root: Path, tmp_path: Path) -> None:
+    half = scaled_source(sample_root, tmp_path / "half", 0.5)
+    people = pd.read_csv(half / "participants.tsv", sep="\t")["participant_id"].tolist()
+    every = sorted(folder.name for folder in sample_root.glob("sub-*"))
+    assert people == sorted(folder.name for folder in half.glob("sub-*")) == every[: len(every) // 2]
+
+
+def test_everything_is_measured_once_a_turn() -> None:
+    calls: list[str] = []
+    results = in_turns({name: lambda name=name: calls.append(name) or len(calls) for name in "ab"}, 3)
+    assert calls == list("ababab")
+    assert results == {"a": [1, 3, 5], "b": [2, 4, 6]}
+
+
+def test_a_command_s_memory_and_processor_time_are_those_of_its_children_too() -> None:
+    child = "x = bytearray(200_000_000)\nimport time\nwhile time.process_time() < 0.6: pass"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    measured = measure([sys.executable, "-c", parent])
+    assert measured.cpu >= 0.6
+    assert measured.peak_pss > 200_000_000
+    assert measured.wall >= 0.6
+
+
+def test_a_command_that_fails_tells_what_it_said() -> None:
+    with pytest.raises(RuntimeError, match="no such recording"):
+        measure([sys.executable, "-c", "raise SystemExit('no such recording')"])
+
+
+def test_ratios_are_taken_within_a_turn() -> None:
+    assert times([10.0, 100.0, 1000.0], [5.0, 50.0, 500.0]) == 2
+    assert middle([1.0, 3.0, 2000.0]) == "3 (1–2,000)"
+
+
+def test_forgetting_pages_leaves_files_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").write_bytes(b"signal")
+    forget_pages([tmp_path])
+    assert (tmp_path / "folder" / "file").read_bytes() == b"signal"
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+def test_an_order_is_known_from_the_samples_that_arrive(mixed: bool, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    windows = rng.normal(size=(1280, 2, 16)).astype(np.float32)
+    recording = np.arange(1280) // 64
+    np.save(tmp_path / "memmap.npy", windows)
+    np.savez(tmp_path / "labels.npz", recording=recording, target=recording.astype(np.float32))
+    order = rng.permutation(1280) if mixed else np.arange(1280)
+
+    def batches(number: int) -> Iterator[torch.Tensor]:
+        return (torch.from_numpy(windows[order[first : first + 128]]) for first in range(0, 1280, 128))
+
+    figures = order_figures(lambda: batches, tmp_path)
+    assert figures["distinct_windows"] == 1
+    assert figures["recordings_in_batch_permuted"] > 19
+    if mixed:
+        assert figures["recordings_in_batch"] > 19
+        assert abs(figures["neighbours_correlation"]) < 0.1
+    else:
+        assert figures["recordings_in_batch"] == 2
+        assert figures["neighbours_correlation"] > 0.9
+
+
+def test_a_repeated_lake_streams_as_many_windows_as_it_is_said_to_hold(sample_lake: Path, tmp_path: Path) -> None:
+    repeat_lake(sample_lake, tmp_path / "large.zarr", 1000)
+    windows = eegzarr.open_windows(tmp_path / "large.zarr", "challenge1")
+    first = eegzarr.open_windows(sample_lake, "challenge1")
+    assert windows.sizes["window"] == 1000
+    np.testing.assert_array_equal(windows["eeg"][:3].to_numpy(), first["eeg"][:3].to_numpy())
+
+
+def test_many_nodes_wait_for_what_they_share() -> None:
+    assert epoch(1, 40_000.0, 100_000.0).breaks_first == "decoding"
+    assert epoch(1, 40_000.0, 100_000.0).seconds["decoding"] == pytest.approx(95)
+    assert epoch(1000, 40_000.0, 100_000.0).breaks_first == "one file server"
+
+
+def test_a_line_through_the_largest_lakes_is_extended() -> None:
+    assert extrapolated([10, 100, 200], [9.0, 2.0, 3.0], 1000) == pytest.approx(11)
+
+
+def test_a_cache_that_appears_at_the_first_read_is_told() -> None:
+    run = {"wall": 4.0, "cpu": 5.0, "peak_pss": 2**20, "disk": 3e6, "first_read": 0.0, "disk_after_read": 3e6}
+    expanded = {**run, "wall": 8.0, "disk_after_read": 12e6, "first_read": 2.0}
+    text = report({"1": {"recordings": 7, "ways": {REFERENCE: [run], "hub": [expanded]}}})
+    assert "| hub | 8.00 | 0.5 × | 5.00 | 1.00 | 3, 12 once read | 2.0 |" in text
+
+
+def test_hot_paths_stay_near_what_they_cannot_do_without(tmp_path: Path) -> None:
+    assert main(["--only", "micro", "--out", str(tmp_path)]) == 0
+    text = (tmp_path / "results.json").read_text()
+    figures = json.loads(text)["micro"]["figures"]
+    assert figures
+    assert {name: figure for name, figure in figures.items() if figure["ratio"] > figure["ceiling"]} == {}
+    assert platform.node() not in text
+    assert "| path / reference |" in (tmp_path / "results.md").read_text()
+
+
+def test_a_section_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--only", "bulid"])
+    assert "no section bulid: there are build, stream" in capsys.readouterr().err
