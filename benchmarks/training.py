@@ -19,7 +19,7 @@ import torch
 from benchmarks.measure import column, in_turns, lines, middle, table
 from benchmarks.readers import WAYS
 from benchmarks.settings import Settings
-from eegzarr.train.models import make_network
+from eegzarr.train.models import make_model
 
 SFREQ = 100.0
 # EEGNeX is what the challenge's baselines train; EEGNet is fast enough on a CPU for the reader to matter.
@@ -51,7 +51,8 @@ def measured_training(folder: Path, model: str, way: str, workers: int, seconds:
     batches = WAYS[way].batches(folder, workers)
     endless = (x for epoch in range(sys.maxsize) for x in batches(epoch))
     x = next(endless)
-    network = make_network(model, n_chans=x.shape[1], n_times=x.shape[2], sfreq=SFREQ).to(device).train()
+    spec = {"network": model, "arguments": {}, "n_chans": x.shape[1], "n_times": x.shape[2], "sfreq": SFREQ}
+    network = make_model({**spec, "residual": False, "views": 1, "unit": "uV"}).network.to(device).train()
     optimizer = torch.optim.AdamW(network.parameters())
     waited, windows, done = 0.0, 0, 0
     began = time.perf_counter()

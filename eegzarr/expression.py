@@ -1,7 +1,7 @@
 """Arithmetic on labels: what a recipe's target may be besides the name of one.
 
 Parsed with Python's own grammar, of which little is let through: names of labels, numbers and
-texts, + - * / **, comparisons (1 where they hold, else 0), and `FUNCTIONS`.
+texts, + - * / **, comparisons (1 where they hold, 0 where not), and `FUNCTIONS`. What is missing stays missing.
 """
 
 from __future__ import annotations
@@ -78,6 +78,13 @@ def _wide(label: npt.NDArray) -> npt.NDArray:
     return label.astype(np.float64) if label.dtype.kind in "iuf" else label
 
 
+def _is_missing(value: Any) -> npt.NDArray[np.bool_]:
+    """Where a label has no value: nothing that is compared with it is known to hold or not."""
+    if not isinstance(value, np.ndarray):
+        return np.zeros((), bool)
+    return np.isnan(value) if value.dtype.kind == "f" else np.asarray(value == "", bool)
+
+
 def _parsed(expression: str) -> ast.expr:
     try:
         return ast.parse(expression.strip(), mode="eval").body
@@ -101,7 +108,9 @@ def _value(node: ast.expr, expression: str, label: Callable[[str], Any]) -> Any:
         case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
             return _UNARY[type(op)](of(operand))
         case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARISON:
-            return np.asarray(_COMPARISON[type(op)](of(left), of(right)), np.float64)
+            one, other = of(left), of(right)
+            truth = np.asarray(_COMPARISON[type(op)](one, other), np.float64)
+            return np.where(_is_missing(one) | _is_missing(other), np.nan, truth)
         case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in FUNCTIONS:
             return FUNCTIONS[name](of(argument))
     raise RecipeError(

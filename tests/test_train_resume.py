@@ -21,7 +21,7 @@ from eegzarr.errors import FitInterrupted, FitStopped, UsageError
 from eegzarr.events import BatchEnded, EpochEnded, Event, Noticed
 from eegzarr.train.fit import fit, resume
 from eegzarr.train.options import FitOptions
-from eegzarr.train.stop import MemoryGuard, parse_share
+from eegzarr.train.stop import MemoryGuard
 
 EPOCHS = 3
 SCORES = ("epoch", "train_loss", "valid_nrmse", "best_nrmse", "learning_rate")
@@ -159,7 +159,6 @@ def test_the_guard_acts_on_a_real_shortage_only() -> None:
         assert not roomy.is_exceeded
         assert roomy.peak > 0
         tight.begin_again()
-    assert parse_share("85%") == parse_share("0.85") == 0.85
 
 
 def test_a_run_refuses_a_second_beginning_and_a_changed_lake(

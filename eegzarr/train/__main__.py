@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from eegzarr.command import run_command
 from eegzarr.errors import UsageError
+from eegzarr.store.guard import parse_share
 from eegzarr.train.arguments import add_fit_options, fit_options
 from eegzarr.train.options import FitOptions
-from eegzarr.train.stop import parse_share
 
 if TYPE_CHECKING:
     from eegzarr.events import Listener

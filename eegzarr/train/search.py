@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from eegzarr.command import run_command
 from eegzarr.errors import EegzarrError, FitDiverged, Stopped, UsageError
 from eegzarr.events import EpochEnded, Event, Listener
+from eegzarr.store.guard import parse_share
 from eegzarr.train.arguments import add_fit_options, fit_options
 from eegzarr.train.options import LOSSES, FitOptions
 from eegzarr.train.run import RunFolder, write_json
-from eegzarr.train.stop import parse_share
 
 if TYPE_CHECKING:
     import optuna

@@ -9,8 +9,7 @@ from typing import Any
 
 import psutil
 
-from eegzarr.errors import UsageError
-from eegzarr.store.guard import MemoryWatch, machine_memory
+from eegzarr.store.guard import MemoryWatch, machine_memory, private_memory
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SAMPLES_TO_ACT = 2  # in a row: one peak is no shortage
@@ -60,7 +59,7 @@ class MemoryGuard:
     Attributes
     ----------
     tree : int
-        Bytes of this process and those below it, at the last sample.
+        Bytes of this process and those below it, without mapped files, at the last sample.
     peak : int
         Largest of them.
     share : float
@@ -74,7 +73,7 @@ class MemoryGuard:
         self._above = 0
         self._available = machine_memory()
         self._has_own_limit = self._available < psutil.virtual_memory().total
-        self._watch = MemoryWatch(self._sampled, interval)
+        self._watch = MemoryWatch(self._sampled, interval, private_memory)
 
     def __enter__(self) -> MemoryGuard:
         self._watch.__enter__()
@@ -101,20 +100,3 @@ class MemoryGuard:
         own = tree / self._available if self._has_own_limit else 0.0
         self.tree, self.share = tree, max(machine, own)
         self._above = self._above + 1 if self.share > self._limit else 0
-
-
-def parse_share(text: str) -> float:
-    """Return the share that a text such as ``85%`` or ``0.85`` names.
-
-    Raises
-    ------
-    UsageError
-        If it is none above 0 and up to 1.
-    """
-    try:
-        share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
-    except ValueError:
-        share = 0.0
-    if not 0 < share <= 1:
-        raise UsageError(f"{text!r} is no share of the memory: write a percentage, such as 85%")
-    return share

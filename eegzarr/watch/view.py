@@ -18,7 +18,7 @@ import psutil
 import zarr
 
 from eegzarr.errors import LakeError, UsageError
-from eegzarr.store.guard import tree_memory
+from eegzarr.store.guard import private_memory
 from eegzarr.store.lake import read_attributes
 from eegzarr.store.layout import COMPLETE, RECEIPTS, SCRATCH, open_store
 from eegzarr.store.open import recipes
@@ -213,7 +213,7 @@ def _from_log(lines: list[str]) -> tuple[float | None, float | None, int | None]
 
 def _memory_of(pid: int) -> int | None:
     try:
-        return tree_memory(psutil.Process(pid)) or None
+        return private_memory(psutil.Process(pid)) or None
     except psutil.Error:
         return None
 
