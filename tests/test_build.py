@@ -210,6 +210,16 @@ def test_a_recording_that_goes_away_in_mid_build_stops_it_and_nothing_is_lost(
     xr.testing.assert_equal(mine, whole)
 
 
+def test_two_groups_built_at_once_are_both_in_the_consolidated_metadata(sample_root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "lake.zarr"
+    recipes = ("challenge1", "challenge2")
+    command = [sys.executable, "-m", "eegzarr.build", "--source", str(sample_root), "--out", str(out), "--workers", "1"]
+    builds = [subprocess.Popen([*command, "--recipe", recipe], stdout=subprocess.DEVNULL) for recipe in recipes]
+    assert [build.wait(120) for build in builds] == [0, 0]
+    for recipe in recipes:
+        assert xr.open_zarr(out, group=f"{recipe}/R1", consolidated=True).sizes["window"] > 0
+
+
 def test_two_builds_of_a_group_at_once_do_no_harm(sample_root: Path, sample_lake: Path, tmp_path: Path) -> None:
     out = tmp_path / "lake.zarr"
     builds = [start_build(sample_root, out, "--workers", 1) for _ in range(2)]

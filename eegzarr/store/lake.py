@@ -209,7 +209,22 @@ def settle(lake: str, group: str) -> None:
     if SCRATCH in node:
         write_checksums(store, group, without=f"{group}/{SCRATCH}/")
     sync(store.delete_dir(f"{group}/{SCRATCH}"))
-    consolidate(store)
+    with _waiting_for_others(lake):
+        consolidate(store)
+
+
+@contextmanager
+def _waiting_for_others(lake: str) -> Iterator[None]:
+    """Let one build at a time renew what all groups of a local lake share, inside the ``with``."""
+    if "://" in lake:
+        yield
+        return
+    descriptor = os.open(lake, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def consolidate(store: Store) -> None:
