@@ -24,6 +24,7 @@ import eegzarr
 from eegzarr.errors import BuildStopped
 from eegzarr.events import BuildBegan
 from eegzarr.recipe import CHALLENGE1
+from eegzarr.store import lake
 from eegzarr.store.layout import LABELS
 from eegzarr.trials import trial_table
 
@@ -186,6 +187,34 @@ def test_kills_at_random_moments_change_no_byte(sample_root: Path, sample_lake: 
         build.wait()
     final = run_command(*build_arguments(sample_root, out))
     assert final.returncode == 0, final.stderr
+    assert tree_digests(out) == tree_digests(sample_lake)
+
+
+@pytest.mark.parametrize("killed_in", ["labels", "recordings", "shards", "settle"])
+def test_a_finish_that_was_broken_off_is_done_again(
+    killed_in: str, sample_root: Path, sample_lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "lake.zarr"
+    options = {"recipe": CHALLENGE1, "workers": 1, "shard_size": SMALL_SHARDS}
+    steps = {"labels": 1, "recordings": 2, "shards": 3}
+    real, calls = lake._write, []
+
+    def write(store: Any, group: str, dataset: xr.Dataset) -> None:
+        calls.append(group)
+        real(store, group, dataset)
+        if len(calls) == steps.get(killed_in):
+            raise KeyboardInterrupt
+
+    def settle(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(lake, "_write", write)
+        if killed_in == "settle":
+            broken.setattr(lake, "settle", settle)
+        with pytest.raises(KeyboardInterrupt):
+            eegzarr.build_lake(sample_root, out, **options)
+    eegzarr.build_lake(sample_root, out, **options)
     assert tree_digests(out) == tree_digests(sample_lake)
 
 

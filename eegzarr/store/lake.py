@@ -403,6 +403,9 @@ def _shards_table(plan: Plan, receipts: list[Receipt]) -> xr.Dataset:
 
 
 def _write(store: Store, group: str, dataset: xr.Dataset) -> None:
+    # A finish that was killed has left some of them, which xarray won't write over.
+    for name in dataset.variables:
+        sync(store.delete_dir(f"{group}/{name}"))
     encoding = {str(name): label_encoding(v.dtype, v.shape) for name, v in dataset.variables.items()}
     dataset.to_zarr(store, group=group, mode="a", zarr_format=3, consolidated=False, encoding=encoding)
 
