@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
 from eegzarr.command import parsed_by, run_command
 from eegzarr.errors import UsageError
@@ -17,6 +15,7 @@ from eegzarr.releases import find_release
 from eegzarr.store.build import BuildSummary, Forecast, build_lake, forecast
 from eegzarr.store.guard import parse_bytes, parse_share
 from eegzarr.store.layout import DTYPES
+from eegzarr.watch.interrupts import Interrupts
 from eegzarr.watch.log import BuildLog
 from eegzarr.watch.progress import BuildProgress
 
@@ -113,7 +112,6 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
 
 def _build(arguments: argparse.Namespace) -> int:
     recipe = _recipe(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)  # as SLURM ends a job: stop as for Ctrl-C
     summaries: list[BuildSummary | Forecast] = []
     command = f"python -m eegzarr.build {shlex.join(sys.argv[1:])}"
     for source in _sources(arguments):
@@ -129,18 +127,18 @@ def _build(arguments: argparse.Namespace) -> int:
             print(describe_forecast(foreseen, arguments.out))
             continue
         log_name = f"{recipe.name}-{arguments.name or Path(source).name}"
-        with BuildLog(_log_folder(arguments), log_name, command) as log, BuildProgress() as progress:
-            summary = build_lake(source, arguments.out, recipe=recipe, listeners=(progress, log), **options)
+        with (
+            BuildLog(_log_folder(arguments), log_name, command) as log,
+            BuildProgress() as progress,
+            Interrupts() as interrupts,
+        ):
+            summary = build_lake(source, arguments.out, recipe=recipe, listeners=(progress, log, interrupts), **options)
             log.write(str(summary))
         summaries.append(summary)
         print(describe(summary, arguments.out))
         if not summary.already:
             print(f"  log: {log.path}")
     return SKIPPED_WITH_STRICT if arguments.strict and any(s.reasons for s in summaries) else 0
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _sources(arguments: argparse.Namespace) -> list[str]:

@@ -72,7 +72,8 @@ class EdfFile:
         ValueError
             If a channel isn't there, or a window leaves the recording.
         """
-        rows = np.array([self.channels.index(name) for name in channels])
+        in_order = channels == self.channels
+        rows = np.arange(len(channels)) if in_order else np.array([self.channels.index(name) for name in channels])
         length = out.shape[2]
         if len(starts) and (starts.min() < 0 or starts.max() + length > self.n_times):
             raise ValueError(f"windows outside of the recording's {self.n_times} samples")
@@ -140,55 +141,86 @@ def open_plain(path: Path) -> EdfFile | None:
 
 def _parsed(path: Path, fixed: bytes, parts: bytes, n_signals: int, sample_nbytes: int) -> EdfFile | None:
     header_nbytes = _FIXED * (n_signals + 1)
-    if b"\0" in parts or n_signals < 1 or len(fixed + parts) != header_nbytes or int(fixed[184:192]) != header_nbytes:
+    if n_signals < 1 or len(fixed + parts) != header_nbytes or int(fixed[184:192]) != header_nbytes:
         return None
     if fixed[192:197] in (b"EDF+D", b"BDF+D"):  # interrupted: samples aren't where their number says
         return None
     n_records, seconds = int(fixed[236:244]), float(fixed[244:252])
-    fields = dict(_columns(parts, n_signals))
-    samples = np.array([int(text) for text in fields["n"]])
-    names = [text.strip() for text in fields["label"]]
-    record_nbytes = int(samples.sum()) * sample_nbytes
-    length = header_nbytes + n_records * record_nbytes
-    if n_records < 1 or seconds <= 0 or samples.min() < 1 or path.stat().st_size != length:
+    signals = _signals(parts, n_signals)
+    if signals is None or n_records < 1 or seconds <= 0:
         return None
-    kept = [i for i, name in enumerate(names) if name not in _ANNOTATIONS and name.upper() not in _STIMULUS]
-    units = [fields["unit"][i].strip() for i in kept]
-    if len({names[i] for i in kept}) != len(kept) or not all(unit in _MICROVOLTS for unit in units):
+    record_nbytes = signals.record_length * sample_nbytes
+    if path.stat().st_size != header_nbytes + n_records * record_nbytes:
         return None
-    # A trigger channel of another rate changes what MNE takes the recording's rate to be.
-    rates = {int(n) for n, name in zip(samples, names, strict=True) if name not in _ANNOTATIONS}
-    if not kept or len(rates) != 1:
-        return None
-    pmin, pmax, dmin, dmax = (_numbers(fields[name], kept) for name in ("pmin", "pmax", "dmin", "dmax"))
-    if (pmin == pmax).any() or (dmin == dmax).any() or not np.isfinite([pmin, pmax, dmin, dmax]).all():
-        return None
-    (width,) = rates
-    step = (pmax - pmin) / (dmax - dmin)
-    microvolts = np.array([_MICROVOLTS[unit] for unit in units])
-    begins = np.concatenate([[0], np.cumsum(samples)])
     return EdfFile(
         path=path,
-        channels=tuple(names[i] for i in kept),
-        sfreq=width / seconds,
+        channels=signals.channels,
+        sfreq=signals.record_samples / seconds,
         n_records=n_records,
-        record_samples=width,
+        record_samples=signals.record_samples,
         data_offset=header_nbytes,
         record_nbytes=record_nbytes,
         sample_nbytes=sample_nbytes,
+        first=signals.first,
+        scale=signals.scale,
+        offset=signals.offset,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Signals:
+    """What a header says of its channels; `record_length` counts the samples of all, markers too."""
+
+    channels: tuple[str, ...]
+    record_samples: int
+    record_length: int
+    first: npt.NDArray[np.int64]
+    scale: npt.NDArray[np.float64]
+    offset: npt.NDArray[np.float64]
+
+
+def _signals(parts: bytes, n_signals: int) -> _Signals | None:
+    """Parse the channels' part of a header, None where it isn't of the plain kind."""
+    if b"\0" in parts:
+        return None
+    columns = _columns(parts, n_signals)
+    samples = _numbers(columns["n"]).astype(int)
+    names, units = _texts(columns["label"]), _texts(columns["unit"])
+    kept = [i for i, name in enumerate(names) if name not in _ANNOTATIONS and name.upper() not in _STIMULUS]
+    if len({names[i] for i in kept}) != len(kept) or not all(units[i] in _MICROVOLTS for i in kept):
+        return None
+    # A trigger channel of another rate changes what MNE takes the recording's rate to be.
+    rates = {n for n, name in zip(samples.tolist(), names, strict=True) if name not in _ANNOTATIONS}
+    if not kept or len(rates) != 1 or samples.min() < 1:
+        return None
+    pmin, pmax, dmin, dmax = (_numbers(columns[name])[kept] for name in ("pmin", "pmax", "dmin", "dmax"))
+    if (pmin == pmax).any() or (dmin == dmax).any() or not np.isfinite([pmin, pmax, dmin, dmax]).all():
+        return None
+    step = (pmax - pmin) / (dmax - dmin)
+    microvolts = np.array([_MICROVOLTS[units[i]] for i in kept])
+    begins = np.concatenate([[0], np.cumsum(samples)])
+    return _Signals(
+        channels=tuple(names[i] for i in kept),
+        record_samples=rates.pop(),
+        record_length=int(samples.sum()),
         first=begins[kept],
         scale=(step * microvolts)[:, None],
         offset=((pmin - dmin * step) * microvolts)[:, None],
     )
 
 
-def _columns(parts: bytes, n_signals: int) -> Iterator[tuple[str, list[str]]]:
-    begin = 0
+def _columns(parts: bytes, n_signals: int) -> dict[str, npt.NDArray[np.bytes_]]:
+    columns, begin = {}, 0
     for name, width in _FIELDS.items():
-        column = parts[begin : begin + n_signals * width].decode("latin-1")
-        yield name, [column[i * width : (i + 1) * width] for i in range(n_signals)]
+        columns[name] = np.frombuffer(parts, f"S{width}", n_signals, begin)
         begin += width * n_signals
+    return columns
 
 
-def _numbers(texts: list[str], kept: list[int]) -> npt.NDArray[np.float64]:
-    return np.array([float(texts[i].replace(",", ".")) for i in kept])
+def _texts(column: npt.NDArray[np.bytes_]) -> list[str]:
+    return [text.decode("latin-1").strip() for text in column.tolist()]
+
+
+def _numbers(column: npt.NDArray[np.bytes_]) -> npt.NDArray[np.float64]:
+    # Some programs write decimal commas.
+    return np.frombuffer(column.tobytes().replace(b",", b"."), column.dtype).astype(np.float64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,9 @@ from eegzarr.sample import write_sample
 SMALL_SHARDS = 4 * 2**20  # a dozen shards from the sample, where the default makes one
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+# What a shell starts in the background ignores Ctrl-C, and so would all processes that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("laws", deadline=None)  # a law holds on a busy machine too
 settings.load_profile("laws")
 

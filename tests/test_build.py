@@ -22,11 +22,12 @@ from conftest import SMALL_SHARDS, run_command, tree_digests
 
 import eegzarr
 from eegzarr.errors import BuildStopped
-from eegzarr.events import BuildBegan
+from eegzarr.events import BuildBegan, Inspected
 from eegzarr.recipe import CHALLENGE1
 from eegzarr.store import lake
 from eegzarr.store.layout import LABELS
 from eegzarr.trials import trial_table
+from eegzarr.watch.interrupts import Interrupts
 
 GROUP = "challenge1/R1"
 
@@ -375,3 +376,22 @@ def wait_for(condition, build: subprocess.Popen[str], seconds: float = 60) -> No
         assert build.poll() is None, build.stdout.read() if build.stdout else "the build ended"
         assert time.monotonic() < deadline, "nothing happened"
         time.sleep(0.01)
+
+
+def test_an_interrupt_that_python_drops_is_raised_at_the_next_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    dropped: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda raised: dropped.append(raised.exc_type))
+
+    class Freed:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)  # the handler is called here, at the latest
+
+    told = Inspected(done=1, total=2)
+    with Interrupts() as interrupts:
+        interrupts(told)
+        freed = Freed()
+        del freed
+        assert dropped == [KeyboardInterrupt]
+        with pytest.raises(KeyboardInterrupt):
+            interrupts(told)

@@ -86,7 +86,7 @@ def test_a_limit_that_is_too_small_is_refused_with_the_smallest_that_works(sampl
 
 @pytest.mark.parametrize("mib", [500, 700, 1024, 4096])
 def test_what_is_projected_fits_the_limit(mib: int) -> None:
-    size = affordable_shard_size(64 * MIB, 4, False, None, mib * MIB)
+    size = affordable_shard_size(64 * MIB, 4, None, mib * MIB)
     at_work = projected_worker_memory(size, 4)
     resources = Resources.fit(at_work, None, mib * MIB)
     assert resources.projected(at_work) <= mib * MIB

@@ -250,7 +250,7 @@ def forecast(
         shards=plan.n_shards,
         finished=plan.n_shards if setup.is_complete else finished,
         workers=resources.workers,
-        projected_memory=resources.projected(_worker_memory(request, geometry)),
+        projected_memory=resources.projected(worker_memory(request.recipe, setup.lake, geometry)),
         memory_limit=resources.memory,
     )
 
@@ -291,16 +291,16 @@ def _session(
 ) -> Iterator[tuple[Client, Plan, Resources, MemoryWatch]]:
     """Run workers and plan the group, inside the ``with``; watch memory until `held` ends."""
     itemsize = np.dtype(request.dtype).itemsize
-    prepares = request.recipe.preparation.touches_recordings
+    kind = _kind_of_work(request.recipe, setup.lake)
     if setup.geometry is not None:
         shard_size = setup.geometry.windows_per_shard * setup.geometry.window_bytes
     elif request.on_running_cluster:
         shard_size = request.shard_size or SHARD_SIZE
     else:
         shard_size = request.shard_size or affordable_shard_size(
-            SHARD_SIZE, itemsize, prepares, request.workers, request.memory_limit
+            SHARD_SIZE, itemsize, request.workers, request.memory_limit, **kind
         )
-    at_work = projected_worker_memory(shard_size, itemsize, prepares=prepares)
+    at_work = projected_worker_memory(shard_size, itemsize, **kind)
 
     def geometry(channels: int, times: int) -> Geometry:
         return setup.geometry or Geometry.of(channels, times, request.dtype, shard_size)
@@ -333,10 +333,14 @@ def _lost_workers_named() -> Iterator[None]:
         ) from error
 
 
-def _worker_memory(request: BuildRequest, geometry: Geometry) -> int:
+def worker_memory(recipe: Recipe, lake: str, geometry: Geometry) -> int:
+    """Return the bytes that a worker needs to write shards of a geometry."""
     shard_size = geometry.windows_per_shard * geometry.window_bytes
-    prepares = request.recipe.preparation.touches_recordings
-    return projected_worker_memory(shard_size, geometry.itemsize, prepares=prepares)
+    return projected_worker_memory(shard_size, geometry.itemsize, **_kind_of_work(recipe, lake))
+
+
+def _kind_of_work(recipe: Recipe, lake: str) -> dict[str, bool]:
+    return {"prepares": recipe.preparation.touches_recordings, "remote": "://" in lake}
 
 
 def watched_memory(resources: Resources, watchers: tuple[Listener, ...]) -> MemoryWatch:

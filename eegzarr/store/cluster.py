@@ -38,26 +38,28 @@ _INSPECT_BATCH = 16
 _RETRIES = 2  # of a task whose worker died, or that failed
 
 
-def projected_worker_memory(shard_size: int, itemsize: int, *, prepares: bool = False) -> int:
+def projected_worker_memory(shard_size: int, itemsize: int, *, prepares: bool = False, remote: bool = False) -> int:
     """Return the bytes that a worker needs to write shards of a size, given in stored bytes.
 
-    It holds a shard's windows as float32, their encoded frames, and what reading a
-    recording takes besides; a recording that is prepared as a whole takes more.
+    It holds as much as one recording has in a shard, at most all of it, as float32; what
+    reading a recording takes besides, more where it is prepared as a whole; and, where the
+    lake is in a bucket, which takes whole objects, the shard's frames twice.
     """
     reading = 300 * _MIB if prepares else 40 * _MIB
-    return WORKER_IDLE + shard_size * 4 // itemsize + int(1.2 * shard_size) + reading
+    encoded = int(2.3 * shard_size) if remote else 0
+    return WORKER_IDLE + shard_size * 4 // itemsize + encoded + reading
 
 
-def affordable_shard_size(largest: int, itemsize: int, prepares: bool, workers: int | None, memory: int | None) -> int:
+def affordable_shard_size(largest: int, itemsize: int, workers: int | None, memory: int | None, **kind: bool) -> int:
     """Return the largest shard of which a memory limit has room for one in each worker, on as many cores as may be.
 
-    `largest`, halved up to three times.
+    `largest`, halved up to three times. `kind` is that of `projected_worker_memory`.
     """
     memory = memory or default_memory()
     sizes = [largest >> halvings for halvings in range(4)]
     for wanted in [workers] if workers else range(_cores(), 0, -1):
         for size in sizes:
-            if MAIN_IDLE + wanted * projected_worker_memory(size, itemsize, prepares=prepares) <= memory:
+            if MAIN_IDLE + wanted * projected_worker_memory(size, itemsize, **kind) <= memory:
                 return size
     return sizes[-1]
 
@@ -136,6 +138,8 @@ def local_client(resources: Resources) -> Iterator[Client]:
         "distributed.worker.memory.pause": False,
         "distributed.worker.memory.terminate": 0.95,
         "distributed.comm.timeouts.connect": "60s",
+        # Nobody looks at it here, and it stops the workers a hundred times a second.
+        "distributed.worker.profile.enabled": False,
         # Read when a process starts. Shards go back to the system when freed, segments of a
         # recording stay: a page fault for each of them took twice the time of reading it.
         "distributed.nanny.pre-spawn-environ": {
@@ -158,6 +162,8 @@ def local_client(resources: Resources) -> Iterator[Client]:
             processes=True,
             memory_limit=resources.worker_memory,
             dashboard_address=None,
+            # Any free port: the usual one may belong to another cluster, and a warning would say so.
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
             silence_logs=logging.CRITICAL,
             local_directory=scratch,
         ) as cluster,

@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from eegzarr.recipe import Recipe
 from eegzarr.recordings import Header, read_header
 from eegzarr.sources import Recording, Source, read_events
 from eegzarr.store.layout import Geometry
-from eegzarr.trials import trial_table
+from eegzarr.trials import trial_columns
 
 # Trial columns that every group has, also one whose windows aren't cut around events.
 _NO_TRIAL = {
@@ -50,9 +50,9 @@ class Inspection:
 
     Attributes
     ----------
-    windows : DataFrame
-        One row a window: ``start_sample`` and the trial's columns. Empty with a `reason`,
-        and in a `Plan`, which has them in one table.
+    windows : dict of str to array
+        An item a window: ``start_sample`` and the trial's columns. Nothing with a `reason`, and
+        in a `Plan`, which has them in one table.
     n_windows : int
         Their number.
     trials : int
@@ -67,7 +67,7 @@ class Inspection:
 
     recording: Recording
     header: Header | None
-    windows: pd.DataFrame
+    windows: Mapping[str, npt.NDArray] = field(default_factory=dict)
     n_windows: int = 0
     trials: int = 0
     dropped: int = 0
@@ -189,15 +189,14 @@ def inspect(root: str, recording: Recording, recipe: Recipe) -> Inspection:
             _check_header(header, recipe)
             windows, trials, dropped = _cut(path, recipe, header.at(recipe.sfreq))
     except RecordingError as error:
-        return Inspection(
-            recording=recording, header=header, windows=_no_windows(), reason=str(error), fingerprint=fingerprint
-        )
-    reason = "" if len(windows) else _why_none(recipe, header, trials, dropped)
+        return Inspection(recording=recording, header=header, reason=str(error), fingerprint=fingerprint)
+    n_windows = len(windows["start_sample"])
+    reason = "" if n_windows else _why_none(recipe, header, trials, dropped)
     return Inspection(
         recording=recording,
         header=header,
         windows=windows,
-        n_windows=len(windows),
+        n_windows=n_windows,
         trials=trials,
         dropped=dropped,
         reason=reason,
@@ -242,28 +241,29 @@ def make_plan(
         reasons = Counter(inspection.reason for inspection in inspections)
         listed = "; ".join(f"{reason} ({n})" for reason, n in reasons.most_common(3))
         raise LakeError(f"source {source.root} gives no window for the recipe {recipe.name}: {listed}")
-    rows = [
-        inspection.windows.assign(recording=np.int32(row))
-        for row, inspection in enumerate(inspections)
-        if inspection.n_windows
-    ]
-    windows = pd.concat(rows, ignore_index=True)
     geometry = geometry_for(len(channels), recipe.n_times)
-    return Plan(recipe, source, geometry, channels, _slimmed(inspections), windows)
+    return Plan(recipe, source, geometry, channels, _slimmed(inspections), _joined(inspections))
+
+
+def _joined(inspections: tuple[Inspection, ...]) -> pd.DataFrame:
+    """Return the windows of all recordings in one table, each with its recording's row."""
+    counts = [inspection.n_windows for inspection in inspections]
+    parts = [inspection.windows for inspection in inspections if inspection.n_windows]
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return pd.DataFrame({**columns, "recording": np.repeat(np.arange(len(counts), dtype=np.int32), counts)})
 
 
 def _slimmed(inspections: tuple[Inspection, ...]) -> tuple[Inspection, ...]:
     """Drop what the plan has once: a table and channel names of its own cost 20 kB a recording."""
     known: dict[tuple[str, ...], tuple[str, ...]] = {}
-    nothing = _no_windows()
 
     def shared(header: Header | None) -> Header | None:
         return header and replace(header, channels=known.setdefault(header.channels, header.channels))
 
-    return tuple(replace(i, header=shared(i.header), windows=nothing) for i in inspections)
+    return tuple(replace(i, header=shared(i.header), windows={}) for i in inspections)
 
 
-def _cut(path: Path, recipe: Recipe, header: Header) -> tuple[pd.DataFrame, int, int]:
+def _cut(path: Path, recipe: Recipe, header: Header) -> tuple[dict[str, npt.NDArray], int, int]:
     """Return a recording's windows, its trials, and the trials too near an end of it."""
     length = recipe.n_times
     offset = recipe.span.first_sample(recipe.sfreq)
@@ -271,19 +271,19 @@ def _cut(path: Path, recipe: Recipe, header: Header) -> tuple[pd.DataFrame, int,
         assert recipe.stride is not None
         stride = max(1, round(recipe.stride * recipe.sfreq))
         starts = np.arange(offset, header.n_times - length + 1, stride, dtype=np.int64)
-        return pd.DataFrame({"start_sample": starts, **_NO_TRIAL}), 0, 0
-    trials = trial_table(read_events(path), recipe.events)
-    anchor = _ANCHOR_COLUMN[recipe.anchor]
-    asked = np.logical_and.reduce([trials[name].notna().to_numpy() for name in (*recipe.require, anchor)])
+        unknown = {
+            name: np.full(len(starts), value, object if isinstance(value, str) else np.asarray(value).dtype)
+            for name, value in _NO_TRIAL.items()
+        }
+        return {"start_sample": starts, **unknown}, 0, 0
+    trials = trial_columns(read_events(path), recipe.events)
+    onset = trials[_ANCHOR_COLUMN[recipe.anchor]]
+    asked = np.logical_and.reduce([~pd.isna(trials[name]) for name in recipe.require] + [~np.isnan(onset)])
     # MNE rounds onsets to samples with np.round; so does the start kit through it.
-    starts = np.round(trials[anchor].to_numpy()[asked] * recipe.sfreq).astype(np.int64) + offset
+    starts = np.round(onset[asked] * recipe.sfreq).astype(np.int64) + offset
     fits = (starts >= 0) & (starts + length <= header.n_times)
-    labels = {name: trials[name].to_numpy()[asked][fits] for name in _NO_TRIAL}
-    return pd.DataFrame({"start_sample": starts[fits], **labels}), len(trials), int((~fits).sum())
-
-
-def _no_windows() -> pd.DataFrame:
-    return pd.DataFrame({"start_sample": np.int64(0), **_NO_TRIAL}, index=range(1)).iloc[:0]
+    labels = {name: trials[name][asked][fits] for name in _NO_TRIAL}
+    return {"start_sample": starts[fits], **labels}, len(onset), int((~fits).sum())
 
 
 def _why_none(recipe: Recipe, header: Header, trials: int, dropped: int) -> str:
@@ -314,7 +314,7 @@ def _without_ambiguous(source: Source, inspection: Inspection) -> Inspection:
 
 
 def _skipped(inspection: Inspection, reason: str) -> Inspection:
-    return replace(inspection, windows=_no_windows(), n_windows=0, trials=0, dropped=0, reason=reason)
+    return replace(inspection, windows={}, n_windows=0, trials=0, dropped=0, reason=reason)
 
 
 def _channel_difference(got: tuple[str, ...], wanted: tuple[str, ...]) -> str:

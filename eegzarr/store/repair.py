@@ -14,8 +14,16 @@ from zarr.core.sync import sync
 from eegzarr.errors import LakeError
 from eegzarr.events import BuildBegan, Listener, ShardFinished, tell
 from eegzarr.recipe import Recipe, recipe_from_json
-from eegzarr.store.build import finish_group, named_source, plan_on, shard_task, watched_memory, write_group
-from eegzarr.store.cluster import Resources, local_client, projected_worker_memory, write_shards
+from eegzarr.store.build import (
+    finish_group,
+    named_source,
+    plan_on,
+    shard_task,
+    watched_memory,
+    worker_memory,
+    write_group,
+)
+from eegzarr.store.cluster import Resources, local_client, write_shards
 from eegzarr.store.guard import MemoryGate
 from eegzarr.store.lake import consolidate, geometry_of, only_builder, read_tables
 from eegzarr.store.layout import EEG, Geometry, lake_url, open_store
@@ -80,11 +88,7 @@ def _repair_group(
 ) -> None:
     origin = _origin(lake, group, faults)
     geometry = origin.geometry
-    shard_size = geometry.windows_per_shard * geometry.window_bytes
-    at_work = projected_worker_memory(
-        shard_size, geometry.itemsize, prepares=origin.recipe.preparation.touches_recordings
-    )
-    resources = Resources.fit(at_work, workers, memory_limit)
+    resources = Resources.fit(worker_memory(origin.recipe, lake, geometry), workers, memory_limit)
     source = named_source(origin.source, origin.recipe, origin.release)
     gate = MemoryGate(1.0)
     with watched_memory(resources, watchers), local_client(resources) as client:

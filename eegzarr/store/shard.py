@@ -10,9 +10,12 @@ one fsync a task are easier to promise; zarr-python, zarrs and tensorstore read 
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import google_crc32c
@@ -39,31 +42,69 @@ def reused(name: str, shape: tuple[int, ...], dtype: type) -> npt.NDArray:
     return buffer
 
 
-def encode_shard(windows: npt.NDArray, geometry: Geometry) -> memoryview:
-    """Encode up to a shard of windows, (window, channel, time), as one shard file.
+class ShardEncoder:
+    """Makes a shard of windows as they come, and passes it on frame by frame.
 
-    The result is valid until the calling thread encodes its next shard.
+    What it holds is one frame; a shard of any size is written in the memory of one recording.
+
+    Parameters
+    ----------
+    geometry : Geometry
+    write : callable
+        Given the shard's bytes, part after part.
+
+    Attributes
+    ----------
+    nbytes, crc32c : int
+        Of what was passed on so far.
     """
-    index = np.full((geometry.frames_per_shard, 2), NO_FRAME, dtype="<u8")
-    # Blosc adds at most 16 bytes to what doesn't compress; a window's own header and lengths are as short.
-    largest = geometry.windows_per_shard * (geometry.window_bytes + 256) + index.nbytes + 1024
-    encoded = reused("encoded", (largest,), np.uint8).data
-    end = 0
 
-    def append(content: bytes) -> None:
-        nonlocal end
-        encoded[end : end + len(content)] = content
-        end += len(content)
+    def __init__(self, geometry: Geometry, write: Callable[[bytes], object]) -> None:
+        self.nbytes = self.crc32c = 0
+        self._geometry, self._write = geometry, write
+        shape = (geometry.windows_per_frame, geometry.n_channels, geometry.n_times)
+        self._frame = np.empty(shape, f"<f{geometry.itemsize}")
+        self._waiting = 0  # windows of the frame that isn't full yet
+        self._index = np.full((geometry.frames_per_shard, 2), NO_FRAME, dtype="<u8")
+        self._frames = 0
 
-    for frame, first in enumerate(range(0, len(windows), geometry.windows_per_frame)):
-        body = encode_frame(windows[first : first + geometry.windows_per_frame], geometry)
-        index[frame] = end, len(body) + 4
-        append(body)
-        append(_crc(body))
-    tail = index.tobytes()
-    append(tail)
-    append(_crc(tail))
-    return encoded[:end]
+    def add(self, windows: npt.NDArray) -> None:
+        """Encode windows, (window, channel, time), behind those before."""
+        while len(windows):
+            part = windows[: len(self._frame) - self._waiting]
+            self._frame[self._waiting : self._waiting + len(part)] = part
+            self._waiting += len(part)
+            windows = windows[len(part) :]
+            if self._waiting == len(self._frame):
+                self._end_frame()
+
+    def close(self) -> None:
+        """Encode what waits, and the index behind it."""
+        if self._waiting:
+            self._end_frame()
+        index = self._index.tobytes()
+        self._append(index + _crc(index))
+
+    def _end_frame(self) -> None:
+        body = encode_frame(self._frame[: self._waiting], self._geometry)
+        self._index[self._frames] = self.nbytes, len(body) + 4
+        self._append(body)
+        self._append(_crc(body))
+        self._frames, self._waiting = self._frames + 1, 0
+
+    def _append(self, content: bytes) -> None:
+        self._write(content)
+        self.nbytes += len(content)
+        self.crc32c = google_crc32c.extend(self.crc32c, content)
+
+
+def encode_shard(windows: npt.NDArray, geometry: Geometry) -> bytes:
+    """Encode up to a shard of windows, (window, channel, time), as one shard file."""
+    encoded = io.BytesIO()
+    encoder = ShardEncoder(geometry, encoded.write)
+    encoder.add(windows)
+    encoder.close()
+    return encoded.getvalue()
 
 
 def encode_frame(windows: npt.NDArray, geometry: Geometry) -> bytes:
@@ -101,14 +142,17 @@ class single_threaded_blosc:
         blosc.use_threads = self._before
 
 
-def put(lake: str, key: str, content: bytes | memoryview) -> None:
-    """Write one object whole or not at all.
+@contextmanager
+def writing(lake: str, key: str) -> Iterator[Callable[[bytes | memoryview], object]]:
+    """Write one object part by part, whole or, where the ``with`` ends with an error, not at all.
 
-    On a local path it is on the disk before this returns: a receipt that is written next
-    may not outlive its shard in a power cut.
+    On a local path it is on the disk when this ends: a receipt that is written next may not
+    outlive its shard in a power cut.
     """
     if "://" in lake:
-        buffer = default_buffer_prototype().buffer.from_bytes(bytes(content))
+        content = io.BytesIO()
+        yield content.write
+        buffer = default_buffer_prototype().buffer.from_bytes(content.getvalue())
         sync(open_store(lake).set(key, buffer))
         return
     path = Path(lake) / key
@@ -116,12 +160,18 @@ def put(lake: str, key: str, content: bytes | memoryview) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         with part.open("wb") as file:
-            file.write(content)
+            yield file.write
             file.flush()
             os.fdatasync(file.fileno())
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def put(lake: str, key: str, content: bytes | memoryview) -> None:
+    """Write one object whole or not at all; see `writing`."""
+    with writing(lake, key) as write:
+        write(content)
 
 
 def _crc(content: bytes) -> bytes:

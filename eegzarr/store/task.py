@@ -6,7 +6,6 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-import google_crc32c
 import numpy as np
 import numpy.typing as npt
 import zarr
@@ -22,7 +21,7 @@ from eegzarr.recordings import read_windows
 from eegzarr.store.layout import EEG, RECEIPTS, SCRATCH, Geometry, open_store
 from eegzarr.store.plan import Piece
 from eegzarr.store.receipt import Moments, Receipt
-from eegzarr.store.shard import encode_shard, put, reused
+from eegzarr.store.shard import ShardEncoder, put, reused, writing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,36 +67,35 @@ def write_shard(task: ShardTask, prepared: dict[int, str]) -> Receipt:
     geometry = task.geometry
     blosc.use_threads = False  # for good: several threads of one worker may encode
     windows = reused("windows", (geometry.windows_per_shard, geometry.n_channels, geometry.n_times), np.float32)
-    row = 0
     moments, valid, peak_to_peak, reasons = [], [], [], {}
-    for piece in task.pieces:
-        part = windows[row : row + len(piece.starts)]
-        row += len(piece.starts)
-        try:
-            _read(task, piece, prepared, part)
-            least, largest = _extremes(part, geometry.dtype)
-        except RecordingError as error:
-            reasons[piece.recording] = str(error)
-            part[:] = np.nan
-            least = largest = part[:, :, 0]
-        # Extremes are finite only where all samples are: one pass over the signal less.
-        finite = np.isfinite(least).all(axis=1) & np.isfinite(largest).all(axis=1)
-        valid.append(finite)
-        peak_to_peak.append((largest - least).max(axis=1))
-        moments.append(Moments.of(part if finite.all() else part[finite]))
-    encoded = encode_shard(windows[:row], geometry)
-    crc32c = google_crc32c.value(np.frombuffer(encoded, np.uint8))
-    if task.crc32c not in (None, crc32c):
-        raise LakeError(
-            f"shard {task.shard} of {task.lake}/{task.group} comes out otherwise than it was: the signals in "
-            f"{task.source_root} have changed. Build the group anew with python -m eegzarr.build --overwrite"
-        )
-    put(task.lake, f"{task.group}/{EEG}/{geometry.shard_key(task.shard)}", encoded)
+    with writing(task.lake, f"{task.group}/{EEG}/{geometry.shard_key(task.shard)}") as write:
+        encoder = ShardEncoder(geometry, write)
+        for piece in task.pieces:
+            part = windows[: len(piece.starts)]
+            try:
+                _read(task, piece, prepared, part)
+                least, largest = _extremes(part, geometry.dtype)
+            except RecordingError as error:
+                reasons[piece.recording] = str(error)
+                part[:] = np.nan
+                least = largest = part[:, :, 0]
+            # Extremes are finite only where all samples are: one pass over the signal less.
+            finite = np.isfinite(least).all(axis=1) & np.isfinite(largest).all(axis=1)
+            valid.append(finite)
+            peak_to_peak.append((largest - least).max(axis=1))
+            moments.append(Moments.of(part if finite.all() else part[finite]))
+            encoder.add(part)
+        encoder.close()
+        if task.crc32c not in (None, encoder.crc32c):
+            raise LakeError(
+                f"shard {task.shard} of {task.lake}/{task.group} comes out otherwise than it was: the signals in "
+                f"{task.source_root} have changed. Build the group anew with python -m eegzarr.build --overwrite"
+            )
     receipt = Receipt(
         shard=task.shard,
         plan_digest=task.plan_digest,
-        nbytes=len(encoded),
-        crc32c=crc32c,
+        nbytes=encoder.nbytes,
+        crc32c=encoder.crc32c,
         peak_to_peak=np.concatenate(peak_to_peak),
         valid=np.concatenate(valid),
         moments=tuple(moments),
