@@ -41,7 +41,7 @@ def list_eeg(root: str) -> list[str]:
     """
     if not is_url(root):
         # Not fsspec's find, which leaves out links that lead nowhere: they are worth a row with its reason.
-        entries = [entry for pattern in _EEG_FOLDERS for entry in Path(root).glob(f"{pattern}/*")]
+        entries = (entry for pattern in _EEG_FOLDERS for entry in Path(root).glob(f"{pattern}/*"))
         return sorted(entry.relative_to(root).as_posix() for entry in entries)
     files, folder = _opened(root)
     try:

@@ -51,6 +51,14 @@ def test_every_subject_is_validated_in_one_fold(subjects: np.ndarray, folds: int
     assert sorted(seen) == sorted(set(subjects))
 
 
+def test_no_part_is_left_with_one_subject_where_that_is_asked_for() -> None:
+    table = table_of(np.array([f"S{i}" for i in range(6)], dtype=object))
+    parts = split_by_subject(table, (0.7, 0.15, 0.15), at_least=2)
+    assert [len(set(part["subject"].values.tolist())) for part in parts] == [2, 2, 2]
+    parts = split_by_subject(table.isel(window=slice(5)), (0.7, 0.15, 0.15), at_least=2)
+    assert [len(set(part["subject"].values.tolist())) for part in parts] == [3, 1, 1]
+
+
 def test_a_split_depends_on_the_set_of_subjects_alone() -> None:
     names = np.array([f"S{i}" for i in range(10)], dtype=object)
     some = split_by_subject(table_of(names), seed=3)

@@ -14,12 +14,13 @@ from conftest import run_command
 import eegzarr
 from eegzarr.errors import UsageError
 from eegzarr.events import EpochEnded
-from eegzarr.train.fit import FitSummary, fit
-from eegzarr.train.metrics import nrmse, overall_nrmse
+from eegzarr.train.fit import fit
+from eegzarr.train.metrics import bootstrap_interval, nrmse, overall_nrmse
 from eegzarr.train.models import load_model, make_model
 from eegzarr.train.options import FitOptions
 from eegzarr.train.parts import make_parts
 from eegzarr.train.predict import evaluation_stream, predict
+from eegzarr.train.results import FitSummary
 
 CPU = torch.device("cpu")
 
@@ -78,6 +79,10 @@ def test_predictions_are_of_the_windows_that_were_held_out(
     test = [row for row in rows if row["part"] == "test"]
     score = nrmse([float(r["target"]) for r in test], [float(r["prediction"]) for r in test])
     assert score == pytest.approx(summary.nrmse)
+    scores = summary.scores["test"]
+    assert nrmse([float(r["target"]) for r in test], [float(r["ridge"]) for r in test]) == pytest.approx(scores.ridge)
+    low, high = scores.against_ridge
+    assert low - 1e-9 <= scores.nrmse - scores.ridge <= high + 1e-9
 
 
 @pytest.mark.parametrize(("unit", "scale"), [("uV", 1.0), ("V", 1e-6)])
@@ -127,6 +132,20 @@ def test_labels_that_mean_nothing_cannot_be_predicted(sample_lake: Path, tmp_pat
     assert 0.93 < score.nrmse < 1.2
     assert score.ridge > 0.93
     assert score.high > 0.95
+
+
+def test_a_difference_is_judged_on_the_same_subjects() -> None:
+    generator = np.random.default_rng(0)
+    subject = np.repeat(np.arange(20), 30)
+    hard = generator.normal(0, 2, 20)[subject]  # what neither model knows of a subject
+    target = hard + generator.normal(size=600)
+    better = target - hard + generator.normal(0, 0.5, 600)
+    worse = better + generator.normal(0, 0.5, 600)
+    low, high = bootstrap_interval(target, better, subject, other=worse)
+    assert low < nrmse(target, better) - nrmse(target, worse) < high < 0
+    alone = bootstrap_interval(target, better, subject)
+    assert high - low < alone[1] - alone[0]
+    assert bootstrap_interval(target, better, subject, other=better) == (0.0, 0.0)
 
 
 def test_nrmse_of_the_mean_is_one() -> None:

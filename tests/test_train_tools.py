@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import run_command
 
 import eegzarr
@@ -20,6 +24,7 @@ from eegzarr.train.__main__ import main as train
 from eegzarr.train.ensemble import main as ensemble
 from eegzarr.train.fit import fit
 from eegzarr.train.metrics import overall_nrmse
+from eegzarr.train.models import load_model
 from eegzarr.train.options import FitOptions
 from eegzarr.train.search import main as search
 from eegzarr.train.submission import main as submit
@@ -35,7 +40,7 @@ def runs(sample_root: Path, sample_lake: Path, tmp_path_factory: pytest.TempPath
     second = folder / "second.zarr"
     eegzarr.build_lake(sample_root, second, recipe=eegzarr.load_recipe("challenge2"), workers=1)
     one = FitOptions(lake=str(sample_lake), epochs=1, batch_size=32, device="cpu", threads=1)
-    two = replace(one, lake=str(second), recipe="challenge2", epoch_windows=64, fractions=(0.4, 0.3, 0.3))
+    two = replace(one, lake=str(second), recipe="challenge2", epoch_windows=64)
     for name, options in {"a": one, "b": replace(one, seed=7), "c": two}.items():
         with RunFiles(folder / name, "a test") as files:
             fit(options, folder / name, [files], max_memory=1.0)
@@ -170,3 +175,65 @@ def test_the_monitor_shows_a_training_and_a_build(
 def test_the_monitor_names_what_is_neither(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert monitor([str(tmp_path / "nothing")]) == 2
     assert "nothing" in capsys.readouterr().err
+
+
+def test_the_challenges_validation_release_is_validated_on(
+    two_release_lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("eegzarr.train.parts.VALIDATION_RELEASE", "R2")
+    run = tmp_path / "run"
+    assert train([str(two_release_lake), "--out", str(run), *QUICK, "--epoch-windows", "64"]) == 0
+    assert "validation subjects" in capsys.readouterr().out
+    subjects = json.loads((run / "subjects.json").read_text())
+    assert {name.startswith("NDAROTHER") for name in subjects["valid"]} == {True}
+    assert {name.startswith("NDAROTHER") for name in subjects["train"]} == {False}
+    assert subjects["test"] == []
+    assert set(json.loads((run / "summary.json").read_text())["scores"]) == {"valid"}
+    rows = list(csv.DictReader((run / "predictions.csv").open()))
+    assert {(row["release"], row["part"]) for row in rows} == {("R2", "valid")}
+    assert train([str(two_release_lake), "--out", str(tmp_path / "x"), "--releases", "R1", "--split", "challenge"]) == 2
+    assert "--split challenge validates on R2" in capsys.readouterr().err
+
+
+def test_test_time_augmentation_averages_views(runs: dict[str, Path], sample_lake: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert train([str(sample_lake), "--out", str(run), *QUICK, "--tta", "3", "--crop", "1.5"]) == 0
+    model = load_model(run)
+    windows = eegzarr.open_windows(sample_lake, "challenge1").isel(window=slice(4))
+    x = torch.from_numpy(windows["eeg"].values)
+    with torch.inference_mode():
+        crops = [x[..., start : start + 150] for start in (0, 25, 50)]
+        alone = [model.standardized(crop) * model.target_std + model.target_mean for crop in crops]
+        torch.testing.assert_close(model(x)[:, 0], torch.stack(alone).mean(0))
+    assert (alone[0] - alone[1]).abs().max() > 1e-4
+
+
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux isn't installed")
+def test_a_run_in_tmux_has_its_monitor_beside_it(sample_lake: Path, tmp_path: Path) -> None:
+    run = tmp_path / f"beside-{os.getpid()}"
+    started = run_command("eegzarr.train", sample_lake, "--out", run, *QUICK, "--tmux")
+    session = f"eegzarr-{run.name}"
+    try:
+        assert started.returncode == 0, started.stderr
+        assert f"tmux attach -t {session}" in started.stdout
+        panes = subprocess.run(["tmux", "list-panes", "-t", session], capture_output=True, text=True, check=True)
+        assert len(panes.stdout.splitlines()) == 2
+        again = run_command("eegzarr.train", sample_lake, "--out", run, *QUICK, "--tmux")
+        assert again.returncode == 2
+        assert "is there already" in again.stderr
+        deadline = time.monotonic() + 100
+        while not (run / "summary.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert (run / "summary.json").exists()
+        while "finished" not in (seen := shown(session, 1)) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert "challenge1" in seen
+        assert "finished" in seen
+    finally:
+        subprocess.run(["tmux", "kill-session", "-t", session], check=False, capture_output=True)
+
+
+def shown(session: str, pane: int) -> str:
+    """Return the text of a pane of a tmux session."""
+    command = ["tmux", "capture-pane", "-p", "-t", f"{session}:.{pane}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -24,7 +24,7 @@ from eegzarr.errors import UsageError
 from eegzarr.recipe import Recipe
 from eegzarr.sources import Recording
 from eegzarr.store.guard import MemoryGate, machine_memory
-from eegzarr.store.plan import Inspection, inspect
+from eegzarr.store.plan import Inspection, inspect, with_shared_channels
 from eegzarr.store.receipt import Receipt
 from eegzarr.store.task import ShardTask, drop_prepared, prepare, write_shard
 
@@ -240,19 +240,26 @@ def inspect_on(
 ) -> list[Inspection]:
     """Inspect recordings on the workers; return inspections in the recordings' order."""
     batches = [recordings[first : first + _INSPECT_BATCH] for first in range(0, len(recordings), _INSPECT_BATCH)]
-    found: dict[int, list[Inspection]] = {}
+    found: dict[int, tuple[Inspection, ...]] = {}
     done = 0
-    for index, inspections in _unordered(
+    for index, batch in _unordered(
         client, lambda i: (_inspect_batch, root, batches[i], recipe), range(len(batches)), ahead=4
     ):
-        found[index] = inspections
-        done += len(inspections)
+        found[index] = batch.inspections
+        done += len(batch.inspections)
         on_done(done)
     return [inspection for index in range(len(batches)) for inspection in found[index]]
 
 
-def _inspect_batch(root: str, recordings: Sequence[Recording], recipe: Recipe) -> list[Inspection]:
-    return [inspect(root, recording, recipe) for recording in recordings]
+@dataclass(frozen=True)
+class _Batch:
+    """Inspections that travel together: of a list Dask sends each for itself, with channel names of its own."""
+
+    inspections: tuple[Inspection, ...]
+
+
+def _inspect_batch(root: str, recordings: Sequence[Recording], recipe: Recipe) -> _Batch:
+    return _Batch(tuple(with_shared_channels(inspect(root, recording, recipe) for recording in recordings)))
 
 
 def write_shards(

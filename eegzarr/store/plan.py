@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -242,7 +242,8 @@ def make_plan(
         listed = "; ".join(f"{reason} ({n})" for reason, n in reasons.most_common(3))
         raise LakeError(f"source {source.root} gives no window for the recipe {recipe.name}: {listed}")
     geometry = geometry_for(len(channels), recipe.n_times)
-    return Plan(recipe, source, geometry, channels, _slimmed(inspections), _joined(inspections))
+    slimmed = tuple(replace(i, windows={}) for i in with_shared_channels(inspections))
+    return Plan(recipe, source, geometry, channels, slimmed, _joined(inspections))
 
 
 def _joined(inspections: tuple[Inspection, ...]) -> pd.DataFrame:
@@ -253,14 +254,14 @@ def _joined(inspections: tuple[Inspection, ...]) -> pd.DataFrame:
     return pd.DataFrame({**columns, "recording": np.repeat(np.arange(len(counts), dtype=np.int32), counts)})
 
 
-def _slimmed(inspections: tuple[Inspection, ...]) -> tuple[Inspection, ...]:
-    """Drop what the plan has once: a table and channel names of its own cost 20 kB a recording."""
+def with_shared_channels(inspections: Iterable[Inspection]) -> Iterator[Inspection]:
+    """Yield inspections whose headers have one tuple of channel names between them: 7 kB a recording."""
     known: dict[tuple[str, ...], tuple[str, ...]] = {}
-
-    def shared(header: Header | None) -> Header | None:
-        return header and replace(header, channels=known.setdefault(header.channels, header.channels))
-
-    return tuple(replace(i, header=shared(i.header), windows={}) for i in inspections)
+    for inspection in inspections:
+        header = inspection.header
+        if header is not None:
+            header = replace(header, channels=known.setdefault(header.channels, header.channels))
+        yield replace(inspection, header=header)
 
 
 def _cut(path: Path, recipe: Recipe, header: Header) -> tuple[dict[str, npt.NDArray], int, int]:

@@ -17,7 +17,7 @@ from eegzarr.train.options import FitOptions
 
 if TYPE_CHECKING:
     from eegzarr.events import Listener
-    from eegzarr.train.fit import FitSummary
+    from eegzarr.train.results import FitSummary
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -111,7 +111,7 @@ def describe(summary: FitSummary) -> str:
     for part, score in summary.scores.items():
         lines.append(
             f"  NRMSE {score.nrmse:.3f} ({score.low:.3f} to {score.high:.3f}) on {score.windows:,} windows of "
-            f"{score.subjects} {names[part]} subjects; ridge {score.ridge:.3f}, constant {score.constant:.3f}"
+            f"{score.subjects} {names[part]} subjects; {score.baselines}"
         )
         if score.nrmse_by_subject is not None:
             lines.append(f"    {score.nrmse_by_subject:.3f} for the subjects' mean predictions")

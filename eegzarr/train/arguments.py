@@ -52,7 +52,7 @@ def add_fit_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--residual",
-        action="store_true",
+        action=argparse.BooleanOptionalAction,
         default=argparse.SUPPRESS,
         help="learn what a ridge on band power and time bins leaves over",
     )
@@ -68,6 +68,14 @@ def add_fit_options(parser: argparse.ArgumentParser) -> None:
         default = getattr(defaults, name.replace("-", "_"))
         text = told % default if "%s" in told else told
         parser.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS, help=text)
+    parser.add_argument(
+        "--fractions",
+        nargs=3,
+        type=float,
+        default=argparse.SUPPRESS,
+        metavar=("TRAIN", "VALID", "TEST"),
+        help=f"shares of the subjects (default: {' '.join(map(str, defaults.fractions))})",
+    )
     for name, known in _CHOICES.items():
         parser.add_argument(f"--{name}", choices=known, default=argparse.SUPPRESS, help=f"(default: {known[0]})")
     parser.add_argument(
@@ -83,7 +91,7 @@ def fit_options(arguments: argparse.Namespace) -> FitOptions:
     """Return the options that a command line gives, over those of its ``--config``."""
     names = (*FitOptions.__dataclass_fields__,)
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name, None) is not None}
-    given |= {name: tuple(given[name]) for name in ("releases", "augment") if name in given}
+    given |= {name: tuple(given[name]) for name in ("releases", "augment", "fractions") if name in given}
     if arguments.model_arg:
         given["model_arguments"] = _key_values(arguments.model_arg)
     if arguments.config:

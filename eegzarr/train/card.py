@@ -9,7 +9,7 @@ from eegzarr.train.options import FitOptions
 from eegzarr.train.run import RunFolder
 
 if TYPE_CHECKING:
-    from eegzarr.train.fit import FitSummary
+    from eegzarr.train.results import FitSummary
 
 _PARTS = {"valid": "validation", "test": "test"}
 
@@ -17,14 +17,16 @@ _PARTS = {"valid": "validation", "test": "test"}
 def score_lines(scores: dict[str, PartScore]) -> list[str]:
     """Return a Markdown table of scores."""
     lines = [
-        "| part | windows | subjects | NRMSE | 95 % interval | ridge | constant | NRMSE of subjects' means |",
-        "|---|---|---|---|---|---|---|---|",
+        "| part | windows | subjects | NRMSE | 95 % interval | ridge | difference | constant | subjects' means |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for part, score in scores.items():
+        low, high = score.against_ridge
         by_subject = "" if score.nrmse_by_subject is None else f"{score.nrmse_by_subject:.3f}"
         lines.append(
             f"| {_PARTS[part]} | {score.windows:,} | {score.subjects} | {score.nrmse:.3f} | "
-            f"{score.low:.3f}–{score.high:.3f} | {score.ridge:.3f} | {score.constant:.3f} | {by_subject} |"
+            f"{score.low:.3f}–{score.high:.3f} | {score.ridge:.3f} | {low:+.3f} to {high:+.3f} | "
+            f"{score.constant:.3f} | {by_subject} |"
         )
     return lines
 
@@ -57,7 +59,8 @@ def write_card(summary: FitSummary, options: FitOptions, folder: RunFolder) -> N
         *score_lines(summary.scores),
         "",
         "NRMSE is the root mean squared error over the standard deviation of the target: a constant scores about 1. "
-        "The interval is by bootstrap over subjects. The ridge sees means over time bins and band power.",
+        "The intervals are by bootstrap over subjects; the model is ahead of the ridge where the difference to it is "
+        "below 0. The ridge sees means over time bins and band power.",
         "",
         "## Use",
         "",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ import xarray as xr
 from eegzarr.command import run_command
 from eegzarr.errors import UsageError
 from eegzarr.store.open import open_windows
-from eegzarr.train.evaluate import PartScore, prediction_rows, score_part
+from eegzarr.train.evaluate import prediction_rows, score_part
 from eegzarr.train.models import load_model
 from eegzarr.train.parts import make_parts
 from eegzarr.train.predict import Predictions, evaluation_stream, mean_prediction, predict
@@ -93,26 +92,26 @@ def _ensemble(arguments: argparse.Namespace) -> int:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     each = ensemble_predictions(runs, windows, device, arguments.tta)
     together = mean_prediction(each)
-    score = _score(runs[0], windows, together, device)
+    ridge, constant = _baselines(runs[0], windows, device)
+    score = score_part(together, constant, ridge)
     for run, one in zip(runs, each, strict=True):
         print(f"  {np.sqrt(np.mean((one.prediction - one.target) ** 2)) / one.target.std():.3f}  {run.path}")
     print(
         f"ensemble of {len(runs)}: NRMSE {score.nrmse:.3f} ({score.low:.3f} to {score.high:.3f}) on {score.windows:,} "
-        f"windows of {score.subjects} unseen subjects; ridge {score.ridge:.3f}, constant {score.constant:.3f}"
+        f"windows of {score.subjects} unseen subjects; {score.baselines}"
     )
     if arguments.out:
-        write_csv(arguments.out, prediction_rows("ensemble", together))
+        write_csv(arguments.out, prediction_rows("ensemble", together, ridge))
     return 0
 
 
-def _score(run: RunFolder, windows: xr.Dataset, together: Predictions, device: torch.device) -> PartScore:
-    """Score beside the baselines of the first run's training part."""
+def _baselines(run: RunFolder, windows: xr.Dataset, device: torch.device) -> tuple[Predictions, float]:
+    """Return what a ridge and a constant from a run's training part predict."""
     model = load_model(run.best)
     options = run.options()
-    readout = model.readout or fit_ridge(make_parts(replace(options)).train, model)
+    readout = model.readout or fit_ridge(make_parts(options).train, model)
     stream = evaluation_stream(windows, options.batch_size)
-    ridge = predict(Linear(readout, model).to(device), stream, device)
-    return score_part(together, float(model.target_mean), ridge)
+    return predict(Linear(readout, model).to(device), stream, device), float(model.target_mean)
 
 
 if __name__ == "__main__":

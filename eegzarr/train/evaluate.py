@@ -29,6 +29,9 @@ class PartScore:
         Its 95 % interval by bootstrap over subjects.
     constant, ridge : float
         NRMSE of predicting the training part's mean, and of a ridge on time bins and band power.
+    against_ridge : tuple of float
+        95 % interval of the model's NRMSE less the ridge's, by bootstrap over subjects: the model
+        is ahead where both are below 0.
     nrmse_by_subject : float or None
         Of subjects' mean predictions, where the target belongs to the person.
     """
@@ -40,22 +43,30 @@ class PartScore:
     high: float
     constant: float
     ridge: float
+    against_ridge: tuple[float, float]
     nrmse_by_subject: float | None
+
+    @property
+    def baselines(self) -> str:
+        """The baselines' scores, in words."""
+        low, high = self.against_ridge
+        return f"ridge {self.ridge:.3f} (difference {low:+.3f} to {high:+.3f}), constant {self.constant:.3f}"
 
 
 def score_part(predictions: Predictions, constant: float, ridge: Predictions) -> PartScore:
     """Score the predictions of a part beside two baselines."""
-    target = predictions.target
-    low, high = bootstrap_interval(target, predictions.prediction, predictions.subject)
+    target, subject = predictions.target, predictions.subject
+    low, high = bootstrap_interval(target, predictions.prediction, subject)
     return PartScore(
         windows=len(target),
-        subjects=len(set(predictions.subject.tolist())),
+        subjects=len(set(subject.tolist())),
         nrmse=nrmse(target, predictions.prediction),
         low=low,
         high=high,
         constant=nrmse(target, np.full(len(target), constant)),
         ridge=nrmse(target, ridge.prediction),
-        nrmse_by_subject=subject_nrmse(target, predictions.prediction, predictions.subject),
+        against_ridge=bootstrap_interval(target, predictions.prediction, subject, other=ridge.prediction),
+        nrmse_by_subject=subject_nrmse(target, predictions.prediction, subject),
     )
 
 
@@ -88,20 +99,21 @@ def evaluate(
         predicted = predict(model, stream, device, precision=precision, between=between)
         by_ridge = predict(ridge, stream, device, between=between)
         scores[part] = score_part(predicted, float(model.target_mean), by_ridge)
-        rows += prediction_rows(part, predicted)
+        rows += prediction_rows(part, predicted, by_ridge)
     return scores, rows
 
 
-def prediction_rows(part: str, predictions: Predictions) -> list[dict[str, Any]]:
-    """Return predictions as rows of ``predictions.csv``."""
+def prediction_rows(part: str, predictions: Predictions, ridge: Predictions) -> list[dict[str, Any]]:
+    """Return predictions, and the ridge's beside them, as rows of ``predictions.csv``."""
     columns = (
         predictions.release.tolist(),
         predictions.window.tolist(),
         predictions.subject.tolist(),
         predictions.target.tolist(),
         predictions.prediction.tolist(),
+        ridge.prediction.tolist(),
     )
     return [
-        {"release": r, "window": w, "subject": s, "target": t, "prediction": p, "part": part}
-        for r, w, s, t, p in zip(*columns, strict=True)
+        {"release": r, "window": w, "subject": s, "target": t, "prediction": p, "ridge": linear, "part": part}
+        for r, w, s, t, p, linear in zip(*columns, strict=True)
     ]

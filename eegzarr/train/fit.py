@@ -8,73 +8,32 @@ and a resumed run takes the very steps that the uninterrupted one would have tak
 
 from __future__ import annotations
 
-import json
-import random
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from eegzarr.errors import FitDiverged, FitInterrupted, FitStopped, UsageError
 from eegzarr.events import BatchEnded, EpochEnded, FitBegan, FitEnded, Listener, MemorySampled, Noticed, tell
-from eegzarr.store.open import selection_statistics
-from eegzarr.train.augment import Augmentation, parse_augmentation
-from eegzarr.train.card import write_card
-from eegzarr.train.evaluate import PartScore, evaluate
+from eegzarr.train.evaluate import PartScore
+from eegzarr.train.learner import Learner
 from eegzarr.train.metrics import nrmse
-from eegzarr.train.models import default_model, load_model, make_model, set_scales
-from eegzarr.train.optimize import choose_device, choose_precision, make_loss, make_optimizer, rate_share
+from eegzarr.train.optimize import choose_device
 from eegzarr.train.options import FitOptions
 from eegzarr.train.parts import Parts, make_parts
 from eegzarr.train.predict import evaluation_stream, predict
-from eegzarr.train.predictor import Regressor
 from eegzarr.train.ranks import Ranks, joined_ranks, local_rank
-from eegzarr.train.ridge import fit_ridge
-from eegzarr.train.run import RunFolder, write_csv, write_json
+from eegzarr.train.results import FitSummary, score_best, write_results
+from eegzarr.train.run import RunFolder, write_csv
 from eegzarr.train.stop import MemoryGuard, StopSignals
 from eegzarr.train.stream import WindowStream
 
 _AHEAD = 4  # batches decoded ahead, until memory runs short
 _TELL_INTERVAL = 0.25  # s between events: reading the loss waits for a GPU
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitSummary:
-    """How a run ended.
-
-    Attributes
-    ----------
-    scores : dict of str to PartScore
-        Of the best epoch's model, by part: ``valid`` and, unless a release is the validation
-        part, ``test``.
-    seconds : float
-        Of all the processes that worked on it, one after another.
-    peak_memory : int
-        Bytes of the process tree, in the last of them.
-    """
-
-    run: str
-    recipe: str
-    model: str
-    device: str
-    notes: tuple[str, ...]
-    train_windows: int
-    epochs: int
-    best_epoch: int
-    scores: dict[str, PartScore]
-    seconds: float
-    peak_memory: int
-
-    @property
-    def nrmse(self) -> float:
-        """The score to report: of the test part where there is one."""
-        return self.scores.get("test", self.scores["valid"]).nrmse
 
 
 def fit(
@@ -141,15 +100,13 @@ def _fit(
     if options.threads:
         torch.set_num_threads(options.threads)
     options = replace(options, threads=torch.get_num_threads())
-    steps = [parse_augmentation(text) for text in options.augment]
     device = choose_device(options.device, local_rank())
     parts = make_parts(options)
     with joined_ranks(device) as ranks:
         watchers = watchers if ranks.is_first else ()
         training = _Training(options, folder, parts, ranks, watchers, interval)
-        training.augmentation = Augmentation(steps, options.seed, ranks.rank)
         if ranks.is_first and not folder.is_begun:
-            folder.begin(options, training.spec, parts.subjects(), parts.plan_digests, device)
+            folder.begin(options, training.learner.spec, parts.subjects(), parts.plan_digests, device)
         with StopSignals() as signals, MemoryGuard(max_memory) as guard:
             if not ranks.is_first:
                 return training.run(signals, guard)
@@ -183,12 +140,7 @@ class _Training:
         self.batches = len(self.stream)
         if options.epoch_windows:
             self.batches = min(self.batches, options.epoch_windows // options.batch_size)
-        self.spec = _model_spec(options, parts, self.device)
-        _seed_everything(options.seed, 0)
-        self.model = make_model(self.spec)
-        self.loss = make_loss(options.loss)
-        self.precision = choose_precision(options.precision, self.device)
-        self.augmentation = Augmentation((), options.seed, ranks.rank)
+        self.learner = Learner(options, parts, ranks)
         # How far it is; all of it is in a checkpoint.
         self.epoch = 0
         self.batch = 0  # done of this epoch
@@ -208,21 +160,11 @@ class _Training:
         return self._summarize()
 
     def _start_or_restore(self) -> None:
-        set_scales(self.model, selection_statistics(self.parts.train), self.stream.targets)
         saved = None
         if self.folder.last.exists():
             self._check_lake()
             saved = torch.load(self.folder.last, map_location="cpu", weights_only=True)
-            self.model.load_state_dict(saved["model"])
-        elif self.model.readout is not None:
-            readout = fit_ridge(self.parts.train, self.model)
-            self.model.readout.load_state_dict(readout.state_dict())
-        self.model.to(self.device)
-        options = self.options
-        self.optimizer = make_optimizer(options.optimizer, self.model, options.learning_rate, options.weight_decay)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
-        core = _Standardized(self.model)
-        self.core: nn.Module = core if self.ranks.count == 1 else DistributedDataParallel(core)
+        self.learner.begin(self.parts, self.stream, saved)
         self.stream.set_epoch(0)
         if saved is not None:
             self._restore(saved)
@@ -238,14 +180,17 @@ class _Training:
 
     def _take_steps(self) -> bool:
         """Take steps up to the end of the epoch, or, where memory runs short, return False."""
-        self.core.train()
+        self.learner.core.train()
         asked = time.monotonic()
         batches = iter(self.stream)
         try:
             for x, y in batches:
                 self.waited += time.monotonic() - asked
                 # A copy that doesn't block could still be under way when its buffer is filled again.
-                loss = self._step(x.to(self.device), y.to(self.device))
+                number = self.epoch * self.batches + self.batch
+                steps = self.options.epochs * self.batches
+                loss = self.learner.step(x.to(self.device), y.to(self.device), number, steps)
+                self.loss_sum += loss.double()
                 self.batch += 1
                 self.taken += len(y)
                 self._tell_batch(loss)
@@ -260,29 +205,6 @@ class _Training:
             batches.close()  # type: ignore[attr-defined]
         return True
 
-    def _step(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """Take one step; return its loss."""
-        options, model = self.options, self.model
-        number = self.epoch * self.batches + self.batch
-        rate = options.learning_rate * rate_share(number, options.epochs * self.batches, options.warmup)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        _seed_everything(options.seed, 1 + number * self.ranks.count + self.ranks.rank)
-        x = self.augmentation(model.scaled(x.float()), number)
-        wanted = (y - model.target_mean) / model.target_std
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            predicted = self.core(x)
-        loss = self.loss(predicted, wanted)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
-        if options.clip:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(model.parameters(), options.clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.loss_sum += loss.detach().double()
-        return loss.detach()
-
     def _end_epoch(self) -> None:
         """Score the epoch, keep it if it is the best, and save."""
         trained = time.monotonic() - self.epoch_began
@@ -294,7 +216,11 @@ class _Training:
         score = float("inf")
         if self.ranks.is_first:
             predicted = predict(
-                self.model, self.valid, self.device, precision=self.precision, between=self._stop_if_alone
+                self.learner.model,
+                self.valid,
+                self.device,
+                precision=self.learner.precision,
+                between=self._stop_if_alone,
             )
             score = nrmse(predicted.target, predicted.prediction)
         score = self.ranks.from_first(score)
@@ -302,15 +228,16 @@ class _Training:
         if score < self.best:
             self.best, self.best_epoch = score, self.epoch
             if self.ranks.is_first:
-                best = {"model": _on_cpu(self.model.state_dict()), "spec": self.spec}
-                self.folder.save({**best, "epoch": self.epoch, "valid_nrmse": score}, self.folder.best)
+                self.folder.save(
+                    {**self.learner.weights(), "epoch": self.epoch, "valid_nrmse": score}, self.folder.best
+                )
         ended = EpochEnded(
             epoch=self.epoch,
             epochs=self.options.epochs,
             train_loss=mean_loss,
             valid_nrmse=score,
             best_nrmse=self.best,
-            learning_rate=self.optimizer.param_groups[0]["lr"],
+            learning_rate=self.learner.learning_rate,
             windows_per_second=self.taken * self.ranks.count / max(1e-9, trained),
             share_waiting=self.waited / max(1e-9, trained),
             seconds=self._seconds(),
@@ -369,9 +296,7 @@ class _Training:
             return
         self.folder.save(
             {
-                "model": _on_cpu(self.model.state_dict()),
-                "optimizer": self.optimizer.state_dict(),
-                "scaler": self.scaler.state_dict(),
+                **self.learner.state(),
                 "stream": self._stream_state(),
                 "epoch": self.epoch,
                 "batch": self.batch,
@@ -380,15 +305,12 @@ class _Training:
                 "best_epoch": self.best_epoch,
                 "history": self.history,
                 "seconds": self._seconds(),
-                "spec": self.spec,
             },
             self.folder.last,
         )
         self.saved_at = time.monotonic()
 
     def _restore(self, saved: dict[str, Any]) -> None:
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.scaler.load_state_dict(saved["scaler"])
         self.stream.load_state_dict(saved["stream"])
         self.epoch, self.batch = saved["epoch"], saved["batch"]
         self.loss_sum, self.history = saved["loss_sum"], saved["history"]
@@ -405,19 +327,14 @@ class _Training:
 
     def _summarize(self) -> FitSummary:
         """Score the best epoch's model and write all that a finished run has."""
-        options, folder = self.options, self.folder
-        if not self.ranks.is_first:
-            scores: dict[str, PartScore] = {}
-        else:
-            model = load_model(folder.best).to(self.device)
-            scores, rows = evaluate(
-                model, self.parts, options.batch_size, self.device, self.precision, self._stop_if_alone
-            )
-            write_csv(folder.predictions, rows)
+        options, folder, learner = self.options, self.folder, self.learner
+        scores: dict[str, PartScore] = {}
+        if self.ranks.is_first:
+            scores = score_best(folder, self.parts, options, self.device, learner.precision, self._stop_if_alone)
         summary = FitSummary(
             run=str(folder.path),
             recipe=options.recipe,
-            model=self.spec["network"],
+            model=learner.spec["network"],
             device=str(self.device),
             notes=self.parts.notes,
             train_windows=self.stream.n_windows,
@@ -428,13 +345,7 @@ class _Training:
             peak_memory=self.guard.peak,
         )
         if self.ranks.is_first:
-            from eegzarr.train.figures import draw_curves, draw_predictions
-
-            write_csv(folder.metrics, self.history)
-            draw_curves(self.history, folder.path / "curves.png")
-            draw_predictions(rows, json.loads(self.parts.valid.attrs["recipe"])["target"], folder.path)
-            write_card(summary, options, folder)
-            write_json(folder.summary, asdict(summary))
+            write_results(summary, self.history, options, folder)
         return summary
 
     def _tell_begin(self) -> None:
@@ -446,7 +357,7 @@ class _Training:
             FitBegan(
                 run=str(self.folder.path),
                 recipe=self.options.recipe,
-                model=self.spec["network"],
+                model=self.learner.spec["network"],
                 device=str(self.device),
                 train_windows=self.stream.n_windows,
                 valid_windows=self.valid.n_windows,
@@ -482,18 +393,6 @@ class _Training:
         return self.seconds_before + time.monotonic() - self.began
 
 
-class _Standardized(nn.Module):
-    """What training runs: scaled windows to predictions in standard deviations of the target."""
-
-    def __init__(self, model: Regressor) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, scaled: torch.Tensor) -> torch.Tensor:
-        """Return predictions, (batch,), for windows in standard deviations of their channels."""
-        return self.model.from_scaled(scaled)
-
-
 def _training_stream(options: FitOptions, parts: Parts, ranks: Ranks) -> WindowStream:
     return WindowStream(
         parts.train,
@@ -507,30 +406,3 @@ def _training_stream(options: FitOptions, parts: Parts, ranks: Ranks) -> WindowS
         rank=ranks.rank,
         ranks=ranks.count,
     )
-
-
-def _model_spec(options: FitOptions, parts: Parts, device: torch.device) -> dict[str, Any]:
-    sfreq = float(parts.train.attrs["sampling_rate"])
-    seconds = options.crop_seconds
-    return {
-        "network": options.model or default_model(device),
-        "arguments": options.model_arguments,
-        "n_chans": parts.train.sizes["channel"],
-        "n_times": parts.train.sizes["time"] if seconds is None else round(seconds * sfreq),
-        "sfreq": sfreq,
-        "residual": options.residual,
-        "views": options.tta,
-        "unit": "uV",
-    }
-
-
-def _seed_everything(seed: int, number: int) -> None:
-    """Seed every generator that a network or an augmentation may draw from, for one step of a run."""
-    drawn = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-    random.seed(drawn)
-    np.random.seed(drawn)
-    torch.manual_seed(drawn)
-
-
-def _on_cpu(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().cpu() for name, tensor in state.items()}

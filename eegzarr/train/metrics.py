@@ -43,6 +43,7 @@ def bootstrap_interval(
     prediction: npt.ArrayLike,
     subject: npt.ArrayLike,
     *,
+    other: npt.ArrayLike | None = None,
     draws: int = 2000,
     level: float = 0.95,
     seed: int = 0,
@@ -55,6 +56,9 @@ def bootstrap_interval(
     ----------
     target, prediction : array of float, shape (window,)
     subject : array of str, shape (window,)
+    other : array of float, shape (window,), optional
+        Predictions of another model: the interval is that of the difference to its NRMSE, both
+        scored on the same draws, so that subjects who are hard for both don't widen it.
     draws : int
         Samples with as many subjects as there are, with replacement.
     level : float
@@ -65,23 +69,27 @@ def bootstrap_interval(
     tuple of float
         NaN both where no sample has a spread, such as with one subject of one target.
     """
-    true, guess = np.asarray(target, np.float64), np.asarray(prediction, np.float64)
+    true = np.asarray(target, np.float64)
     names, code = np.unique(np.asarray(subject, str), return_inverse=True)
     centred = true - true.mean()  # exact sums of squares need small numbers
 
     def by_subject(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return np.bincount(code, values, len(names)).astype(np.float64)
 
-    sums = np.stack([by_subject(np.ones_like(true)), by_subject(centred), by_subject(centred**2)])
-    errors = by_subject((true - guess) ** 2)
     times = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
-    count, total, squares = times @ sums[0], times @ sums[1], times @ sums[2]
+    count, total, squares = (times @ by_subject(values) for values in (np.ones_like(true), centred, centred**2))
     variance = squares / count - (total / count) ** 2
     varies = variance > 1e-12 * max(1e-300, float(np.mean(centred**2)))
     if not varies.any():
         return float("nan"), float("nan")
-    scores = np.sqrt((times @ errors)[varies] / count[varies] / variance[varies])
-    low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
+
+    def scores(guess: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        errors = times @ by_subject((true - np.asarray(guess, np.float64)) ** 2)
+        drawn: npt.NDArray[np.float64] = np.sqrt(errors[varies] / count[varies] / variance[varies])
+        return drawn
+
+    drawn = scores(prediction) if other is None else scores(prediction) - scores(other)
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

@@ -89,8 +89,15 @@ def _split(
         if shared:
             notes.append(f"{shared} subjects of {VALIDATION_RELEASE} left out of training")
         return train, valid, None
-    train, valid, test = split_by_subject(windows, options.fractions, seed=options.split_seed)
+    at_least = 2 if _belongs_to_person(windows) else 1
+    train, valid, test = split_by_subject(windows, options.fractions, seed=options.split_seed, at_least=at_least)
     if options.folds:
         rest, _ = without_subjects(windows, test["subject"].to_numpy().tolist())
         train, valid = kfold_by_subject(rest, options.folds, seed=options.split_seed)[options.fold]
     return train, valid, test
+
+
+def _belongs_to_person(windows: xr.Dataset) -> bool:
+    """Tell whether the windows of a subject all have one target."""
+    columns = windows.reset_coords()[["subject", "target"]].to_dataframe()
+    return bool((columns.groupby("subject")["target"].nunique() <= 1).all())

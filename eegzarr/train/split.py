@@ -26,7 +26,7 @@ def without_subjects(windows: xr.Dataset, names: Iterable[str]) -> tuple[xr.Data
 
 
 def split_by_subject(
-    windows: xr.Dataset, fractions: Sequence[float] = (0.8, 0.1, 0.1), *, seed: int = 2025
+    windows: xr.Dataset, fractions: Sequence[float] = (0.8, 0.1, 0.1), *, seed: int = 2025, at_least: int = 1
 ) -> tuple[xr.Dataset, ...]:
     """Split windows into parts with disjoint subjects.
 
@@ -38,6 +38,9 @@ def split_by_subject(
         Share of the subjects that each part gets; they add up to 1.
     seed : int
         Which subjects go where depends on the seed and on the set of subjects alone.
+    at_least : int
+        Subjects in each part, whatever its share, if there are enough: 2 for a target that
+        belongs to the person, since one subject's has no spread to score by.
 
     Returns
     -------
@@ -54,7 +57,7 @@ def split_by_subject(
         raise UsageError(f"fractions must be positive and add up to 1, got {tuple(fractions)}")
     subject = _labels(windows, "subject")
     names = _shuffled_names(subject, len(shares), seed)
-    bounds = _bounds(shares, len(names))
+    bounds = _bounds(shares, len(names), at_least)
     return tuple(_with_subjects(windows, subject, names[first:stop]) for first, stop in pairwise(bounds))
 
 
@@ -134,9 +137,10 @@ def _shuffled_names(subject: np.ndarray, parts: int, seed: int) -> np.ndarray:
     return names[np.random.default_rng(seed).permutation(len(names))]
 
 
-def _bounds(shares: np.ndarray, subjects: int) -> np.ndarray:
-    """Split `subjects` by shares, with at least one in each part."""
-    sizes = np.maximum(1, np.floor(shares * subjects)).astype(int)
+def _bounds(shares: np.ndarray, subjects: int, at_least: int) -> np.ndarray:
+    """Split `subjects` by shares, with at least so many in each part, or as many as there are for each."""
+    least = min(at_least, subjects // len(shares))
+    sizes = np.maximum(least, np.floor(shares * subjects)).astype(int)
     while sizes.sum() > subjects:
         sizes[np.argmax(sizes)] -= 1
     while sizes.sum() < subjects:
