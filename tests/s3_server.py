@@ -15,6 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import fsspec
+
+if TYPE_CHECKING:
+    import pytest
 
 BUCKET = "eegzarr-test"
 CREDENTIALS = {
@@ -70,6 +76,20 @@ def faulty_proxy(port: int, *, delay: float = 0.0, failures: float = 0.0, seed: 
     finally:
         proxy.shutdown()
         proxy.server_close()
+
+
+@contextmanager
+def used_through_proxy(
+    port: int, monkeypatch: pytest.MonkeyPatch, *, failures: float = 0.0, seed: int = 0
+) -> Iterator[Proxy]:
+    """Have all that reads ``s3://`` in this process go through a proxy, inside the ``with``."""
+    with faulty_proxy(port, failures=failures, seed=seed) as proxy:
+        for name, value in CREDENTIALS.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        fsspec.filesystem("s3").clear_instance_cache()
+        yield proxy
+        fsspec.filesystem("s3").clear_instance_cache()
 
 
 class Proxy(ThreadingHTTPServer):

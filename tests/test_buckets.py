@@ -6,11 +6,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import fsspec
 import pytest
 import xarray as xr
 from conftest import SMALL_SHARDS, run_command
-from s3_server import BUCKET, CREDENTIALS, Proxy, faulty_proxy, s3_server, upload
+from s3_server import BUCKET, CREDENTIALS, Proxy, s3_server, upload, used_through_proxy
 
 import eegzarr
 from eegzarr.buckets import at_hand
@@ -32,13 +31,8 @@ def server(sample_root: Path) -> Iterator[int]:
 
 @pytest.fixture
 def proxy(server: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    with faulty_proxy(server, failures=0.02, seed=5) as proxy:
-        for name, value in CREDENTIALS.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
-        fsspec.filesystem("s3").clear_instance_cache()
+    with used_through_proxy(server, monkeypatch, failures=0.02, seed=5) as proxy:
         yield proxy
-        fsspec.filesystem("s3").clear_instance_cache()
 
 
 def test_a_dataset_in_a_bucket_that_fails_gives_the_same_windows(

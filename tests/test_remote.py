@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from s3_server import BUCKET, CREDENTIALS, Proxy, faulty_proxy, s3_server, upload
+from s3_server import BUCKET, Proxy, s3_server, upload, used_through_proxy
 from torch.utils.data import DataLoader
 
 import eegzarr
@@ -29,13 +29,8 @@ def server(sample_lake: Path) -> Iterator[int]:
 
 @pytest.fixture
 def proxy(server: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    with faulty_proxy(server) as proxy:
-        for name, value in CREDENTIALS.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
-        fsspec.filesystem("s3").clear_instance_cache()
+    with used_through_proxy(server, monkeypatch) as proxy:
         yield proxy
-        fsspec.filesystem("s3").clear_instance_cache()
 
 
 def drain(stream) -> tuple[np.ndarray, np.ndarray]:
