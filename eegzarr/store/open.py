@@ -16,7 +16,7 @@ import zarr
 from zarr.abc.store import Store
 
 from eegzarr.errors import LakeError, UsageError
-from eegzarr.recipe import recipe_from_json
+from eegzarr.recipe import GIVEN, recipe_from_json
 from eegzarr.store.lake import read_attributes
 from eegzarr.store.layout import (
     BUILDING,
@@ -127,10 +127,7 @@ def _check_complete(lake: str, group: str) -> dict[str, Any]:
     if attributes is None:
         raise LakeError(f"{lake} has no group {group}")
     if attributes.get("status") == BUILDING:
-        raise LakeError(
-            f"{lake}/{group} is still being built{_progress(lake, group)}. Finish it with\n  "
-            f"{_build_command(lake, attributes)}"
-        )
+        raise LakeError(f"{lake}/{group} is still being built{_progress(lake, group)}. {_how_to_finish(lake, attributes)}")
     if attributes.get("status") != COMPLETE:
         raise LakeError(f"{lake}/{group} is no group of windows: it has no status")
     if attributes.get("format_version") != FORMAT:
@@ -150,10 +147,12 @@ def _progress(lake: str, group: str) -> str:
     return f" ({done} of {receipts.shape[0]} shards)"
 
 
-def _build_command(lake: str, attributes: dict[str, Any]) -> str:
+def _how_to_finish(lake: str, attributes: dict[str, Any]) -> str:
     recipe = recipe_from_json(attributes["recipe"])
+    if recipe.anchor == GIVEN:
+        return f"The call that began it, with the windows of {attributes['source']}, goes on"
     return (
-        f"python -m eegzarr.build --source {attributes['source']} --out {lake} "
+        f"Finish it with\n  python -m eegzarr.build --source {attributes['source']} --out {lake} "
         f"--recipe {recipe.name} --name {attributes['release']}"
     )
 

@@ -28,7 +28,7 @@ from eegzarr.store.layout import Geometry
 from eegzarr.trials import trial_table
 
 # Trial columns that every group has, also one whose windows aren't cut around events.
-_NO_TRIAL = {
+NO_TRIAL = {
     "stimulus_onset": np.nan,
     "response_onset": np.nan,
     "rt_from_stimulus": np.nan,
@@ -41,7 +41,7 @@ _ANCHOR_COLUMN = {"stimulus": "stimulus_onset", "response": "response_onset", "t
 
 def trial_labels() -> tuple[str, ...]:
     """Return the trial columns that label a window."""
-    return tuple(_NO_TRIAL)
+    return tuple(NO_TRIAL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,13 +147,17 @@ class Plan:
 
     def _piece(self, row: int, starts: npt.NDArray[np.int64]) -> Piece:
         inspection = self.inspections[row]
-        assert inspection.header is not None
+        header = inspection.header
         return Piece(
             recording=row,
             path=inspection.recording.path,
             starts=starts,
             fingerprint=inspection.fingerprint,
-            as_it_stands=self.recipe.preparation.leaves_signals_alone and inspection.header.sfreq == self.recipe.sfreq,
+            as_it_stands=(
+                self.recipe.preparation.leaves_signals_alone
+                and header is not None
+                and header.sfreq == self.recipe.sfreq
+            ),
         )
 
     def shards_of_recordings(self) -> dict[int, list[int]]:
@@ -271,19 +275,19 @@ def _cut(path: Path, recipe: Recipe, header: Header) -> tuple[pd.DataFrame, int,
         assert recipe.stride is not None
         stride = max(1, round(recipe.stride * recipe.sfreq))
         starts = np.arange(offset, header.n_times - length + 1, stride, dtype=np.int64)
-        return pd.DataFrame({"start_sample": starts, **_NO_TRIAL}), 0, 0
+        return pd.DataFrame({"start_sample": starts, **NO_TRIAL}), 0, 0
     trials = trial_table(read_events(path), recipe.events)
     anchor = _ANCHOR_COLUMN[recipe.anchor]
     asked = np.logical_and.reduce([trials[name].notna().to_numpy() for name in (*recipe.require, anchor)])
     # MNE rounds onsets to samples with np.round; so does the start kit through it.
     starts = np.round(trials[anchor].to_numpy()[asked] * recipe.sfreq).astype(np.int64) + offset
     fits = (starts >= 0) & (starts + length <= header.n_times)
-    labels = {name: trials[name].to_numpy()[asked][fits] for name in _NO_TRIAL}
+    labels = {name: trials[name].to_numpy()[asked][fits] for name in NO_TRIAL}
     return pd.DataFrame({"start_sample": starts[fits], **labels}), len(trials), int((~fits).sum())
 
 
 def _no_windows() -> pd.DataFrame:
-    return pd.DataFrame({"start_sample": np.int64(0), **_NO_TRIAL}, index=range(1)).iloc[:0]
+    return pd.DataFrame({"start_sample": np.int64(0), **NO_TRIAL}, index=range(1)).iloc[:0]
 
 
 def _why_none(recipe: Recipe, header: Header, trials: int, dropped: int) -> str:

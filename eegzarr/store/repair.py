@@ -13,7 +13,7 @@ from zarr.core.sync import sync
 
 from eegzarr.errors import LakeError
 from eegzarr.events import BuildBegan, Listener, ShardFinished, tell
-from eegzarr.recipe import Recipe, recipe_from_json
+from eegzarr.recipe import GIVEN, Recipe, recipe_from_json
 from eegzarr.store.build import finish_group, named_source, plan_on, shard_task, watched_memory, write_group
 from eegzarr.store.cluster import Resources, local_client, projected_worker_memory, write_shards
 from eegzarr.store.guard import MemoryGate
@@ -79,6 +79,11 @@ def _repair_group(
     watchers: tuple[Listener, ...],
 ) -> None:
     origin = _origin(lake, group, faults)
+    if origin.recipe.anchor == GIVEN:
+        raise LakeError(
+            f"{lake}/{group} can't be repaired: its windows were given, from {origin.source}, and there are no "
+            f"recordings to make them from again. Write it anew from there, with overwrite"
+        )
     geometry = origin.geometry
     shard_size = geometry.windows_per_shard * geometry.window_bytes
     at_work = projected_worker_memory(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,16 +66,31 @@ def write_shard(task: ShardTask, prepared: dict[int, str]) -> Receipt:
     BuildStopped
         If a recording isn't what the plan was made from.
     """
+    return fill_shard(task, shard_buffer(task.geometry), lambda piece, part: _read(task, piece, prepared, part))
+
+
+def shard_buffer(geometry: Geometry) -> npt.NDArray[np.float32]:
+    """Return the calling thread's buffer for the windows of a shard, (window, channel, time)."""
+    return reused("windows", (geometry.windows_per_shard, geometry.n_channels, geometry.n_times), np.float32)
+
+
+def fill_shard(
+    task: ShardTask, windows: npt.NDArray[np.float32], read: Callable[[Piece, npt.NDArray[np.float32]], None]
+) -> Receipt:
+    """Have each piece of a shard read into its part of `windows`; encode and write them, then the receipt.
+
+    Where `read` raises a RecordingError, or the type can't hold what it read, the piece's
+    windows become NaN and its recording gets the reason.
+    """
     geometry = task.geometry
     blosc.use_threads = False  # for good: several threads of one worker may encode
-    windows = reused("windows", (geometry.windows_per_shard, geometry.n_channels, geometry.n_times), np.float32)
     row = 0
     moments, valid, peak_to_peak, reasons = [], [], [], {}
     for piece in task.pieces:
         part = windows[row : row + len(piece.starts)]
         row += len(piece.starts)
         try:
-            _read(task, piece, prepared, part)
+            read(piece, part)
             least, largest = _extremes(part, geometry.dtype)
         except RecordingError as error:
             reasons[piece.recording] = str(error)
