@@ -127,7 +127,9 @@ def _check_complete(lake: str, group: str) -> dict[str, Any]:
     if attributes is None:
         raise LakeError(f"{lake} has no group {group}")
     if attributes.get("status") == BUILDING:
-        raise LakeError(f"{lake}/{group} is still being built{_progress(lake, group)}. {_how_to_finish(lake, attributes)}")
+        raise LakeError(
+            f"{lake}/{group} is still being built{_progress(lake, group)}. {_how_to_finish(lake, attributes)}"
+        )
     if attributes.get("status") != COMPLETE:
         raise LakeError(f"{lake}/{group} is no group of windows: it has no status")
     if attributes.get("format_version") != FORMAT:

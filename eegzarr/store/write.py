@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,14 +36,10 @@ from eegzarr.store.build import (
     shard_task,
     summarize,
 )
-from eegzarr.store.layout import COMPLETE, DTYPES, LABELS, Geometry, group_path, lake_url
+from eegzarr.store.labels import ENTITIES, typed_labels
+from eegzarr.store.layout import COMPLETE, DTYPES, Geometry, group_path, lake_url
 from eegzarr.store.plan import NO_TRIAL, Inspection, Plan
-from eegzarr.store.quality import DERIVED as QUALITY
 from eegzarr.store.task import fill_shard, shard_buffer
-
-ENTITIES = ("subject", "session", "task", "run")
-_FROM_SIGNALS = ("window", "release", "peak_to_peak", "valid", *QUALITY)
-_NOT_LABELS = ("eeg", "channel", "time", "x", "y", "z", "mean", "std", "recordings", "shards", "checksums", "build")
 
 Read = Callable[[int, npt.NDArray[np.float32]], None]
 
@@ -63,9 +60,10 @@ class GivenWindows:
     n_times : int
         Samples in a window.
     labels : DataFrame
-        One row a window. ``subject``, ``session``, ``task``, ``run`` and ``recording`` tell
-        which windows are of one recording; ``start`` is in s from the recording's beginning, NaN where missing.
-        What eegzarr derives from signals itself (``peak_to_peak``, ``valid`` …) is left out.
+        One row a window. ``subject``, ``session``, ``task``, ``run`` and ``recording``, with
+        ``release`` where they are of several, tell which windows are of one recording;
+        ``start`` is in s from the recording's beginning, NaN where missing. What eegzarr derives
+        from signals itself (``peak_to_peak``, ``valid`` …) is left out.
     fingerprint : str
         Changes when the signals do: a write that goes on compares it.
     read : callable
@@ -192,11 +190,13 @@ def _write_shards(
 def _plan(windows: GivenWindows, recipe: Recipe, release: str, dtype: str, shard_size: int | None) -> Plan:
     labels = typed_labels(windows.labels)
     _check_target(recipe, labels)
-    recordings, row = _recordings(labels, windows.source)
+    recordings, row = _recordings(windows.labels, labels, windows.source)
     # No sample to cut at: `start` stands in the labels themselves.
     table = pd.DataFrame({"recording": row.astype(np.int32), "start_sample": np.int64(0)})
-    absent = {name: value for name, value in {**NO_TRIAL, "start": np.nan}.items() if name not in labels}
-    own = labels.drop(columns=[name for name in (*ENTITIES, "recording") if name in labels])
+    absent: dict[str, Any] = {
+        name: value for name, value in {**NO_TRIAL, "start": np.nan}.items() if name not in labels
+    }
+    own = labels.drop(columns=[name for name in ENTITIES if name in labels])
     table = pd.concat([table, own], axis=1).assign(**absent)
     counts = np.bincount(row, minlength=len(recordings)).tolist()
     content = hashlib.sha256(table.to_csv().encode()).hexdigest()[:16]
@@ -218,10 +218,12 @@ def _plan(windows: GivenWindows, recipe: Recipe, release: str, dtype: str, shard
     return Plan(recipe, source, geometry, windows.channels, inspections, table)
 
 
-def _recordings(labels: pd.DataFrame, source: str) -> tuple[tuple[Recording, ...], npt.NDArray[np.int64]]:
+def _recordings(
+    given: pd.DataFrame, labels: pd.DataFrame, source: str
+) -> tuple[tuple[Recording, ...], npt.NDArray[np.int64]]:
     """Return the recordings that windows are of, in the order of their first windows, and each window's row."""
-    known = [name for name in (*ENTITIES, "recording") if name in labels]
-    keys = labels[known].astype(str).agg("\0".join, axis=1) if known else pd.Series([""] * len(labels))
+    known = [name for name in (*ENTITIES, "release", "recording") if name in given]
+    keys = given[known].astype(str).agg("\0".join, axis=1) if known else pd.Series([""] * len(given))
     row, _ = pd.factorize(keys)
     _, first = np.unique(row, return_index=True)
     entities = labels.iloc[first]
@@ -239,55 +241,3 @@ def _check_target(recipe: Recipe, labels: pd.DataFrame) -> None:
     missing = [] if recipe.target in known else [name for name in labels_of(recipe.target) if name not in known]
     if missing:
         raise UsageError(f"windows have no label {missing[0]!r} to predict; they have {', '.join(sorted(known))}")
-
-
-def typed_labels(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of labels with the types that a lake stores.
-
-    Numbers and truth values keep their types, with NaN where a column of objects lacks one;
-    all else becomes text, with "" where missing. What a lake derives from signals is left out; a
-    label that is named like one of its axes or tables is renamed ``metadata_<name>``.
-
-    Raises
-    ------
-    UsageError
-        If a label that a lake knows as a number isn't one.
-    """
-    columns = {}
-    for name, values in table.items():
-        text = str(name).replace("/", "_")
-        if text not in _FROM_SIGNALS:
-            columns[f"metadata_{text}" if text in _NOT_LABELS or text.startswith(".") else text] = _typed(text, values)
-    return pd.DataFrame(columns, index=range(len(table)))
-
-
-def _typed(name: str, values: pd.Series) -> npt.NDArray:
-    known = LABELS.get(name, ("", "", ""))[0]
-    if known == "str" or name in ENTITIES:
-        return _texts(values)
-    try:
-        if known and known not in ("bool", "int8"):
-            return pd.to_numeric(values.replace("", np.nan)).to_numpy(np.dtype(known), na_value=np.nan)
-        if known == "int8":
-            return pd.to_numeric(values).fillna(-1).to_numpy(np.int8)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"the label {name!r} must be a number: {error}") from error
-    if values.dtype.kind in "iufb" and isinstance(values.dtype, np.dtype):
-        return values.to_numpy()
-    there = values.dropna()
-    if len(there) and all(isinstance(value, (bool, np.bool_)) for value in there) and len(there) == len(values):
-        return values.to_numpy(bool)
-    if len(there) and all(isinstance(value, (int, float, np.number)) for value in there):
-        return pd.to_numeric(values).to_numpy(np.float64, na_value=np.nan)
-    return _texts(values)
-
-
-def _texts(values: pd.Series) -> npt.NDArray[np.object_]:
-    """Return values as texts; a number that is whole without its decimals, since pandas adds them beside NaN."""
-
-    def text(value: object) -> str:
-        if isinstance(value, (float, np.floating)) and float(value).is_integer():
-            return str(int(value))
-        return value.decode() if isinstance(value, bytes) else str(value)
-
-    return np.array(["" if missing else text(v) for v, missing in zip(values, values.isna(), strict=True)], object)

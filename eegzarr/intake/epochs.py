@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,15 +13,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from eegzarr.errors import UsageError
-from eegzarr.recordings import MICROVOLTS, first_line
-from eegzarr.sources import parse_recording
+from eegzarr.intake.parts import EpochsPart, Part, RawPart
+from eegzarr.recordings import first_line
 from eegzarr.store.build import BuildSummary
 from eegzarr.store.write import GivenWindows, write_windows
 
 if TYPE_CHECKING:
     from braindecode.datasets import BaseConcatDataset, EEGWindowsDataset, WindowsDataset
 
-_AT_ONCE = 16 * 2**20  # bytes of float64 that MNE is asked for: its copy beside our shard
 _PLACES_IN_TRIAL = ("i_window_in_trial", "i_start_in_trial", "i_stop_in_trial")
 
 
@@ -76,7 +74,7 @@ def from_mne(
     several = [epochs] if isinstance(epochs, mne.BaseEpochs) else list(epochs)
     if not several or not all(isinstance(one, mne.BaseEpochs) for one in several):
         raise UsageError("from_mne takes Epochs of MNE, or a list of them")
-    given = _given([_EpochsPart(one) for one in several], "mne.Epochs")
+    given = _given([EpochsPart(one) for one in several], "mne.Epochs")
     chosen = target or ("target" if "target" in given.labels else "event_code")
     return write_windows(lake, recipe, release, given, target=chosen, **options)
 
@@ -118,91 +116,6 @@ def from_braindecode(
     return write_windows(lake, recipe, release, _given(parts, source), target=target, **options)
 
 
-class _Part(ABC):
-    """Windows of one object of another library, of its EEG channels alone."""
-
-    def __init__(self, info: mne.Info, times: npt.NDArray, count: int, labels: pd.DataFrame) -> None:
-        self.picks = mne.pick_types(info, eeg=True, exclude=())
-        if not len(self.picks):
-            raise UsageError("windows without an EEG channel can't be written: set the channels' types in MNE")
-        self.info = mne.pick_info(info, self.picks)
-        self.times = times
-        self.count = count
-        self.labels = labels
-
-    @abstractmethod
-    def volts(self, first: int, stop: int) -> npt.NDArray:
-        """Return windows, (window, channel, time)."""
-
-    def read(self, first: int, out: npt.NDArray[np.float32]) -> None:
-        """Fill `out` with windows from `first` on, in uV."""
-        step = max(1, _AT_ONCE // (out[0].size * 8))
-        for begin in range(0, len(out), step):
-            stop = min(begin + step, len(out))
-            volts = self.volts(first + begin, first + stop)
-            np.multiply(volts, MICROVOLTS, out=out[begin:stop], casting="same_kind")
-
-    def probe(self) -> bytes:
-        """Return bytes that change with filters, references and units: the first and the last window."""
-        ends = [self.volts(0, 1), self.volts(self.count - 1, self.count)]
-        return b"".join(np.ascontiguousarray(end, np.float64).tobytes() for end in ends)
-
-
-class _EpochsPart(_Part):
-    def __init__(self, epochs: mne.BaseEpochs, description: pd.Series | None = None) -> None:
-        epochs.drop_bad(verbose="error")
-        names = {code: name for name, code in epochs.event_id.items()}
-        codes = epochs.events[:, 2]
-        labels = pd.DataFrame() if epochs.metadata is None else epochs.metadata.reset_index(drop=True)
-        tmin = float(epochs.times[0]) if len(epochs) else 0.0
-        defaults: dict[str, Any] = {
-            "event": [names.get(code, str(code)) for code in codes.tolist()],
-            "event_code": codes,
-            "start": epochs.events[:, 0] / epochs.info["sfreq"] + tmin,
-            **(_entities(epochs) if description is None else {}),
-        }
-        labels = labels.assign(**{name: value for name, value in defaults.items() if name not in labels})
-        super().__init__(epochs.info, epochs.times, len(epochs), labels)
-        self._epochs = epochs
-
-    def volts(self, first: int, stop: int) -> npt.NDArray:
-        whole = len(self.picks) == len(self._epochs.ch_names)
-        item = slice(first, stop)
-        return self._epochs.get_data(picks=None if whole else self.picks, item=item, copy=False, verbose="error")
-
-
-class _RawPart(_Part):
-    """Windows of a braindecode EEGWindowsDataset: places in a Raw."""
-
-    def __init__(self, dataset: EEGWindowsDataset) -> None:
-        self._raw, self._places = dataset.raw, np.asarray(dataset.crop_inds)[:, 1:].astype(np.int64)
-        lengths = set((self._places[:, 1] - self._places[:, 0]).tolist())
-        if len(lengths) > 1:
-            raise UsageError(f"windows of one length are wanted; these have {sorted(lengths)} samples")
-        sfreq = float(self._raw.info["sfreq"])
-        times = np.arange(lengths.pop() if lengths else 0) / sfreq
-        labels = dataset.metadata.reset_index(drop=True)
-        if "start" not in labels:
-            labels = labels.assign(start=self._places[:, 0] / sfreq)
-        super().__init__(self._raw.info, times, len(self._places), labels)
-
-    def volts(self, first: int, stop: int) -> npt.NDArray:
-        places = self._places[first:stop].tolist()
-        return np.stack([self._raw.get_data(self.picks, start, end, verbose="error") for start, end in places])
-
-
-def _entities(epochs: mne.BaseEpochs) -> dict[str, str]:
-    """Return what a file name in the manner of BIDS, or the measurement info, says of the recording."""
-    told = parse_recording(str(epochs.filename or ""))
-    subject = (epochs.info["subject_info"] or {}).get("his_id", "")
-    return {
-        "subject": told.subject or str(subject).removeprefix("sub-"),
-        "session": told.session,
-        "task": told.task,
-        "run": told.run,
-    }
-
-
 def _leaves(windows: Any) -> list[Any]:
     """Return the datasets of windows below a BaseConcatDataset, in order."""
     if hasattr(windows, "datasets"):
@@ -215,22 +128,18 @@ def _leaves(windows: Any) -> list[Any]:
     return [windows]
 
 
-def _braindecode_part(dataset: Any) -> _Part:
+def _braindecode_part(dataset: Any) -> Part:
     if dataset.targets_from != "metadata":
         raise UsageError("windows whose target is a channel can't be written: a lake has one target a window")
     description = dataset.description if dataset.description is not None else pd.Series(dtype=object)
-    part: _Part
-    if hasattr(dataset, "raw"):
-        part = _RawPart(dataset)
-    else:
-        part = _EpochsPart(dataset.windows, description)
+    part: Part = RawPart(dataset) if hasattr(dataset, "raw") else EpochsPart(dataset.windows, description)
     known = {str(name): value for name, value in description.items() if name not in part.labels}
     labels = part.labels.drop(columns=[name for name in _PLACES_IN_TRIAL if name in part.labels])
     part.labels = labels.assign(**{name: [value] * part.count for name, value in known.items()})
     return part
 
 
-def _given(parts: list[_Part], source: str) -> GivenWindows:
+def _given(parts: list[Part], source: str) -> GivenWindows:
     """Join parts: one after another, each a recording of its own where its labels don't tell."""
     parts = [part for part in parts if part.count]
     if not parts:
@@ -271,7 +180,7 @@ def _given(parts: list[_Part], source: str) -> GivenWindows:
     )
 
 
-def _check_alike(first: _Part, part: _Part, number: int) -> None:
+def _check_alike(first: Part, part: Part, number: int) -> None:
     if part.info["ch_names"] != first.info["ch_names"]:
         raise UsageError(f"part {number} has other channels than part 0: pick the same ones, in one order")
     if part.info["sfreq"] != first.info["sfreq"]:
