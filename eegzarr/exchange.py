@@ -122,6 +122,8 @@ def _one_recording(windows: xr.Dataset, target: str, kind: type[WindowsDataset])
     first = np.round(np.nan_to_num(labels["start"].to_numpy()) * epochs.info["sfreq"]).astype(int)
     varying = ["window", "start", *(name for name in labels if labels[name].nunique(dropna=False) > 1)]
     description = labels.drop(columns=list(dict.fromkeys(varying)) + ["target"] * ("target" not in varying)).iloc[0]
+    # braindecode saves descriptions as JSON, which has no NaN.
+    description = description.astype(object).where(description.notna(), None)
     epochs.metadata = pd.DataFrame(
         {
             "i_window_in_trial": 0,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eegzarr.errors import SourceError, UsageError
-from eegzarr.recordings import first_line
+from eegzarr.recordings import READ_ERRORS, first_line
 
 if TYPE_CHECKING:
     from braindecode.datasets import BaseConcatDataset
@@ -45,5 +45,5 @@ def load_braindecode(path: Path) -> BaseConcatDataset[Any]:
         raise UsageError(f"a braindecode cache needs {error.name}: pip install 'eegzarr[train]'") from error
     try:
         return load_concat_dataset(path, preload=False)
-    except (OSError, ValueError, KeyError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+    except (*READ_ERRORS, AttributeError, pickle.UnpicklingError) as error:
         raise SourceError(f"{path} can't be opened as a braindecode cache: {first_line(error)}") from error

@@ -14,7 +14,7 @@ import pandas as pd
 
 from eegzarr.errors import UsageError
 from eegzarr.intake.parts import EpochsPart, Part, RawPart
-from eegzarr.recordings import first_line
+from eegzarr.recordings import READ_ERRORS, first_line
 from eegzarr.store.build import BuildSummary
 from eegzarr.store.write import GivenWindows, write_windows
 
@@ -160,7 +160,7 @@ def _given(parts: list[Part], source: str) -> GivenWindows:
             many = min(len(out) - done, int(bounds[number + 1]) - begin - done)
             try:
                 parts[number].read(begin + done - int(bounds[number]), out[done : done + many])
-            except (OSError, ValueError, RuntimeError) as error:
+            except READ_ERRORS as error:
                 raise UsageError(f"{source}: windows of part {number} can't be read: {first_line(error)}") from error
             done += many
 

@@ -12,7 +12,7 @@ from eegzarr.store.quality import DERIVED
 
 ENTITIES = ("subject", "session", "task", "run")
 _OWN = ("window", "release", "recording", "peak_to_peak", "valid", *DERIVED)
-_AXES_AND_TABLES = (
+_TAKEN = (
     "eeg",
     "channel",
     "time",
@@ -44,9 +44,7 @@ def typed_labels(table: pd.DataFrame) -> pd.DataFrame:
     for name, values in table.items():
         text = str(name).replace("/", "_")
         if text not in _OWN:
-            columns[f"metadata_{text}" if text in _AXES_AND_TABLES or text.startswith(".") else text] = _typed(
-                text, values
-            )
+            columns[f"metadata_{text}" if text in _TAKEN or text.startswith(".") else text] = _typed(text, values)
     return pd.DataFrame(columns, index=range(len(table)))
 
 
