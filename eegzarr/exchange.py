@@ -133,7 +133,10 @@ def _one_recording(windows: xr.Dataset, target: str, kind: type[WindowsDataset])
             **{name: labels[name].to_numpy() for name in varying if name != "target"},
         }
     )
-    return kind(epochs, description=description)
+    dataset = kind(epochs, description=description)
+    # As braindecode's windowers note it: without, what `save` writes can't be loaded again.
+    dataset.window_kwargs = [(kind.__name__, {"targets_from": "metadata"})]
+    return dataset
 
 
 def mne_info(windows: xr.Dataset) -> mne.Info:

@@ -50,7 +50,7 @@ from eegzarr.store.layout import (
     open_store,
 )
 from eegzarr.store.plan import Plan
-from eegzarr.store.receipt import Moments, Receipt
+from eegzarr.store.receipt import Moments, Receipt, max_rounding
 
 
 def read_attributes(lake: str, group: str) -> dict[str, Any] | None:
@@ -192,7 +192,8 @@ def finish(lake: str, group: str, plan: Plan, receipts: dict[int, Receipt], posi
     _write(store, f"{group}/{RECORDINGS}", recordings_table(plan, ordered, moments))
     _write(store, f"{group}/{SHARDS}", _shards_table(plan, ordered))
     node = zarr.open_group(store, path=group, mode="r+", use_consolidated=False)
-    node.attrs.put({**_attributes(plan, COMPLETE), "coordinates": node.attrs["coordinates"]})
+    measured = _rounding_attributes(plan, ordered)
+    node.attrs.put({**_attributes(plan, COMPLETE), **measured, "coordinates": node.attrs["coordinates"]})
     settle(lake, group)
 
 
@@ -427,6 +428,14 @@ def _attributes(plan: Plan, status: str) -> dict[str, Any]:
         "plan_digest": plan.digest,
         "eegzarr_version": __version__,
     }
+
+
+def _rounding_attributes(plan: Plan, receipts: list[Receipt]) -> dict[str, float]:
+    """Return the largest errors of a float16 group; float32 has none."""
+    if plan.geometry.dtype == "float32":
+        return {}
+    largest = reduce(max_rounding, (receipt.rounding for receipt in receipts))
+    return {"largest_relative_error": largest.relative, "largest_error_uV": largest.absolute}
 
 
 def _size(lake: str, key: str) -> int:

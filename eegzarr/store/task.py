@@ -22,7 +22,7 @@ from eegzarr.recipe import Preparation
 from eegzarr.recordings import read_windows
 from eegzarr.store.layout import EEG, RECEIPTS, SCRATCH, Geometry, open_store
 from eegzarr.store.plan import Piece
-from eegzarr.store.receipt import Moments, Receipt
+from eegzarr.store.receipt import Moments, Receipt, Rounding, max_rounding
 from eegzarr.store.shard import encode_shard, put, reused
 
 
@@ -86,6 +86,7 @@ def fill_shard(
     blosc.use_threads = False  # for good: several threads of one worker may encode
     row = 0
     moments, valid, peak_to_peak, reasons = [], [], [], {}
+    rounding = Rounding()
     for piece in task.pieces:
         part = windows[row : row + len(piece.starts)]
         row += len(piece.starts)
@@ -100,7 +101,10 @@ def fill_shard(
         finite = np.isfinite(least).all(axis=1) & np.isfinite(largest).all(axis=1)
         valid.append(finite)
         peak_to_peak.append((largest - least).max(axis=1))
-        moments.append(Moments.of(part if finite.all() else part[finite]))
+        readable = part if finite.all() else part[finite]
+        moments.append(Moments.of(readable))
+        if geometry.dtype == "float16":
+            rounding = max_rounding(rounding, Rounding.of(readable))
     encoded = encode_shard(windows[:row], geometry)
     crc32c = google_crc32c.value(np.frombuffer(encoded, np.uint8))
     if task.crc32c not in (None, crc32c):
@@ -118,6 +122,7 @@ def fill_shard(
         valid=np.concatenate(valid),
         moments=tuple(moments),
         reasons=reasons,
+        rounding=rounding,
     )
     if task.crc32c is None:
         receipts = zarr.open_array(open_store(task.lake), path=f"{task.group}/{SCRATCH}/{RECEIPTS}", mode="r+")
