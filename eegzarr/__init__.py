@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from eegzarr.exchange import to_braindecode, to_mne
+    from eegzarr.intake.epochs import from_braindecode, from_mne
     from eegzarr.recipe import Recipe, load_recipe
     from eegzarr.store.build import build_lake
     from eegzarr.store.open import open_windows
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "Recipe": "eegzarr.recipe",
     "build_lake": "eegzarr.store.build",
+    "from_braindecode": "eegzarr.intake.epochs",
+    "from_mne": "eegzarr.intake.epochs",
     "kfold_by_subject": "eegzarr.train.split",
     "load_recipe": "eegzarr.recipe",
     "open_windows": "eegzarr.store.open",
@@ -34,6 +37,8 @@ __all__ = [
     "Recipe",
     "__version__",
     "build_lake",
+    "from_braindecode",
+    "from_mne",
     "kfold_by_subject",
     "load_recipe",
     "open_windows",

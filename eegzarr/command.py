@@ -14,6 +14,7 @@ T = TypeVar("T")
 INTERRUPTED = 130
 COMMANDS = {
     "build": "eegzarr.build",
+    "convert": "eegzarr.convert",
     "info": "eegzarr.info",
     "monitor": "eegzarr.monitor",
     "report": "eegzarr.report",

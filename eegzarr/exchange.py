@@ -45,7 +45,8 @@ def to_mne(windows: xr.Dataset) -> mne.EpochsArray:
     EpochsArray
         In V, with the labels as metadata and, where electrode positions are known, a
         montage. Event samples are those of the anchor in the window's recording; an event's
-        code is its response type, numbered from 1 in alphabetical order.
+        code is the label ``event``, or else its response type, numbered from 1 in alphabetical
+        order.
 
     Raises
     ------
@@ -118,9 +119,11 @@ def to_braindecode(windows: xr.Dataset, target: str = "target") -> BaseConcatDat
 def _one_recording(windows: xr.Dataset, target: str, kind: type[WindowsDataset]) -> WindowsDataset:
     epochs = to_mne(windows)
     labels = epochs.metadata
-    first = np.round(labels["start"].to_numpy() * epochs.info["sfreq"]).astype(int)
+    first = np.round(np.nan_to_num(labels["start"].to_numpy()) * epochs.info["sfreq"]).astype(int)
     varying = ["window", "start", *(name for name in labels if labels[name].nunique(dropna=False) > 1)]
     description = labels.drop(columns=list(dict.fromkeys(varying)) + ["target"] * ("target" not in varying)).iloc[0]
+    # braindecode saves descriptions as JSON, which has no NaN.
+    description = description.astype(object).where(description.notna(), None)
     epochs.metadata = pd.DataFrame(
         {
             "i_window_in_trial": 0,
@@ -130,7 +133,10 @@ def _one_recording(windows: xr.Dataset, target: str, kind: type[WindowsDataset])
             **{name: labels[name].to_numpy() for name in varying if name != "target"},
         }
     )
-    return kind(epochs, description=description)
+    dataset = kind(epochs, description=description)
+    # As braindecode's windowers note it: without, what `save` writes can't be loaded again.
+    dataset.window_kwargs = [(kind.__name__, {"targets_from": "metadata"})]
+    return dataset
 
 
 def mne_info(windows: xr.Dataset) -> mne.Info:
@@ -144,9 +150,10 @@ def mne_info(windows: xr.Dataset) -> mne.Info:
 
 
 def _events(labels: pd.DataFrame, offset: int, sfreq: float) -> tuple[np.ndarray, dict[str, int]]:
-    kinds = labels["response_type"].where(labels["response_type"] != "", "window").astype(str)
+    named = labels["event"] if "event" in labels else labels["response_type"]
+    kinds = named.astype(str).where(named != "", "window")
     event_id = {kind: code for code, kind in enumerate(sorted(set(kinds)), 1)}
-    samples = np.round(labels["start"].to_numpy() * sfreq).astype(int) - offset
+    samples = np.round(np.nan_to_num(labels["start"].to_numpy()) * sfreq).astype(int) - offset
     # MNE wants every event at a sample of its own; windows of several recordings can share one.
     recording = pd.factorize(labels["release"].astype(str) + "/" + labels["recording"].astype(str))[0]
     longest = samples.max() - samples.min() + 1

@@ -11,11 +11,12 @@ import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from eegzarr.errors import RecipeError
 
-Anchor = Literal["stimulus", "response", "trial_start", "recording"]
+Anchor = Literal["stimulus", "response", "trial_start", "recording", "given"]
+GIVEN: Anchor = "given"  # another program cut the windows: there is nothing to cut them from
 
 # Cz is the reference of the 128-channel HydroCel net, delivered as an all-zero channel.
 HBN_CHANNELS = (*(f"E{i}" for i in range(1, 129)), "Cz")
@@ -109,9 +110,10 @@ class Recipe:
         Name of the groups that it makes: ``<name>/<release>``.
     span : WindowSpan
         Where a window lies around its anchor.
-    anchor : {"stimulus", "response", "trial_start", "recording"}
+    anchor : {"stimulus", "response", "trial_start", "recording", "given"}
         What a window is cut around. With ``"recording"`` windows follow each other every
-        `stride` seconds from the first sample on, as long as they fit.
+        `stride` seconds from the first sample on, as long as they fit. ``"given"`` is for
+        windows that were cut elsewhere (`eegzarr.from_mne`); no build can cut them.
     target : str
         The label to predict: a column of the trial table or of participants.tsv, or an
         expression of such columns, as ``log(rt_from_stimulus)``; see `eegzarr.expression`.
@@ -215,9 +217,12 @@ def load_recipe(name_or_path: str) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe {path} is no TOML: {error}") from error
     try:
-        return recipe_from_fields({"name": path.stem, **fields})
+        recipe = recipe_from_fields({"name": path.stem, **fields})
     except RecipeError as error:
         raise RecipeError(f"recipe {path}: {error}") from error
+    if recipe.anchor == GIVEN:
+        raise RecipeError(f"recipe {path}: the anchor {GIVEN!r} is of windows that were cut elsewhere; give another")
+    return recipe
 
 
 def recipe_from_json(text: str) -> Recipe:
@@ -274,7 +279,7 @@ def _checked(annotation: object, value: object, where: str) -> object:
         if not isinstance(value, bool):
             raise RecipeError(f"{where} must be true or false, got {value!r}")
     elif wanted == "Anchor":
-        anchors = ("stimulus", "response", "trial_start", "recording")
+        anchors = get_args(Anchor)
         if value not in anchors:
             raise RecipeError(f"{where} must be one of {', '.join(anchors)}, got {value!r}")
     elif wanted == "str" and not isinstance(value, str):

@@ -278,3 +278,27 @@ def test_flat_channels_are_built_as_they_are(copy: Path, tmp_path: Path) -> None
     assert own.any()
     assert (np.ptp(built["eeg"].values[own, 5], axis=1) < 1e-3).all()
     assert built["valid"].values.all()
+
+
+def test_what_float16_cannot_hold_is_refused_with_the_reason(
+    good: Path, good_windows: xr.Dataset, tmp_path: Path
+) -> None:
+    source = Path(shutil.copytree(good, tmp_path / "good"))
+    spoiled = sorted(source.glob("sub-*/eeg/*contrastChange*.bdf"))[1]
+    signal = noise(129, 120)
+    signal[7] *= 80_000 / np.abs(signal[7]).max()
+    write_bdf(spoiled, signal)
+    lake = tmp_path / "lake.zarr"
+    result = run_command("eegzarr.build", "--source", source, "--out", lake, "--workers", 1, "--dtype", "float16")
+    assert result.returncode == 0, result.stderr
+    table = xr.open_zarr(lake, group=f"{GROUP}/recordings").load()
+    row = int(np.flatnonzero(["uV, more than float16 holds" in str(reason) for reason in table["reason"].values])[0])
+    assert spoiled.name in str(table["path"].values[row])
+    built = xr.open_zarr(lake, group=GROUP).load()
+    refused = built["recording"].values == row
+    assert refused.any()
+    np.testing.assert_array_equal(built["valid"], ~refused)
+    assert np.isnan(built["eeg"].values[refused]).all()  # and not clipped
+    same = good_windows["subject"].values != str(table["subject"].values[row])
+    np.testing.assert_allclose(built["eeg"].values[~refused], good_windows["eeg"].values[same], rtol=2**-11, atol=1e-7)
+    assert built.attrs["largest_relative_error"] <= 2**-11

@@ -355,6 +355,13 @@ def test_float16_is_half_the_size_and_near_enough(sample_root: Path, windows: xr
     assert summary.nbytes < 0.6 * windows["eeg"].nbytes
     np.testing.assert_allclose(half["eeg"], windows["eeg"], rtol=2**-11, atol=1e-7)
     assert half["peak_to_peak"].values.tolist() == windows["peak_to_peak"].values.tolist()
+    exact = windows["eeg"].values.astype(np.float64)
+    error = np.abs(half["eeg"].values - exact)
+    assert half.attrs["largest_error_uV"] == pytest.approx(error.max(), rel=1e-6)
+    relative = (error / np.maximum(np.abs(exact), 2**-14)).max()
+    assert half.attrs["largest_relative_error"] == pytest.approx(relative, rel=1e-6)
+    assert 2**-12 < relative <= 2**-11
+    assert not {name for name in windows.attrs if "error" in name}
 
 
 def test_adding_a_release_touches_no_other_group(two_release_lake: Path, sample_lake: Path) -> None:

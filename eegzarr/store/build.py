@@ -272,8 +272,8 @@ def _check(request: BuildRequest) -> _Setup:
     source = named_source(request.source, request.recipe, request.name)
     _check_target(request.recipe, source)
     group = group_path(request.recipe.name, source.name)
-    _check_writable(lake)
-    attributes = None if request.overwrite else _check_same(lake, group, request.recipe, request.dtype)
+    check_writable(lake)
+    attributes = None if request.overwrite else check_same(lake, group, request.recipe, request.dtype)
     if attributes is not None:
         _check_source_unchanged(lake, group, source)
     return _Setup(
@@ -391,11 +391,11 @@ def write_group(
     watchers: tuple[Listener, ...],
 ) -> Written:
     """Begin or go on with a group, and write the shards that it lacks."""
-    with _disk_faults_named(lake):
+    with disk_faults_named(lake):
         receipts = {} if overwrite else groups.read_receipts(lake, group, plan)
         if not receipts:
             groups.begin(lake, group, plan)
-        tell(watchers, _began(group, plan, receipts, resources.workers))
+        tell(watchers, began(group, plan, receipts, resources.workers))
         # On a worker, beside its shards: MNE takes a second to load.
         positions = client.submit(channel_positions, plan.channels)
         missing = [shard for shard in range(plan.n_shards) if shard not in receipts]
@@ -411,12 +411,12 @@ def write_group(
 
 def finish_group(lake: str, group: str, plan: Plan, written: Written) -> None:
     """Give a group whose shards are written its labels, and declare it complete."""
-    with _disk_faults_named(lake):
+    with disk_faults_named(lake):
         groups.finish(lake, group, plan, written.receipts, written.positions)
 
 
 @contextmanager
-def _disk_faults_named(lake: str) -> Iterator[None]:
+def disk_faults_named(lake: str) -> Iterator[None]:
     """Say what to do when a disk is full or refuses."""
     try:
         yield
@@ -428,7 +428,7 @@ def _disk_faults_named(lake: str) -> Iterator[None]:
         raise
 
 
-def _began(group: str, plan: Plan, receipts: dict[int, Receipt], workers: int) -> BuildBegan:
+def began(group: str, plan: Plan, receipts: dict[int, Receipt], workers: int) -> BuildBegan:
     return BuildBegan(
         group=group,
         recordings=len(plan.inspections),
@@ -459,10 +459,10 @@ def shard_task(lake: str, group: str, plan: Plan, shard: int) -> ShardTask:
 def named_source(root: str | Path, recipe: Recipe, name: str | None) -> Source:
     """Find a recipe's recordings, under the name that their group has."""
     found = find_source(root, recipe.tasks)
-    return found if name is None else replace(found, name=_checked_name(name))
+    return found if name is None else replace(found, name=checked_name(name))
 
 
-def _checked_name(name: str) -> str:
+def checked_name(name: str) -> str:
     if not name or "/" in name or name.startswith("."):
         raise RecipeError(f"--name {name!r} can't name a group: use letters, digits, - and _")
     return name
@@ -477,7 +477,7 @@ def _check_target(recipe: Recipe, source: Source) -> None:
             raise RecipeError(f"recipe {recipe.name}: the target {name!r} is none of {', '.join(known)}")
 
 
-def _check_writable(lake: str) -> None:
+def check_writable(lake: str) -> None:
     """Refuse a place that can't be written, or that holds something else; touch nothing."""
     if "://" in lake:
         return
@@ -492,7 +492,7 @@ def _check_writable(lake: str) -> None:
         raise LakeError(f"--out {path} can't be written: no permission to write in {nearest}")
 
 
-def _check_same(lake: str, group: str, recipe: Recipe, dtype: str) -> dict | None:
+def check_same(lake: str, group: str, recipe: Recipe, dtype: str) -> dict | None:
     """Return the attributes of a group begun with the same recipe, or None where none is."""
     attributes = groups.read_attributes(lake, group)
     if attributes is None or "recipe" not in attributes:

@@ -58,7 +58,7 @@ class GroupSummary:
     hours : float
         Length of all windows together, which counts what two windows share twice.
     recorded_hours : float
-        Length of the recordings that windows come from.
+        Length of the recordings that windows come from, as far as known.
     nbytes, decoded_nbytes : int
         Of the shards, and of the signals in them before compression.
     skipped : dict of str to int
@@ -164,7 +164,7 @@ def _complete(lake: str, group: str, attributes: dict[str, Any]) -> GroupSummary
         subjects=len(set(recordings["subject"].to_numpy()[built].tolist())),
         recordings=len(built),
         hours=dataset.sizes["window"] * recipe.n_times / recipe.sfreq / 3600,
-        recorded_hours=float(recordings["duration"].to_numpy()[built].sum()) / 3600,
+        recorded_hours=float(np.nansum(recordings["duration"].to_numpy()[built])) / 3600,
         shards=shards.sizes["shard"],
         nbytes=int(shards["nbytes"].to_numpy().sum()),
         decoded_nbytes=dataset[EEG].size * dataset[EEG].dtype.itemsize,

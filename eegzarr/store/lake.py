@@ -30,6 +30,7 @@ from zarr.errors import ZarrUserWarning
 from eegzarr import __version__
 from eegzarr.errors import LakeError
 from eegzarr.expression import evaluate
+from eegzarr.recipe import GIVEN
 from eegzarr.sources import availability, typed_participants
 from eegzarr.store.checksums import write_checksums
 from eegzarr.store.layout import (
@@ -49,7 +50,7 @@ from eegzarr.store.layout import (
     open_store,
 )
 from eegzarr.store.plan import Plan
-from eegzarr.store.receipt import Moments, Receipt
+from eegzarr.store.receipt import Moments, Receipt, max_rounding
 
 
 def read_attributes(lake: str, group: str) -> dict[str, Any] | None:
@@ -191,7 +192,8 @@ def finish(lake: str, group: str, plan: Plan, receipts: dict[int, Receipt], posi
     _write(store, f"{group}/{RECORDINGS}", recordings_table(plan, ordered, moments))
     _write(store, f"{group}/{SHARDS}", _shards_table(plan, ordered))
     node = zarr.open_group(store, path=group, mode="r+", use_consolidated=False)
-    node.attrs.put({**_attributes(plan, COMPLETE), "coordinates": node.attrs["coordinates"]})
+    measured = _rounding_attributes(plan, ordered)
+    node.attrs.put({**_attributes(plan, COMPLETE), **measured, "coordinates": node.attrs["coordinates"]})
     settle(lake, group)
 
 
@@ -269,12 +271,14 @@ def labels(plan: Plan, receipts: list[Receipt], moments: dict[int, Moments], pos
     for name in ("subject", "task", "session", "run"):
         columns[name] = entities[name].to_numpy(object)[recording]
     columns["release"] = np.full(plan.n_windows, plan.source.name, dtype=object)
-    columns["start"] = windows["start_sample"].to_numpy() / plan.recipe.sfreq
+    columns.setdefault("start", windows["start_sample"].to_numpy() / plan.recipe.sfreq)
     flags = [availability(plan.source.participants, inspection.recording) for inspection in plan.inspections]
-    columns["availability"] = np.array(flags, dtype=object)[recording]
+    columns.setdefault("availability", np.array(flags, dtype=object)[recording])
     columns["peak_to_peak"] = np.concatenate([receipt.peak_to_peak for receipt in receipts])
     columns["valid"] = np.concatenate([receipt.valid for receipt in receipts])
     for column, per_recording in _subject_columns(people, entities["subject"]).items():
+        if column in columns and column not in people:
+            continue  # given with the windows
         columns[f"participant_{column}" if column in columns else column] = per_recording[recording]
     columns["target"] = evaluate(plan.recipe.target, columns)
 
@@ -316,7 +320,8 @@ def _label(name: str, values: np.ndarray, meaning: str) -> tuple[str, np.ndarray
 def _axes(plan: Plan, positions: np.ndarray) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:
     recipe = plan.recipe
     time = (recipe.span.first_sample(recipe.sfreq) + np.arange(recipe.n_times)) / recipe.sfreq
-    anchor = "start of the window's span" if recipe.anchor == "recording" else recipe.anchor.replace("_", " ")
+    anchors = {"recording": "start of the window's span", GIVEN: "event that the window was cut around"}
+    anchor = anchors.get(recipe.anchor, recipe.anchor.replace("_", " "))
     metres = {
         axis: ("channel", positions[:, i], {"long_name": f"{axis} of the electrode, in MNE's head frame", "units": "m"})
         for i, axis in enumerate("xyz")
@@ -423,6 +428,14 @@ def _attributes(plan: Plan, status: str) -> dict[str, Any]:
         "plan_digest": plan.digest,
         "eegzarr_version": __version__,
     }
+
+
+def _rounding_attributes(plan: Plan, receipts: list[Receipt]) -> dict[str, float]:
+    """Return the largest errors of a float16 group; float32 has none."""
+    if plan.geometry.dtype == "float32":
+        return {}
+    largest = reduce(max_rounding, (receipt.rounding for receipt in receipts))
+    return {"largest_relative_error": largest.relative, "largest_error_uV": largest.absolute}
 
 
 def _size(lake: str, key: str) -> int:

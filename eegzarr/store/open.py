@@ -16,17 +16,12 @@ import zarr
 from zarr.abc.store import Store
 
 from eegzarr.errors import LakeError, UsageError
-from eegzarr.recipe import recipe_from_json
-from eegzarr.store.lake import read_attributes
+from eegzarr.store.complete import check_complete
+from eegzarr.store.engine import signals
 from eegzarr.store.layout import (
-    BUILDING,
-    COMPLETE,
     EEG,
-    FORMAT,
     LABELS,
-    RECEIPTS,
     RECORDINGS,
-    SCRATCH,
     group_path,
     lake_url,
     open_store,
@@ -84,7 +79,7 @@ def open_recordings(lake: str | Path, recipe: str, release: str) -> xr.Dataset:
     """Open a release's table of recordings, with what was skipped and why."""
     lake = lake_url(lake)
     group = group_path(recipe, release)
-    _check_complete(lake, group)
+    check_complete(lake, group)
     return xr.open_zarr(open_store(lake, read_only=True), group=f"{group}/{RECORDINGS}", consolidated=False)
 
 
@@ -122,42 +117,6 @@ def _releases(lake: str, recipe: str, releases: Sequence[str] | None) -> list[st
     return wanted
 
 
-def _check_complete(lake: str, group: str) -> dict[str, Any]:
-    attributes = read_attributes(lake, group)
-    if attributes is None:
-        raise LakeError(f"{lake} has no group {group}")
-    if attributes.get("status") == BUILDING:
-        raise LakeError(
-            f"{lake}/{group} is still being built{_progress(lake, group)}. Finish it with\n  "
-            f"{_build_command(lake, attributes)}"
-        )
-    if attributes.get("status") != COMPLETE:
-        raise LakeError(f"{lake}/{group} is no group of windows: it has no status")
-    if attributes.get("format_version") != FORMAT:
-        raise LakeError(
-            f"{lake}/{group} has the format {attributes.get('format_version')}, this eegzarr reads {FORMAT}: "
-            f"use the eegzarr that built it ({attributes.get('eegzarr_version')}) or a newer one"
-        )
-    return attributes
-
-
-def _progress(lake: str, group: str) -> str:
-    try:
-        receipts = zarr.open_array(open_store(lake, read_only=True), path=f"{group}/{SCRATCH}/{RECEIPTS}", mode="r")
-    except FileNotFoundError:
-        return ""
-    done = int((np.asarray(receipts[:]) != "").sum())
-    return f" ({done} of {receipts.shape[0]} shards)"
-
-
-def _build_command(lake: str, attributes: dict[str, Any]) -> str:
-    recipe = recipe_from_json(attributes["recipe"])
-    return (
-        f"python -m eegzarr.build --source {attributes['source']} --out {lake} "
-        f"--recipe {recipe.name} --name {attributes['release']}"
-    )
-
-
 @dataclass(frozen=True)
 class _OpenGroup:
     """A group's variables, none of them read: signals, labels along ``window``, and the axes' coordinates."""
@@ -172,7 +131,7 @@ class _OpenGroup:
 
 
 def _open_group(lake: str, group: str) -> _OpenGroup:
-    _check_complete(lake, group)
+    check_complete(lake, group)
     store = open_store(lake, read_only=True)
     dataset = xr.open_zarr(store, group=group, consolidated=False, chunks=None)
     shard = dataset[EEG].encoding["shards"][0]
@@ -180,7 +139,7 @@ def _open_group(lake: str, group: str) -> _OpenGroup:
     variables = {str(name): dataset[name].variable for name in names if name != EEG}
     labels = {name: Label.stored(v) for name, v in variables.items() if v.dims == ("window",) and name != "window"}
     return _OpenGroup(
-        eeg=dataset[EEG].variable.chunk({"window": shard}),
+        eeg=signals(lake, group, dataset[EEG].variable).chunk({"window": shard}),
         labels=labels | quality_labels(lake, group, labels["recording"], labels["subject"]),
         others={name: _texts_as_objects(v) for name, v in variables.items() if name not in labels},
         attrs=dict(dataset.attrs),

@@ -28,7 +28,7 @@ from eegzarr.store.layout import Geometry
 from eegzarr.trials import trial_columns
 
 # Trial columns that every group has, also one whose windows aren't cut around events.
-_NO_TRIAL = {
+NO_TRIAL = {
     "stimulus_onset": np.nan,
     "response_onset": np.nan,
     "rt_from_stimulus": np.nan,
@@ -41,7 +41,7 @@ _ANCHOR_COLUMN = {"stimulus": "stimulus_onset", "response": "response_onset", "t
 
 def trial_labels() -> tuple[str, ...]:
     """Return the trial columns that label a window."""
-    return tuple(_NO_TRIAL)
+    return tuple(NO_TRIAL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,13 +147,17 @@ class Plan:
 
     def _piece(self, row: int, starts: npt.NDArray[np.int64]) -> Piece:
         inspection = self.inspections[row]
-        assert inspection.header is not None
+        header = inspection.header
         return Piece(
             recording=row,
             path=inspection.recording.path,
             starts=starts,
             fingerprint=inspection.fingerprint,
-            as_it_stands=self.recipe.preparation.leaves_signals_alone and inspection.header.sfreq == self.recipe.sfreq,
+            as_it_stands=(
+                self.recipe.preparation.leaves_signals_alone
+                and header is not None
+                and header.sfreq == self.recipe.sfreq
+            ),
         )
 
     def shards_of_recordings(self) -> dict[int, list[int]]:
@@ -274,7 +278,7 @@ def _cut(path: Path, recipe: Recipe, header: Header) -> tuple[dict[str, npt.NDAr
         starts = np.arange(offset, header.n_times - length + 1, stride, dtype=np.int64)
         unknown = {
             name: np.full(len(starts), value, object if isinstance(value, str) else np.asarray(value).dtype)
-            for name, value in _NO_TRIAL.items()
+            for name, value in NO_TRIAL.items()
         }
         return {"start_sample": starts, **unknown}, 0, 0
     trials = trial_columns(read_events(path), recipe.events)
@@ -283,7 +287,7 @@ def _cut(path: Path, recipe: Recipe, header: Header) -> tuple[dict[str, npt.NDAr
     # MNE rounds onsets to samples with np.round; so does the start kit through it.
     starts = np.round(onset[asked] * recipe.sfreq).astype(np.int64) + offset
     fits = (starts >= 0) & (starts + length <= header.n_times)
-    labels = {name: trials[name][asked][fits] for name in _NO_TRIAL}
+    labels = {name: trials[name][asked][fits] for name in NO_TRIAL}
     return {"start_sample": starts[fits], **labels}, len(onset), int((~fits).sum())
 
 

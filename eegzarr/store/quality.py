@@ -26,7 +26,7 @@ START_KIT_EXCLUSIONS = (
 FLAT_BELOW = 0.1  # uV, standard deviation over a recording's windows: less than an amplifier's own noise
 NOISY_ABOVE = 4.0  # times the median standard deviation of the recording's channels
 
-FLAT, NOISY, EXCLUDED = "flat_channels", "noisy_channels", "start_kit_excluded"
+FLAT, NOISY, EXCLUDED = DERIVED = "flat_channels", "noisy_channels", "start_kit_excluded"
 _MEANINGS = {
     FLAT: f"channels of the recording with a standard deviation below {FLAT_BELOW} uV, but for those flat in all",
     NOISY: f"channels of the recording with {NOISY_ABOVE:g} times the standard deviation of its median channel",

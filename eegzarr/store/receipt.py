@@ -43,6 +43,38 @@ class Moments:
         return Moments(count, mean, self.squares + other.squares + delta**2 * (self.count * other.count / count))
 
 
+@dataclass(frozen=True)
+class Rounding:
+    """The largest errors that storing samples as float16 has made.
+
+    Attributes
+    ----------
+    relative : float
+        Relative to the sample, or to 2^-14 uV where that is more: below it float16 has fewer digits.
+        At most 2^-11.
+    absolute : float
+        In uV.
+    """
+
+    relative: float = 0.0
+    absolute: float = 0.0
+
+    @classmethod
+    def of(cls, windows: npt.NDArray[np.float32]) -> Rounding:
+        """Measure it over windows of shape (window, channel, time), all finite."""
+        largest = cls()
+        for window in windows:  # in the processor's cache
+            error = np.abs(window.astype(np.float16).astype(np.float32) - window)
+            size = np.maximum(np.abs(window), np.float32(2**-14))
+            largest = max_rounding(largest, cls(float((error / size).max()), float(error.max())))
+        return largest
+
+
+def max_rounding(one: Rounding, other: Rounding) -> Rounding:
+    """Return the larger of each error."""
+    return Rounding(max(one.relative, other.relative), max(one.absolute, other.absolute))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
     """What a finished shard says of itself; written after the shard, and so its proof.
@@ -58,6 +90,8 @@ class Receipt:
         Of the valid windows of each piece.
     reasons : dict of int to str
         Recordings that could not be read, by their row in the plan.
+    rounding : Rounding
+        Of the valid windows, where they are stored as float16.
     """
 
     shard: int
@@ -68,6 +102,7 @@ class Receipt:
     valid: npt.NDArray[np.bool_]
     moments: tuple[Moments, ...]
     reasons: dict[int, str]
+    rounding: Rounding = Rounding()
 
     def to_json(self) -> str:
         """Return the receipt as text; arrays as base64 of their little-endian bytes."""
@@ -83,6 +118,7 @@ class Receipt:
                 "means": [_packed(m.mean, "<f8") for m in self.moments],
                 "squares": [_packed(m.squares, "<f8") for m in self.moments],
                 "reasons": {str(row): reason for row, reason in self.reasons.items()},
+                "rounding": [self.rounding.relative, self.rounding.absolute],
             }
         )
 
@@ -100,6 +136,7 @@ class Receipt:
             valid=_unpacked(fields["valid"], "u1").astype(bool),
             moments=tuple(Moments(n, _unpacked(m, "<f8"), _unpacked(s, "<f8")) for n, m, s in moments),
             reasons={int(row): reason for row, reason in fields["reasons"].items()},
+            rounding=Rounding(*fields["rounding"]),
         )
 
 

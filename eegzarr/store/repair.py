@@ -13,7 +13,7 @@ from zarr.core.sync import sync
 
 from eegzarr.errors import LakeError
 from eegzarr.events import BuildBegan, Listener, ShardFinished, tell
-from eegzarr.recipe import Recipe, recipe_from_json
+from eegzarr.recipe import GIVEN, Recipe, recipe_from_json
 from eegzarr.store.build import (
     finish_group,
     named_source,
@@ -87,6 +87,11 @@ def _repair_group(
     watchers: tuple[Listener, ...],
 ) -> None:
     origin = _origin(lake, group, faults)
+    if origin.recipe.anchor == GIVEN:
+        raise LakeError(
+            f"{lake}/{group} can't be repaired: its windows were given, from {origin.source}, and there are no "
+            f"recordings to make them from again. Write it anew from there, with overwrite"
+        )
     geometry = origin.geometry
     resources = Resources.fit(worker_memory(origin.recipe, lake, geometry), workers, memory_limit)
     source = named_source(origin.source, origin.recipe, origin.release)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from eegzarr.recipe import Preparation
 from eegzarr.recordings import read_windows
 from eegzarr.store.layout import EEG, RECEIPTS, SCRATCH, Geometry, open_store
 from eegzarr.store.plan import Piece
-from eegzarr.store.receipt import Moments, Receipt
+from eegzarr.store.receipt import Moments, Receipt, Rounding, max_rounding
 from eegzarr.store.shard import ShardEncoder, put, reused, writing
 
 
@@ -64,26 +65,50 @@ def write_shard(task: ShardTask, prepared: dict[int, str]) -> Receipt:
     BuildStopped
         If a recording isn't what the plan was made from.
     """
+    buffer = shard_buffer(task.geometry)
+
+    def windows_of(piece: Piece) -> npt.NDArray[np.float32]:
+        part = buffer[: len(piece.starts)]
+        _read(task, piece, prepared, part)
+        return part
+
+    return fill_shard(task, windows_of)
+
+
+def shard_buffer(geometry: Geometry, name: str = "windows") -> npt.NDArray[np.float32]:
+    """Return the calling thread's buffer of a name for up to a shard of windows, (window, channel, time)."""
+    return reused(name, (geometry.windows_per_shard, geometry.n_channels, geometry.n_times), np.float32)
+
+
+def fill_shard(task: ShardTask, windows_of: Callable[[Piece], npt.NDArray[np.float32]]) -> Receipt:
+    """Encode the windows of each piece of a shard, write the shard as they come, then its receipt.
+
+    Where `windows_of` raises a RecordingError, or the type can't hold what it gives, the piece's
+    windows become NaN and its recording gets the reason.
+    """
     geometry = task.geometry
     blosc.use_threads = False  # for good: several threads of one worker may encode
-    windows = reused("windows", (geometry.windows_per_shard, geometry.n_channels, geometry.n_times), np.float32)
     moments, valid, peak_to_peak, reasons = [], [], [], {}
+    rounding = Rounding()
     with writing(task.lake, f"{task.group}/{EEG}/{geometry.shard_key(task.shard)}") as write:
         encoder = ShardEncoder(geometry, write)
         for piece in task.pieces:
-            part = windows[: len(piece.starts)]
             try:
-                _read(task, piece, prepared, part)
+                part = windows_of(piece)
                 least, largest = _extremes(part, geometry.dtype)
             except RecordingError as error:
                 reasons[piece.recording] = str(error)
+                part = shard_buffer(geometry)[: len(piece.starts)]
                 part[:] = np.nan
                 least = largest = part[:, :, 0]
             # Extremes are finite only where all samples are: one pass over the signal less.
             finite = np.isfinite(least).all(axis=1) & np.isfinite(largest).all(axis=1)
             valid.append(finite)
             peak_to_peak.append((largest - least).max(axis=1))
-            moments.append(Moments.of(part if finite.all() else part[finite]))
+            readable = part if finite.all() else part[finite]
+            moments.append(Moments.of(readable))
+            if geometry.dtype == "float16":
+                rounding = max_rounding(rounding, Rounding.of(readable))
             encoder.add(part)
         encoder.close()
         if task.crc32c not in (None, encoder.crc32c):
@@ -100,6 +125,7 @@ def write_shard(task: ShardTask, prepared: dict[int, str]) -> Receipt:
         valid=np.concatenate(valid),
         moments=tuple(moments),
         reasons=reasons,
+        rounding=rounding,
     )
     if task.crc32c is None:
         receipts = zarr.open_array(open_store(task.lake), path=f"{task.group}/{SCRATCH}/{RECEIPTS}", mode="r+")

@@ -1,0 +1,57 @@
+"""Whether a group is complete, and what to do where it isn't."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import zarr
+
+from eegzarr.errors import LakeError
+from eegzarr.recipe import GIVEN, recipe_from_json
+from eegzarr.store.lake import read_attributes
+from eegzarr.store.layout import BUILDING, COMPLETE, FORMAT, RECEIPTS, SCRATCH, open_store
+
+
+def check_complete(lake: str, group: str) -> dict[str, Any]:
+    """Return a group's attributes.
+
+    Raises
+    ------
+    LakeError
+        If it isn't there, is still being built, or has a format that this eegzarr doesn't read.
+    """
+    attributes = read_attributes(lake, group)
+    if attributes is None:
+        raise LakeError(f"{lake} has no group {group}")
+    if attributes.get("status") == BUILDING:
+        raise LakeError(
+            f"{lake}/{group} is still being built{_progress(lake, group)}. {_how_to_finish(lake, attributes)}"
+        )
+    if attributes.get("status") != COMPLETE:
+        raise LakeError(f"{lake}/{group} is no group of windows: it has no status")
+    if attributes.get("format_version") != FORMAT:
+        raise LakeError(
+            f"{lake}/{group} has the format {attributes.get('format_version')}, this eegzarr reads {FORMAT}: "
+            f"use the eegzarr that built it ({attributes.get('eegzarr_version')}) or a newer one"
+        )
+    return attributes
+
+
+def _progress(lake: str, group: str) -> str:
+    try:
+        receipts = zarr.open_array(open_store(lake, read_only=True), path=f"{group}/{SCRATCH}/{RECEIPTS}", mode="r")
+    except FileNotFoundError:
+        return ""
+    done = int((np.asarray(receipts[:]) != "").sum())
+    return f" ({done} of {receipts.shape[0]} shards)"
+
+
+def _how_to_finish(lake: str, attributes: dict[str, Any]) -> str:
+    recipe = recipe_from_json(attributes["recipe"])
+    if recipe.anchor == GIVEN:
+        return f"The call that began it, with the windows of {attributes['source']}, goes on"
+    return (
+        f"Finish it with\n  python -m eegzarr.build --source {attributes['source']} --out {lake} "
+        f"--recipe {recipe.name} --name {attributes['release']}"
+    )
