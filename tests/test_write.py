@@ -283,7 +283,7 @@ def test_columns_become_labels_of_their_type() -> None:
     table = typed_labels(
         pd.DataFrame(
             {
-                "age": ["9.5", "", "11"],
+                "age": ["9.5", "n/a", "11"],
                 "block": [1, 2, 3],
                 "hit": [True, False, True],
                 "load": [1, None, 2.5],
