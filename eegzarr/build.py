@@ -176,7 +176,9 @@ def describe(summary: BuildSummary, lake: str) -> str:
         f"  {summary.windows:,} windows of {summary.subjects} subjects from {summary.built} recordings",
         f"  {summary.nbytes / 1e6:,.1f} MB, {ratio:.2f} times smaller than in memory",
     ]
-    if summary.seconds:
+    if summary.seconds and not summary.peak_memory:
+        lines.append(f"  {summary.seconds:.1f} s")
+    elif summary.seconds:
         limit = f" of {summary.memory_limit / 2**20:,.0f} MiB" if summary.memory_limit else ", without the cluster's"
         lines.append(f"  {summary.seconds:.1f} s; peak memory {summary.peak_memory / 2**20:,.0f} MiB{limit}")
     if summary.dropped:

@@ -217,12 +217,9 @@ def load_recipe(name_or_path: str) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe {path} is no TOML: {error}") from error
     try:
-        recipe = recipe_from_fields({"name": path.stem, **fields})
+        return recipe_from_fields({"name": path.stem, **fields})
     except RecipeError as error:
         raise RecipeError(f"recipe {path}: {error}") from error
-    if recipe.anchor == GIVEN:
-        raise RecipeError(f"recipe {path}: the anchor {GIVEN!r} is of windows that were cut elsewhere; give another")
-    return recipe
 
 
 def recipe_from_json(text: str) -> Recipe:

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import xarray as xr
 
 from eegzarr.command import run_command
@@ -164,15 +165,15 @@ def _signals(windows: xr.Dataset) -> list[str]:
     erps = SubjectAverages(windows, channel, usual_condition(windows))
     everything, spectrum = Averages(windows), Spectrum(windows)
     anchored = recipe_from_json(windows.attrs["recipe"]).anchor != "recording"
-    image = ErpImage(windows, channel, "rt_from_stimulus") if anchored else None
+    # Windows that were given need not have reaction times.
+    is_sorted = anchored and bool(np.isfinite(windows["rt_from_stimulus"].to_numpy()).any())
+    image = ErpImage(windows, channel, "rt_from_stimulus") if is_sorted else None
     read(windows, erps, everything, spectrum, *([image] if image else []))
     pictures = [("Power spectral density", draw_psd(spectrum))]
     if image:
-        pictures = [
-            (f"Average at {channel}", draw_erp(windows, erps)),
-            (f"Trials at {channel}, by reaction time", draw_erp_image(windows, image)),
-            *pictures,
-        ]
+        pictures.insert(0, (f"Trials at {channel}, by reaction time", draw_erp_image(windows, image)))
+    if anchored:
+        pictures.insert(0, (f"Average at {channel}", draw_erp(windows, erps)))
     if has_positions(windows):
         pictures.append(("Scalp map", draw_topomap(windows, everything)))
     return [_drawn(name, axes) for name, axes in pictures]

@@ -59,7 +59,7 @@ def test_the_zarrs_pipeline_reads_the_same_bytes(sample_lake: Path, tmp_path: Pa
         "zarr.config.set({'codec_pipeline.path': 'zarrs.ZarrsCodecPipeline', 'codec_pipeline.strict': True})\n"
         "group = zarr.open_group(sys.argv[1], path=sys.argv[2], mode='r')\n"
         "assert type(group['eeg'].async_array.codec_pipeline).__module__.startswith('zarrs')\n"
-        "np.savez(sys.argv[3], eeg=group['eeg'][:], few=group['eeg'][3:41:7, 5, 10:20], target=group['target'][:])\n"
+        "np.savez(sys.argv[3], eeg=group['eeg'][:], few=group['eeg'][3:41, 5:6, 10:20], target=group['target'][:])\n"
     )
     out = tmp_path / "read.npz"
     command = [sys.executable, "-c", script, str(sample_lake), GROUP, str(out)]
@@ -67,5 +67,5 @@ def test_the_zarrs_pipeline_reads_the_same_bytes(sample_lake: Path, tmp_path: Pa
     assert read.returncode == 0, read.stderr
     group, found = zarr.open_group(sample_lake, path=GROUP, mode="r"), np.load(out)
     np.testing.assert_array_equal(found["eeg"], group["eeg"][:])
-    np.testing.assert_array_equal(found["few"], group["eeg"][:][3:41:7, 5, 10:20])
+    np.testing.assert_array_equal(found["few"], group["eeg"][:][3:41, 5:6, 10:20])
     np.testing.assert_array_equal(found["target"], group["target"][:])

@@ -13,8 +13,9 @@ import xarray as xr
 from conftest import run_command, tree_digests
 
 import eegzarr
-from eegzarr.errors import LakeError, UsageError
+from eegzarr.errors import LakeError, RecipeError, UsageError
 from eegzarr.events import Event, ShardFinished
+from eegzarr.recipe import recipe_from_json
 from eegzarr.store.labels import typed_labels
 from eegzarr.store.open import open_recordings
 from eegzarr.store.verify import verify_lake
@@ -272,11 +273,17 @@ def test_a_recording_that_float16_cannot_hold_is_marked_with_the_reason(tmp_path
     np.testing.assert_array_equal(found["eeg"][:4], signals[:4])
 
 
+def test_no_build_takes_a_recipe_of_given_windows(sample_root: Path, from_epochs: Path, tmp_path: Path) -> None:
+    recipe = recipe_from_json(eegzarr.open_windows(from_epochs, "oddball").attrs["recipe"])
+    with pytest.raises(RecipeError, match="were cut elsewhere"):
+        eegzarr.build_lake(sample_root, tmp_path / "lake.zarr", recipe=recipe)
+
+
 def test_columns_become_labels_of_their_type() -> None:
     table = typed_labels(
         pd.DataFrame(
             {
-                "age": ["9.5", "", "11"],
+                "age": ["9.5", "n/a", "11"],
                 "block": [1, 2, 3],
                 "hit": [True, False, True],
                 "load": [1, None, 2.5],

@@ -14,7 +14,6 @@ import pandas as pd
 
 from eegzarr.errors import UsageError
 from eegzarr.intake.parts import EpochsPart, Part, RawPart
-from eegzarr.recordings import READ_ERRORS, first_line
 from eegzarr.store.build import BuildSummary
 from eegzarr.store.write import GivenWindows, write_windows
 
@@ -158,14 +157,12 @@ def _given(parts: list[Part], source: str) -> GivenWindows:
         while done < len(out):
             number = int(np.searchsorted(bounds, begin + done, side="right")) - 1
             many = min(len(out) - done, int(bounds[number + 1]) - begin - done)
-            try:
-                parts[number].read(begin + done - int(bounds[number]), out[done : done + many])
-            except READ_ERRORS as error:
-                raise UsageError(f"{source}: windows of part {number} can't be read: {first_line(error)}") from error
+            parts[number].read(begin + done - int(bounds[number]), out[done : done + many])
             done += many
 
     probes = hashlib.sha256()
-    for part in parts:
+    for number, part in enumerate(parts):
+        part.name = f"{source}, part {number}"
         probes.update(part.probe())
     return GivenWindows(
         source=source,

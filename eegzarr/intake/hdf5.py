@@ -38,8 +38,10 @@ def open_hdf5(path: Path, told: Told) -> Iterator[GivenWindows]:
         raise SourceError(f"{path} can't be opened, it is truncated or damaged: {first_line(error)}") from error
     with file:
         eeg = file.get("eeg")
-        if not isinstance(eeg, h5py.Dataset) or eeg.ndim != 3:
-            raise SourceError(f"{path} has no dataset eeg of (window, channel, time); it has {', '.join(file)}")
+        if not isinstance(eeg, h5py.Dataset) or eeg.ndim != 3 or eeg.dtype.kind not in "fiu":
+            raise SourceError(
+                f"{path} has no dataset eeg of numbers, (window, channel, time); it has {', '.join(file) or 'none'}"
+            )
         try:
             labels = _hdf5_labels(file, len(eeg))
             meaning = meaning_of(path, _hdf5_attributes(file, eeg), told, eeg.shape[1])

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from eegzarr.errors import UsageError
-from eegzarr.recordings import MICROVOLTS
+from eegzarr.errors import SourceError, UsageError
+from eegzarr.recordings import MICROVOLTS, READ_ERRORS, first_line
 from eegzarr.sources import parse_recording
 
 if TYPE_CHECKING:
@@ -31,22 +31,32 @@ class Part(ABC):
         self.times = times
         self.count = count
         self.labels = labels
+        self.name = "windows"
 
     @abstractmethod
     def volts(self, first: int, stop: int) -> npt.NDArray:
         """Return windows, (window, channel, time)."""
+
+    def checked_volts(self, first: int, stop: int) -> npt.NDArray:
+        """Return windows, or name those that can't be read."""
+        try:
+            return self.volts(first, stop)
+        except READ_ERRORS as error:
+            raise SourceError(
+                f"{self.name}: windows {first} to {stop - 1} can't be read: {first_line(error)}"
+            ) from error
 
     def read(self, first: int, out: npt.NDArray[np.float32]) -> None:
         """Fill `out` with windows from `first` on, in uV."""
         step = max(1, _AT_ONCE // (out[0].size * 8))
         for begin in range(0, len(out), step):
             stop = min(begin + step, len(out))
-            volts = self.volts(first + begin, first + stop)
+            volts = self.checked_volts(first + begin, first + stop)
             np.multiply(volts, MICROVOLTS, out=out[begin:stop], casting="same_kind")
 
     def probe(self) -> bytes:
         """Return bytes that change with filters, references and units: the first and the last window."""
-        ends = [self.volts(0, 1), self.volts(self.count - 1, self.count)]
+        ends = [self.checked_volts(0, 1), self.checked_volts(self.count - 1, self.count)]
         return b"".join(np.ascontiguousarray(end, np.float64).tobytes() for end in ends)
 
 

@@ -44,36 +44,43 @@ def open_lmdb(path: Path, told: Told) -> Iterator[GivenWindows]:
         import lmdb
     except ModuleNotFoundError as error:
         raise UsageError(f"LMDB needs {error.name}: pip install 'eegzarr[convert]'") from error
-    content = path / "data.mdb"
     try:
-        environment = lmdb.open(str(path), readonly=True, lock=False, readahead=False)
+        with (
+            lmdb.open(str(path), readonly=True, lock=False, readahead=False) as environment,
+            environment.begin(buffers=True) as transaction,
+        ):
+            _check_length(environment, path / "data.mdb")
+            yield _opened(transaction, path, told)
     except lmdb.Error as error:
-        raise SourceError(f"{path} can't be opened as LMDB: {first_line(error)}") from error
-    with environment, environment.begin(buffers=True) as transaction:
-        # LMDB maps the file: reading past its end would end the process, without an error.
-        needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
-        if content.stat().st_size < needed:
-            raise SourceError(f"{content} is truncated: {content.stat().st_size} bytes of {needed}")
-        keys, splits = _lmdb_keys(transaction, path)
-        if not keys:
-            raise SourceError(f"{path} has no sample")
-        labels = pd.DataFrame([_lmdb_labels(_sample(transaction, key, path)[1]) for key in keys])
-        labels["key"] = [key.decode(errors="replace") for key in keys]
-        if any(splits):
-            labels["split"] = splits
-        shape = _window(_sample(transaction, keys[0], path)[0]).shape
-        meaning = meaning_of(path, {}, told, shape[0])
+        raise SourceError(f"{path} is damaged, or no LMDB: {first_line(error)}") from error
 
-        def read(first: int, out: npt.NDArray[np.float32]) -> None:
-            for row, key in zip(out, keys[first : first + len(out)], strict=True):
-                window = _window(_sample(transaction, key, path)[0])
-                if window.shape != shape:
-                    raise SourceError(
-                        f"{path}: {key.decode(errors='replace')} has the shape {window.shape}, not {shape}"
-                    )
-                np.multiply(window, meaning.factor, out=row, casting="unsafe")
 
-        yield given(path, meaning, told, labels, shape[1], version_of(content), read)
+def _check_length(environment: lmdb.Environment, content: Path) -> None:
+    # LMDB maps the file: reading past its end would end the process, without an error.
+    needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    if content.stat().st_size < needed:
+        raise SourceError(f"{content} is truncated: {content.stat().st_size} bytes of {needed}")
+
+
+def _opened(transaction: lmdb.Transaction, path: Path, told: Told) -> GivenWindows:
+    keys, splits = _lmdb_keys(transaction, path)
+    if not keys:
+        raise SourceError(f"{path} has no sample")
+    labels = pd.DataFrame([_lmdb_labels(_sample(transaction, key, path)[1]) for key in keys])
+    labels["key"] = [key.decode(errors="replace") for key in keys]
+    if any(splits):
+        labels["split"] = splits
+    shape = _window(_sample(transaction, keys[0], path)[0]).shape
+    meaning = meaning_of(path, {}, told, shape[0])
+
+    def read(first: int, out: npt.NDArray[np.float32]) -> None:
+        for row, key in zip(out, keys[first : first + len(out)], strict=True):
+            window = _window(_sample(transaction, key, path)[0])
+            if window.shape != shape:
+                raise SourceError(f"{path}: {key.decode(errors='replace')} has the shape {window.shape}, not {shape}")
+            np.multiply(window, meaning.factor, out=row, casting="unsafe")
+
+    return given(path, meaning, told, labels, shape[1], version_of(path / "data.mdb"), read)
 
 
 def _lmdb_keys(transaction: lmdb.Transaction, path: Path) -> tuple[list[bytes], list[str]]:
@@ -97,8 +104,9 @@ def _sample(transaction: lmdb.Transaction, key: bytes, path: Path) -> tuple[Any,
     value = _unpickled(content, name)
     if isinstance(value, (tuple, list)) and len(value) == 2:
         value = {"sample": value[0], "label": value[1]}
-    if not isinstance(value, dict) or not isinstance(value.get("sample"), np.ndarray):
-        raise SourceError(f"{name}: no array under 'sample'")
+    sample = value.get("sample") if isinstance(value, dict) else None
+    if not isinstance(sample, np.ndarray) or sample.dtype.kind not in "fiu":
+        raise SourceError(f"{name}: no array of numbers under 'sample'")
     return value["sample"], {name: other for name, other in value.items() if name != "sample"}
 
 

@@ -23,7 +23,7 @@ from eegzarr.buckets import fingerprint_of
 from eegzarr.errors import BuildStopped, LakeError, RecipeError, RecordingError, UsageError
 from eegzarr.events import BuildBegan, Inspected, Listener, MemorySampled, Noticed, ShardFinished, tell
 from eegzarr.expression import labels_of
-from eegzarr.recipe import Recipe, recipe_from_json
+from eegzarr.recipe import GIVEN, Recipe, recipe_from_json
 from eegzarr.recordings import channel_positions
 from eegzarr.sources import Source, find_source
 from eegzarr.store import lake as groups
@@ -161,6 +161,8 @@ class BuildRequest:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise RecipeError(f"dtype must be {' or '.join(DTYPES)}, got {self.dtype!r}")
+        if self.recipe.anchor == GIVEN:
+            raise RecipeError(f"recipe {self.recipe.name}: the anchor {GIVEN!r} is of windows that were cut elsewhere")
         if self.scheduler and self.scheduler_file:
             raise UsageError("give --scheduler or --scheduler-file, not both")
         if self.on_running_cluster and (self.workers or self.memory_limit):

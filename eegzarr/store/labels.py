@@ -7,25 +7,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from eegzarr.errors import UsageError
-from eegzarr.store.layout import LABELS
+from eegzarr.sources import MISSING
+from eegzarr.store.layout import CHECKSUMS, LABELS, RECORDINGS, SCRATCH, SHARDS
 from eegzarr.store.quality import DERIVED
 
 ENTITIES = ("subject", "session", "task", "run")
 _OWN = ("window", "release", "recording", "peak_to_peak", "valid", *DERIVED)
-_TAKEN = (
-    "eeg",
-    "channel",
-    "time",
-    "x",
-    "y",
-    "z",
-    "mean",
-    "std",
-    "recordings",
-    "shards",
-    "checksums",
-    "build",
-)
+_AXES = ("eeg", "channel", "time", "x", "y", "z", "mean", "std")
+_TAKEN = (*_AXES, RECORDINGS, SHARDS, CHECKSUMS, SCRATCH)
 
 
 def typed_labels(table: pd.DataFrame) -> pd.DataFrame:
@@ -54,7 +43,7 @@ def _typed(name: str, values: pd.Series) -> npt.NDArray:
         return _texts(values)
     try:
         if known and known not in ("bool", "int8"):
-            return pd.to_numeric(values.replace("", np.nan)).to_numpy(np.dtype(known), na_value=np.nan)
+            return pd.to_numeric(values.replace(list(MISSING), np.nan)).to_numpy(np.dtype(known), na_value=np.nan)
         if known == "int8":
             return pd.to_numeric(values).fillna(-1).to_numpy(np.int8)
     except (TypeError, ValueError) as error:

@@ -210,7 +210,7 @@ def _plan(windows: GivenWindows, recipe: Recipe, release: str, dtype: str, shard
     own = labels.drop(columns=[name for name in ENTITIES if name in labels])
     table = pd.concat([table, own], axis=1).assign(**absent)
     counts = np.bincount(row, minlength=len(recordings)).tolist()
-    content = hashlib.sha256(table.to_csv().encode()).hexdigest()[:16]
+    content = hashlib.sha256(pd.util.hash_pandas_object(table).to_numpy().tobytes()).hexdigest()[:16]
     inspections = tuple(
         Inspection(
             recording=recording,
@@ -233,8 +233,10 @@ def _recordings(
 ) -> tuple[tuple[Recording, ...], npt.NDArray[np.int64]]:
     """Return the recordings that windows are of, in the order of their first windows, and each window's row."""
     known = [name for name in (*ENTITIES, "release", "recording") if name in given]
-    keys = given[known].astype(str).agg("\0".join, axis=1) if known else pd.Series([""] * len(given))
-    row, _ = pd.factorize(keys)
+    row = np.zeros(len(given), np.int64)
+    if known:
+        same = given[known].astype(str).groupby(known, sort=False, dropna=False)
+        row = np.asarray(same.ngroup(), dtype=np.int64)
     _, first = np.unique(row, return_index=True)
     entities = labels.iloc[first]
     return tuple(
@@ -243,7 +245,7 @@ def _recordings(
             **{name: str(one[name]) if name in labels else "" for name in ENTITIES},
         )
         for number, (_, one) in enumerate(entities.iterrows())
-    ), np.asarray(row, np.int64)
+    ), row
 
 
 def _check_target(recipe: Recipe, labels: pd.DataFrame) -> None:
