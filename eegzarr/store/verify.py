@@ -16,7 +16,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-import google_crc32c
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
@@ -189,7 +188,7 @@ def _check_shards(lake: str, store: Store, group: str) -> Iterator[Checked]:
         if content is None:
             return _faulty(group, path, "missing", "no such file", shard)
         nbytes, crc = expected[shard]
-        if len(content) == nbytes and google_crc32c.value(content) == crc:
+        if len(content) == nbytes and crc32c(content) == crc:
             return Checked(path=path, nbytes=nbytes)
         broken = _broken_part(content, geometry, path)
         return _faulty(group, path, "damaged" if broken else "stale", broken or "another shard's content", shard)
