@@ -26,7 +26,7 @@ import eegzarr
 from benchmarks.environments import environment
 from benchmarks.measure import progress
 from benchmarks.peers import WRITERS as PEERS
-from benchmarks.readers import GROUP
+from benchmarks.settings import GROUP
 from eegzarr.recipe import CHALLENGE1
 
 BRAINDECODE_RECORDINGS = 40  # preloaded they take 60 MB each
@@ -113,9 +113,14 @@ def write_formats(source: Path, folder: Path) -> None:
     """Write every format that isn't in the folder; peers', where they are installed."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, write in WRITERS.items():
-        if not (folder / name).exists():
+        # A stamp, not the file: writing may have been broken off.
+        stamp = folder / f"{name}.done"
+        if not stamp.exists():
             progress(f"writing {name}")
+            if (folder / name).is_dir():
+                shutil.rmtree(folder / name)
             write(source, folder / name)
+            stamp.touch()
     for peer in PEERS:
         python = environment(peer).python
         if python and not (folder / peer).exists():

@@ -28,6 +28,7 @@ from zarr.storage import MemoryStore
 
 from eegzarr.errors import LakeError
 from eegzarr.store.checksums import checksum, files_of, read_checksums
+from eegzarr.store.crc import crc32c
 from eegzarr.store.lake import consolidate, read_attributes, stored_geometry
 from eegzarr.store.layout import BUILDING, CHECKSUMS, EEG, SHARDS, Geometry, lake_url, open_store
 from eegzarr.store.read import checked_frame, index_bytes, read_index
