@@ -33,7 +33,7 @@ BRAINDECODE_RECORDINGS = 40  # preloaded they take 60 MB each
 
 
 def _write_lake(source: Path, out: Path) -> None:
-    eegzarr.build_lake(source, out, recipe=CHALLENGE1, dtype=out.stem)
+    eegzarr.build_lake(source, out, recipe=CHALLENGE1, dtype=out.stem, workers=1)
 
 
 def _stored(folder: Path) -> np.ndarray:
