@@ -86,4 +86,4 @@ def _gpu() -> str:
         )
     except FileNotFoundError:
         return "none"
-    return ", ".join(asked.stdout.split("\n")[:-1]) or "none"
+    return "none" if asked.returncode else ", ".join(asked.stdout.splitlines())

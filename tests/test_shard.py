@@ -146,7 +146,7 @@ def test_a_shard_is_whole_frames_and_no_larger_than_asked(channels: int, times: 
 
 
 @given(st.binary(max_size=5000))
-def test_a_checksum_is_the_standard_s_with_and_without_the_lock(content: bytes) -> None:
+def test_a_checksum_is_the_standard_s_and_google_s(content: bytes) -> None:
     assert crc32c(np.frombuffer(b"123456789", np.uint8)) == 0xE3069283  # the check value of CRC catalogues
     assert crc32c(np.frombuffer(content, np.uint8)) == google_crc32c.value(content)
 
