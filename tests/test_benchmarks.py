@@ -180,7 +180,7 @@ def test_a_section_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]
     assert "no section bulid: there are build, stream" in capsys.readouterr().err
 
 
-# A minute and a half on two cores that have nothing else to do, several where they have.
+# 138 s of processor time, most of it imports: five minutes on two cores that are busy.
 @pytest.mark.timeout(900)
 def test_everything_runs_and_tells_figures(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "--smoke", "--out", str(tmp_path), "--scratch", str(tmp_path)]
