@@ -3,8 +3,9 @@
 python -m benchmarks [--source BIDS_FOLDER] [--out DIR] [--only build,stream,bucket,scale,training,micro] [--smoke]
 
 Writes results.json (every figure of every turn, the machine, versions, commit and command),
-results.md (medians with the smallest and the largest, ratios, shares of limits) and plots. Sections
-that aren't run again are kept as they are in the results of DIR.
+results.md (medians with the smallest and the largest, ratios, shares of limits) and plots, after each
+section. Sections that aren't run again are kept as they are in the results of DIR. A run that was
+broken off goes on with the next thing to measure when the same is started again at the same commit.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import dataclasses
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import bucket, build, micro, scale, stream, training
+from benchmarks.journal import begin, once
 from benchmarks.machine import commit, machine, versions
 from benchmarks.measure import progress
 from benchmarks.plots import draw
@@ -40,6 +43,7 @@ REPORTS: dict[str, Callable[[Any], str]] = {
 }
 FROM_FORMATS = ("stream", "bucket", "scale", "training")
 RESULTS = "results.json"
+JOURNAL = "journal.jsonl"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,17 +53,39 @@ def main(argv: list[str] | None = None) -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="eegzarr-bench-", dir=arguments.scratch) as folder:
         settings = _settings(arguments, Path(folder))
+        if kept := begin(settings.journal, _run_of(arguments, settings)):
+            progress(f"going on with a run that was broken off: {kept} figures are there")
         # One thing at a time, but where nothing is measured.
         with ThreadPoolExecutor(2 if arguments.smoke else 1) as pool:
             formats = pool.submit(_write_formats, settings) if set(arguments.only) & set(FROM_FORMATS) else None
             running = {name: pool.submit(_run, name, settings, arguments.readers, formats) for name in arguments.only}
             for name, figures in running.items():
                 _keep(arguments.out, name, figures.result(), settings)
+    settings.journal.unlink()
     progress(f"{arguments.out / 'results.md'} after {time.monotonic() - began:.0f} s")
     return 0
 
 
+def _run_of(arguments: argparse.Namespace, settings: Settings) -> dict[str, object]:
+    """Return all that the figures of a run depend on."""
+    at = commit()
+    return {
+        "commit": f"{at} {time.time()}" if at.endswith("+") else at,  # files that differ may differ again
+        "source": str(arguments.source),
+        "readers": arguments.readers,
+        **_told(settings),
+    }
+
+
+def _told(settings: Settings) -> dict[str, object]:
+    return {name: value for name, value in dataclasses.asdict(settings).items() if not isinstance(value, Path)}
+
+
 def _run(name: str, settings: Settings, readers: tuple[str, ...], formats: Future[None] | None) -> Any:
+    return once(settings.journal, f"section {name}", lambda: _measured(name, settings, readers, formats))
+
+
+def _measured(name: str, settings: Settings, readers: tuple[str, ...], formats: Future[None] | None) -> Any:
     if name in FROM_FORMATS and formats:
         formats.result()
     if name == "stream":
@@ -93,7 +119,7 @@ def _keep(out: Path, name: str, figures: Any, settings: Settings) -> None:
         # The source's folder is the reader's own affair: its name is enough.
         "settings": {
             "source": settings.source.name,
-            **{k: v for k, v in dataclasses.asdict(settings).items() if not isinstance(v, Path)},
+            **_told(settings),
         },
         "command": shlex.join(["python", "-m", "benchmarks", *_without_folders(sys.argv[1:])]),
     }
@@ -136,6 +162,7 @@ def _settings(arguments: argparse.Namespace, scratch: Path) -> Settings:
         source=source.resolve(),
         formats=arguments.formats or scratch / "formats",
         scratch=scratch,
+        journal=arguments.out / JOURNAL,
         repeat=arguments.repeat,
         seconds=arguments.seconds,
         warm_up=arguments.warm_up,
@@ -182,4 +209,6 @@ def _sections(text: str) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
+    # So that a run that is ended from outside removes its files, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(main())

@@ -12,8 +12,8 @@ from typing import Any
 import zarr
 
 from benchmarks.measure import column, in_turns, lines, middle, progress, table
-from benchmarks.readers import BUCKET_WAYS, GROUP
-from benchmarks.settings import Settings
+from benchmarks.readers import BUCKET_WAYS
+from benchmarks.settings import GROUP, Settings
 from eegzarr.store.read import LocalReader
 from tests.s3_server import BUCKET, CREDENTIALS, faulty_proxy, s3_server, upload
 
@@ -41,7 +41,8 @@ def run(settings: Settings) -> dict[str, dict[str, list[Figures]]]:
                 ways = list(BUCKET_WAYS)[: 1 if settings.smoke else None]
                 jobs = {name: partial(_read, name, proxy.url) for name in ways}
                 jobs[GETS] = partial(_get_frames, settings, proxy.url)
-                found[str(delay)] = in_turns(jobs, settings.repeat, title=f"bucket, {delay} ms away")
+                title = f"bucket, {delay} ms away"
+                found[str(delay)] = in_turns(jobs, settings.repeat, title=title, journal=settings.journal)
     return found
 
 

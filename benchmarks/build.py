@@ -8,6 +8,7 @@ import statistics
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,22 @@ from benchmarks.settings import Settings
 from benchmarks.source import scaled_source
 
 REFERENCE = "the HDF5 way: braindecode, preloaded, gzip h5py"
-EXPANDING = ("hub",)  # its first read writes a cache
+READ_HUB = "read-hub"
+# By way, what `benchmarks.build_ways` is told to do, and for the first read, where it writes a cache.
+OTHERS = {
+    REFERENCE: ("hdf5", ""),
+    "braindecode, 2 jobs, its cache": ("braindecode", ""),
+    "braindecode, hub Zarr": ("hub", READ_HUB),
+    "LMDB, pickles": ("lmdb", ""),
+}
+EEGZARR = {
+    "eegzarr, 2 workers": ("--workers", "2"),
+    "eegzarr, 1 worker": ("--workers", "1"),
+    "eegzarr, 2 workers, float16": ("--workers", "2", "--dtype", "float16"),
+}
+SHARE_OF_DISK = 0.5  # of what is free, that one way may take
 Figures = dict[str, Any]
+Job = Callable[[], Figures]
 
 
 def run(settings: Settings) -> Figures:
@@ -26,59 +41,86 @@ def run(settings: Settings) -> Figures:
     Returns
     -------
     dict
-        By size of the source, ``ways``: by way, a list with a dict of figures a turn.
+        By size of the source, the number of ``recordings``; ``ways``: by way, a list with a dict of
+        figures a turn; ``left_out``: by way, why it wasn't tried.
     """
-    sizes = {}
+    sizes: Figures = {}
+    left_out: dict[str, str] = {}
+    before: Figures = {}
     for size in settings.sizes:
         source = scaled_source(settings.source, settings.scratch / f"source-{size:g}", size)
-        jobs = {name: _job(name, way, source, settings) for name, way in _ways(settings).items()}
-        at_once = (os.cpu_count() or 1) if settings.smoke else 1
-        sizes[f"{size:g}"] = {
-            "recordings": sum(1 for _ in source.glob("sub-*/eeg/*_eeg.bdf")),
-            "ways": in_turns(jobs, settings.repeat, at_once=at_once, title=f"build of {size:g} × the source"),
-        }
+        recordings = sum(1 for _ in source.glob("sub-*/eeg/*_eeg.bdf"))
+        if before:
+            room = SHARE_OF_DISK * shutil.disk_usage(settings.scratch).free
+            left_out = {**left_out, **too_large(before["ways"], recordings / before["recordings"], room)}
+        jobs = _jobs(source, settings)
+        ways = in_turns(
+            {name: job for name, job in jobs.items() if name not in left_out},
+            settings.repeat,
+            title=f"build of {size:g} × the source",
+            journal=settings.journal,
+            at_once=(os.cpu_count() or 1) if settings.smoke else 1,
+        )
+        before = sizes[f"{size:g}"] = {"recordings": recordings, "ways": ways, "left_out": left_out}
     return sizes
 
 
-def _ways(settings: Settings) -> dict[str, list[str]]:
-    limit = ["eegzarr", "--memory-limit", settings.memory_limit]
-    variants = {
-        "eegzarr, 1 worker": [*limit, "--workers", "1"],
-        "eegzarr, 2 workers, float16": [*limit, "--workers", "2", "--dtype", "float16"],
-    }
+def too_large(ways: dict[str, list[Figures]], growth: float, room: float) -> dict[str, str]:
+    """Tell which ways would take more disk than there is for a source that is so many times as large.
+
+    Parameters
+    ----------
+    ways : dict
+        What they took, as `run` returns it.
+    growth : float
+    room : float
+        Bytes.
+
+    Returns
+    -------
+    dict of str
+        The reason, by way.
+    """
+    taken = {name: growth * max(column(runs, "disk_after_read")) for name, runs in ways.items()}
     return {
-        REFERENCE: ["hdf5"],
-        "eegzarr, 2 workers": [*limit, "--workers", "2"],
-        **({} if settings.smoke else variants),
-        "braindecode, 2 jobs, its cache": ["braindecode", "--jobs", "2"],
-        "braindecode, hub Zarr": ["hub"],
-        "LMDB, pickles": ["lmdb"],
+        name: f"it would take {disk / 1e9:,.0f} GB of the {room / 1e9:,.0f} GB of disk that it may"
+        for name, disk in taken.items()
+        if disk > room
     }
 
 
-def _job(name: str, way: list[str], source: Path, settings: Settings) -> Callable[[], Figures]:
-    def build() -> Figures:
-        # A folder of its own: what appears beside the output is part of what it takes.
-        folder = settings.scratch / f"built-{name.replace(' ', '-')}"
-        folder.mkdir()
-        out, logs = folder / "out", settings.scratch / "logs"
-        python = [sys.executable, "-m"]
-        if way[0] == "eegzarr":
-            measured = measure(
-                [*python, "eegzarr.build", "--source", str(source), "--out", str(out), "--log-dir", str(logs), *way[1:]]
-            )
-        else:
-            measured = measure([*python, "benchmarks.build_ways", way[0], str(source), str(out), *way[1:]])
-        figures = {**asdict(measured), "disk": size_on_disk(folder), "first_read": 0.0}
-        if way[0] in EXPANDING:
-            figures["first_read"] = measure(
-                [*python, "benchmarks.build_ways", way[0], str(source), str(out), "--read"]
-            ).wall
-        figures["disk_after_read"] = size_on_disk(folder)
-        shutil.rmtree(folder)
-        return figures
+def _jobs(source: Path, settings: Settings) -> dict[str, Job]:
+    limit = ("--memory-limit", settings.memory_limit, "--log-dir", str(settings.scratch / "logs"))
 
-    return build
+    def own(options: tuple[str, ...]) -> Job:
+        folder = settings.scratch / "built"
+        paths = ("--source", str(source), "--out", str(folder / "lake.zarr"))
+        return partial(_measured, folder, ["eegzarr.build", *paths, *limit, *options])
+
+    def others(*ways: str, first_read: str = "") -> Job:
+        folder = settings.scratch / "built-by-others"
+        told = ["benchmarks.build_ways", "--jobs", "2", str(source), str(folder)]
+        return partial(_measured, folder, [*told, *ways], [*told, first_read] if first_read else None)
+
+    if settings.smoke:
+        # One process for all ways of others: what takes longest, importing braindecode, is shared.
+        together = others(*(way for way, _ in OTHERS.values()), READ_HUB)
+        return {REFERENCE: together, "eegzarr, 2 workers": own(EEGZARR["eegzarr, 2 workers"])}
+    return {name: own(options) for name, options in EEGZARR.items()} | {
+        name: others(way, first_read=first_read) for name, (way, first_read) in OTHERS.items()
+    }
+
+
+def _measured(folder: Path, build: list[str], first_read: list[str] | None = None) -> Figures:
+    # A folder of its own: what appears beside the output is part of what it takes.
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    python = [sys.executable, "-m"]
+    figures: Figures = {**asdict(measure([*python, *build])), "disk": size_on_disk(folder)}
+    figures["first_read"] = measure([*python, *first_read]).wall if first_read else 0.0
+    figures["disk_after_read"] = size_on_disk(folder)
+    shutil.rmtree(folder)
+    return figures
 
 
 def report(sizes: Figures) -> str:
@@ -106,4 +148,5 @@ def report(sizes: Figures) -> str:
         parts.append(f"{size} × the source, {measured['recordings']} recordings:\n\n")
         header = ["way", "wall, s", "as fast as the HDF5 way", "CPU, s", "peak PSS, MiB", "disk, MB", "first read, s"]
         parts.append(table(header, rows) + "\n")
+        parts += [f"Left out: {name}: {reason}\n\n" for name, reason in measured["left_out"].items()]
     return "".join(parts)

@@ -1,7 +1,9 @@
 """How others get from recordings to stored windows, a way a command.
 
-python -m benchmarks.build_ways WAY SOURCE OUT [--jobs N]
-python -m benchmarks.build_ways WAY SOURCE OUT --read      # one window of each recording, as training does first
+python -m benchmarks.build_ways SOURCE FOLDER WAY … [--jobs N]
+
+Each way writes into FOLDER under its name. read-hub takes a window of each recording of what hub
+wrote, as training does first.
 """
 
 from __future__ import annotations
@@ -102,7 +104,19 @@ def hub_zarr(source: Path, out: Path, jobs: int) -> None:
     braindecode_windows(list(annotated_recordings(source)))._convert_to_zarr_inline(out, "blosc", 5)
 
 
-WAYS = {"hdf5": hdf5, "lmdb": lmdb_pickles, "braindecode": braindecode_cache, "hub": hub_zarr}
+def read_hub(source: Path, out: Path, jobs: int) -> None:
+    """The first read of the hub's Zarr, which expands it on disk."""
+    for recording in stored_windows("hub", out.with_name("hub")).datasets:
+        recording[0]
+
+
+WAYS = {
+    "hdf5": hdf5,
+    "lmdb": lmdb_pickles,
+    "braindecode": braindecode_cache,
+    "hub": hub_zarr,
+    "read-hub": read_hub,
+}
 
 
 def stored_windows(way: str, out: Path, *, preload: bool = False) -> Any:
@@ -115,20 +129,16 @@ def stored_windows(way: str, out: Path, *, preload: bool = False) -> Any:
 
 
 def main() -> None:
-    """Store windows, or read some of each recording."""
+    """Store windows in each way."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("way", choices=WAYS)
     parser.add_argument("source", type=Path)
-    parser.add_argument("out", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("ways", nargs="+", choices=WAYS, metavar="WAY")
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--read", action="store_true")
     arguments = parser.parse_args()
     mne.set_log_level("error")
-    if not arguments.read:
-        WAYS[arguments.way](arguments.source, arguments.out, arguments.jobs)
-        return
-    for recording in stored_windows(arguments.way, arguments.out).datasets:
-        recording[0]
+    for way in arguments.ways:
+        WAYS[way](arguments.source, arguments.folder / way, arguments.jobs)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ what the peer wants in another version is installed into its own, and hides the 
 from __future__ import annotations
 
 import json
+import os
 import site
 import subprocess
 import sys
@@ -45,13 +46,16 @@ class Environment:
 
 def environment(peer: str) -> Environment:
     """Return the environment of a peer as it is, without making it."""
-    folder = _FOLDER / peer
+    folder, remedy = _FOLDER / peer, "run python -m benchmarks.environments"
     try:
         record = json.loads((folder / _RECORD).read_text())
+        below = _path_below(folder).read_text()
     except FileNotFoundError:
-        return Environment(python=None, reason="not installed: run python -m benchmarks.environments")
+        return Environment(python=None, reason=f"not installed: {remedy}")
     if record["requirements"] != list(REQUIREMENTS[peer]):
-        return Environment(python=None, reason="installed for other versions: run python -m benchmarks.environments")
+        return Environment(python=None, reason=f"installed for other versions: {remedy}")
+    if below != _below():  # a checkout that was moved
+        return Environment(python=None, reason=f"laid over another environment: {remedy}")
     return Environment(python=None if record["reason"] else folder / "bin" / "python", reason=record["reason"])
 
 
@@ -62,8 +66,7 @@ def make(peer: str) -> Environment:
         return there
     folder = _FOLDER / peer
     venv.EnvBuilder(clear=True, with_pip=False).create(folder)
-    below = "\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()})
-    (_site_packages(folder) / "below.pth").write_text(below + "\n")
+    _path_below(folder).write_text(_below())
     # The readers' code is written for the one PyTorch, and another would take another gigabyte.
     pinned = folder / "constraints.txt"
     pinned.write_text(f"torch=={version('torch').partition('+')[0]}\n")
@@ -79,8 +82,14 @@ def make(peer: str) -> Environment:
     return environment(peer)
 
 
-def _site_packages(folder: Path) -> Path:
-    return Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
+def _path_below(folder: Path) -> Path:
+    return Path(sysconfig.get_path("purelib", vars={"base": str(folder)})) / "below.pth"
+
+
+def _below() -> str:
+    """Return the content of the file that shows a peer the packages of the environment that runs this."""
+    there = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()}
+    return "".join(f"{path}\n" for path in sorted({os.path.realpath(path) for path in there}))
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,14 +27,14 @@ import eegzarr
 from benchmarks.environments import environment
 from benchmarks.measure import progress
 from benchmarks.peers import WRITERS as PEERS
-from benchmarks.readers import GROUP
+from benchmarks.settings import GROUP
 from eegzarr.recipe import CHALLENGE1
 
 BRAINDECODE_RECORDINGS = 40  # preloaded they take 60 MB each
 
 
 def _write_lake(source: Path, out: Path) -> None:
-    eegzarr.build_lake(source, out, recipe=CHALLENGE1, dtype=out.stem)
+    eegzarr.build_lake(source, out, recipe=CHALLENGE1, dtype=out.stem, workers=1)
 
 
 def _stored(folder: Path) -> np.ndarray:
@@ -113,19 +114,31 @@ def write_formats(source: Path, folder: Path) -> None:
     """Write every format that isn't in the folder; peers', where they are installed."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, write in WRITERS.items():
-        if not (folder / name).exists():
-            progress(f"writing {name}")
-            write(source, folder / name)
+        _write_once(folder / name, partial(write, source))
     for peer in PEERS:
-        python = environment(peer).python
-        if python and not (folder / peer).exists():
-            progress(f"writing {peer}")
-            paths = [str(folder / "memmap.npy"), str(folder / peer)]
-            command = [str(python), "-m", "benchmarks.peers", peer, *paths]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
+        if python := environment(peer).python:
+            try:
+                _write_once(folder / peer, partial(_write_peer, python))
+            except subprocess.CalledProcessError as failed:
                 shutil.rmtree(folder / peer, ignore_errors=True)
-                progress(f"{peer} failed:\n{done.stderr}")
+                progress(f"{peer} failed:\n{failed.stderr}")
+
+
+def _write_once(out: Path, write: Callable[[Path], None]) -> None:
+    # A stamp tells that it is whole: what is there may have been broken off.
+    stamp = out.with_name(f"{out.name}.done")
+    if stamp.exists():
+        return
+    progress(f"writing {out.name}")
+    if out.is_dir():
+        shutil.rmtree(out)
+    write(out)
+    stamp.touch()
+
+
+def _write_peer(python: Path, out: Path) -> None:
+    command = [str(python), "-m", "benchmarks.peers", out.name, str(out.with_name("memmap.npy")), str(out)]
+    subprocess.run(command, capture_output=True, text=True, check=True)
 
 
 def main() -> None:

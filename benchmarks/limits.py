@@ -21,7 +21,7 @@ import zarr
 from numcodecs import blosc
 
 from benchmarks.measure import forget_pages, use_cores
-from benchmarks.readers import GROUP
+from benchmarks.settings import GROUP
 from eegzarr.store.read import LocalReader
 
 READ_BYTES = 2**20

@@ -6,8 +6,6 @@ import os
 import platform
 import re
 import subprocess
-import sys
-from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -80,8 +78,12 @@ def _file_system(path: Path) -> str:
     return max(holding, key=lambda p: len(p.mountpoint)).fstype if holding else "unknown"
 
 
-@cache
 def _gpu() -> str:
-    # In a process of its own: torch would be part of the memory of this one.
-    asked = "import torch; print(torch.cuda.get_device_name() if torch.cuda.is_available() else 'none')"
-    return subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True).stdout.strip() or "unknown"
+    # Not asked of torch, which would be part of this process's memory.
+    try:
+        asked = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True
+        )
+    except FileNotFoundError:
+        return "none"
+    return "none" if asked.returncode else ", ".join(asked.stdout.splitlines())

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import psutil
 
+from benchmarks.journal import once
 from eegzarr.store.guard import tree_memory
 
 Result = TypeVar("Result")
@@ -90,7 +91,7 @@ def lines(command: Sequence[str], **environment: str) -> list[dict[str, Any]]:
 
 
 def in_turns(
-    jobs: Mapping[str, Callable[[], Result]], repeat: int, *, at_once: int = 1, title: str = ""
+    jobs: Mapping[str, Callable[[], Result]], repeat: int, *, title: str, journal: Path, at_once: int = 1
 ) -> dict[str, list[Result]]:
     """Run every job once a turn, so that what drifts on the machine meets all alike.
 
@@ -99,18 +100,25 @@ def in_turns(
     jobs : mapping of callable
     repeat : int
         Turns.
+    title : str
+        Told on stderr, with the turn and the job; tells the figures from others in the journal.
+    journal : Path
+        What is there isn't measured again.
     at_once : int
         Jobs that run beside each other: more than one only where nothing is measured.
-    title : str
-        Told on stderr, with the turn and the job.
     """
     results: dict[str, list[Result]] = {name: [] for name in jobs}
     for turn in range(1, repeat + 1):
         with ThreadPoolExecutor(at_once) as pool:
 
             def run(name: str, turn: int = turn) -> Result:
-                progress(f"{title}: turn {turn} of {repeat}, {name}")
-                return jobs[name]()
+                measured = f"{title}: turn {turn} of {repeat}, {name}"
+
+                def measure_now() -> Result:
+                    progress(measured)
+                    return jobs[name]()
+
+                return once(journal, measured, measure_now)
 
             for name, result in zip(jobs, pool.map(run, jobs), strict=True):
                 results[name].append(result)

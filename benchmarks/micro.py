@@ -22,6 +22,7 @@ import zarr
 from numcodecs import blosc
 
 from benchmarks.measure import table
+from benchmarks.settings import GROUP
 from eegzarr.store.layout import Geometry, create_eeg, open_store
 from eegzarr.store.read import LocalReader, WindowDecoder
 from eegzarr.store.shard import encode_frame, encode_shard, put
@@ -31,7 +32,6 @@ ROUNDS = 7
 CHANNELS, TIMES = 129, 200
 FRAMES = 4
 ORDERED = 100_000
-GROUP = "challenge1/R1"
 
 
 @dataclass(frozen=True)

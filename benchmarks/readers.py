@@ -17,8 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.peers import BATCH, READERS, Batches
-
-GROUP = "challenge1/R1"
+from benchmarks.settings import GROUP
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,7 @@ import zarr
 
 from benchmarks.hbn import COSTS, extended
 from benchmarks.measure import column, in_turns, lines, middle, progress, size_on_disk, table, times
-from benchmarks.readers import GROUP
-from benchmarks.settings import Settings
+from benchmarks.settings import GROUP, Settings
 from eegzarr.store.lake import settle, stored_geometry
 from eegzarr.store.layout import COMPLETE, create_eeg, label_encoding, open_store
 from eegzarr.store.shard import encode_shard, put
@@ -51,8 +50,8 @@ def run(settings: Settings) -> Figures:
     stored = settings.formats / "float32.zarr" / GROUP / "eeg"
     return {
         "bytes_per_window": size_on_disk(stored) / zarr.open_array(stored, mode="r").shape[0],
-        "windows": in_turns(by_windows, settings.repeat, title="scale"),
-        "cores": in_turns(by_cores, settings.repeat, title="scale, cores"),
+        "windows": in_turns(by_windows, settings.repeat, title="scale", journal=settings.journal),
+        "cores": in_turns(by_cores, settings.repeat, title="scale, cores", journal=settings.journal),
     }
 
 

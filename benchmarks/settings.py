@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+GROUP = "challenge1/R1"  # of every lake that is measured
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -18,6 +20,8 @@ class Settings:
         Where `benchmarks.formats` keeps the source's windows in every format.
     scratch : Path
         For all else that is written; removed at the end.
+    journal : Path
+        What is measured so far (see `benchmarks.journal`).
     repeat : int
         Turns, in each of which everything is measured once.
     seconds : float
@@ -35,6 +39,7 @@ class Settings:
     source: Path
     formats: Path
     scratch: Path
+    journal: Path
     repeat: int = 3
     seconds: float = 2.0
     warm_up: float = 15.0

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.environments import environment
 from benchmarks.limits import LIMITS
-from benchmarks.measure import column, forget_pages, in_turns, lines, middle, progress, table, times
+from benchmarks.measure import column, forget_pages, in_turns, lines, middle, table, times
 from benchmarks.readers import WAYS
 from benchmarks.settings import Settings
 
@@ -67,19 +67,22 @@ def _each_in_its_process(workers: dict[str, int], settings: Settings) -> Figures
     limits = {name: partial(_limit, name, settings) for name in LIMITS}
     warm = {name: partial(_read, settings, name, "warm", count) for name, count in workers.items()}
     both: dict[str, Callable[[], Figures]] = {**limits, **warm}
-    measured = in_turns(both, settings.repeat, title="stream")
+    measured = in_turns(both, settings.repeat, title="stream", journal=settings.journal)
     cold = {
         name: partial(_read, settings, name, "cold", count)
         for name, count in workers.items()
         if name not in NOT_TRIED_COLD
     }
+    order = {
+        name: partial(_read, settings, name, "order", count)
+        for name, count in workers.items()
+        if not WAYS[name].permutes
+    }
     return {
         "limits": {name: measured[name] for name in limits},
         "warm": {name: measured[name] for name in warm},
-        "cold": in_turns(cold, settings.repeat, title="stream, page cache dropped"),
-        "order": {
-            name: _read(settings, name, "order", count) for name, count in workers.items() if not WAYS[name].permutes
-        },
+        "cold": in_turns(cold, settings.repeat, title="stream, page cache dropped", journal=settings.journal),
+        "order": {name: runs[0] for name, runs in in_turns(order, 1, title="order", journal=settings.journal).items()},
     }
 
 
@@ -139,8 +142,9 @@ def _best_workers(name: str, settings: Settings) -> int:
     """Return the number of DataLoader workers that gives most windows a second."""
     if not WAYS[name].uses_workers:
         return 0
-    progress(f"choosing workers for {name}")
-    return max(WORKERS, key=lambda workers: float(_read(settings, name, "warm", workers)["windows_per_s"]))
+    trials = {str(workers): partial(_read, settings, name, "warm", workers) for workers in WORKERS}
+    rates = in_turns(trials, 1, title=f"workers for {name}", journal=settings.journal)
+    return max(WORKERS, key=lambda workers: float(rates[str(workers)][0]["windows_per_s"]))
 
 
 def report(figures: Figures) -> str:

@@ -38,7 +38,7 @@ def run(settings: Settings) -> Figures:
                 command = [sys.executable, "-m", "benchmarks.training", str(settings.formats), model, way]
                 command += ["--workers", str(workers), "--seconds", str(settings.seconds)]
                 jobs[f"{model} from {way}"] = partial(_figures, command)
-    return in_turns(jobs, settings.repeat, title="training")
+    return in_turns(jobs, settings.repeat, title="training", journal=settings.journal)
 
 
 def _figures(command: list[str]) -> Figures:

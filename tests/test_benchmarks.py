@@ -1,9 +1,10 @@
-"""The benchmarks measure what they say: their parts on known input. `make bench-smoke` runs the whole."""
+"""The benchmarks measure what they say, their parts on known input; and the whole runs, tiny."""
 
 from __future__ import annotations
 
 import json
 import platform
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +15,13 @@ import pytest
 import torch
 
 import eegzarr
-from benchmarks.__main__ import main
-from benchmarks.build import REFERENCE, report
+from benchmarks.__main__ import REPORTS, main
+from benchmarks.build import REFERENCE, report, too_large
+from benchmarks.environments import REQUIREMENTS
 from benchmarks.hbn import epoch, extrapolated
+from benchmarks.journal import begin, once
 from benchmarks.measure import forget_pages, in_turns, measure, middle, times
+from benchmarks.readers import WAYS
 from benchmarks.reading import order_figures
 from benchmarks.scale import repeat_lake
 from benchmarks.source import scaled_source
@@ -42,11 +46,46 @@ def test_a_part_of_a_source_has_its_first_subjects(sample_root: Path, tmp_path: 
     assert people == sorted(folder.name for folder in half.glob("sub-*")) == every[: len(every) // 2]
 
 
-def test_everything_is_measured_once_a_turn() -> None:
+def test_everything_is_measured_once_a_turn(tmp_path: Path) -> None:
     calls: list[str] = []
-    results = in_turns({name: lambda name=name: calls.append(name) or len(calls) for name in "ab"}, 3)
+    jobs = {name: lambda name=name: calls.append(name) or len(calls) for name in "ab"}
+    results = in_turns(jobs, 3, title="letters", journal=tmp_path / "journal")
     assert calls == list("ababab")
     assert results == {"a": [1, 3, 5], "b": [2, 4, 6]}
+
+
+def test_a_run_that_is_broken_off_goes_on_with_what_it_had_not_measured(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    calls: list[str] = []
+
+    def measure_letter(name: str) -> int:
+        calls.append(name)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return len(calls)
+
+    jobs = {name: lambda name=name: measure_letter(name) for name in "ab"}
+    begin(journal, {"commit": "c0ffee"})
+    with pytest.raises(KeyboardInterrupt):
+        in_turns(jobs, 2, title="letters", journal=journal)
+    with journal.open("a") as file:
+        file.write('{"name": "letters: turn 2 of')  # the machine went down while it wrote
+    assert begin(journal, {"commit": "c0ffee"}) == 3
+    assert in_turns(jobs, 2, title="letters", journal=journal) == {"a": [1, 3], "b": [2, 5]}
+    assert calls == list("ababb")
+
+
+def test_figures_of_another_run_are_not_taken(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    begin(journal, {"commit": "c0ffee"})
+    assert once(journal, "rate", lambda: 1) == 1
+    assert begin(journal, {"commit": "decade"}) == 0
+    assert once(journal, "rate", lambda: 2) == 2
+
+
+def test_what_would_not_fit_on_the_disk_is_left_out() -> None:
+    ways = {"small": [{"disk_after_read": 1e9}], "large": [{"disk_after_read": 1e9}, {"disk_after_read": 3e9}]}
+    assert too_large(ways, growth=4, room=10e9) == {"large": "it would take 12 GB of the 10 GB of disk that it may"}
 
 
 def test_a_command_s_memory_and_processor_time_are_those_of_its_children_too() -> None:
@@ -119,8 +158,10 @@ def test_a_line_through_the_largest_lakes_is_extended() -> None:
 def test_a_cache_that_appears_at_the_first_read_is_told() -> None:
     run = {"wall": 4.0, "cpu": 5.0, "peak_pss": 2**20, "disk": 3e6, "first_read": 0.0, "disk_after_read": 3e6}
     expanded = {**run, "wall": 8.0, "disk_after_read": 12e6, "first_read": 2.0}
-    text = report({"1": {"recordings": 7, "ways": {REFERENCE: [run], "hub": [expanded]}}})
+    ways = {REFERENCE: [run], "hub": [expanded]}
+    text = report({"1": {"recordings": 7, "ways": ways, "left_out": {"LMDB": "too large"}}})
     assert "| hub | 8.00 | 0.5 × | 5.00 | 1.00 | 3, 12 once read | 2.0 |" in text
+    assert "Left out: LMDB: too large" in text
 
 
 def test_hot_paths_stay_near_what_they_cannot_do_without(tmp_path: Path) -> None:
@@ -137,3 +178,26 @@ def test_a_section_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit):
         main(["--only", "bulid"])
     assert "no section bulid: there are build, stream" in capsys.readouterr().err
+
+
+# 138 s of processor time, most of it imports: five minutes on two cores that are busy.
+@pytest.mark.timeout(900)
+def test_everything_runs_and_tells_figures(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks", "--smoke", "--out", str(tmp_path), "--scratch", str(tmp_path)]
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[1])
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert set(results) == set(REPORTS)
+    assert not (tmp_path / "journal.jsonl").exists()
+    stream = results["stream"]["figures"]
+    # Only peers with an environment of their own may be missing, and tell why.
+    assert {name: reason for name, reason in stream["left_out"].items() if name not in REQUIREMENTS or not reason} == {}
+    rates = {name: runs[0]["windows_per_s"] for name, runs in stream["warm"].items()}
+    assert set(rates) == set(WAYS) - set(stream["left_out"])
+    assert min(rates.values()) > 0
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "results.json",
+        "results.md",
+        "build.svg",
+        "stream.svg",
+        "scale.svg",
+    }

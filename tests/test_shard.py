@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import google_crc32c
 import numpy as np
 import pytest
 import zarr
@@ -14,6 +15,7 @@ from numcodecs import blosc
 
 from eegzarr.errors import LakeError
 from eegzarr.store import gather
+from eegzarr.store.crc import crc32c
 from eegzarr.store.frame import find_windows
 from eegzarr.store.layout import DTYPES, Geometry, create_eeg
 from eegzarr.store.read import LocalReader, WindowDecoder
@@ -141,6 +143,12 @@ def test_a_shard_is_whole_frames_and_no_larger_than_asked(channels: int, times: 
     assert geometry.windows_per_shard % geometry.windows_per_frame == 0
     one_window = geometry.windows_per_shard == 1
     assert one_window or geometry.windows_per_shard * geometry.window_bytes <= size
+
+
+@given(st.binary(max_size=5000))
+def test_a_checksum_is_the_standard_s_and_google_s(content: bytes) -> None:
+    assert crc32c(np.frombuffer(b"123456789", np.uint8)) == 0xE3069283  # the check value of CRC catalogues
+    assert crc32c(np.frombuffer(content, np.uint8)) == google_crc32c.value(content)
 
 
 def test_a_flipped_bit_anywhere_is_noticed(tmp_path: Path) -> None:

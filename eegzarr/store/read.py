@@ -16,12 +16,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-import google_crc32c
 import numpy as np
 import numpy.typing as npt
 from numcodecs import blosc
 
 from eegzarr.errors import LakeError
+from eegzarr.store.crc import crc32c
 from eegzarr.store.frame import find_windows
 from eegzarr.store.gather import compiled_gather
 from eegzarr.store.lake import stored_geometry
@@ -254,7 +254,7 @@ def read_index(tail: bytes, geometry: Geometry, name: str) -> npt.NDArray[np.uin
     size = index_bytes(geometry) - _CRC_BYTES
     if len(tail) < size + _CRC_BYTES:
         raise LakeError(f"{name} is damaged: it is too short for its index")
-    if google_crc32c.value(tail[:size]) != struct.unpack("<I", tail[size:])[0]:
+    if crc32c(np.frombuffer(tail, np.uint8, size)) != struct.unpack("<I", tail[size:])[0]:
         raise LakeError(f"{name} is damaged: the checksum of its index differs")
     return np.frombuffer(tail[:size], "<u8").reshape(-1, 2)
 
@@ -282,7 +282,7 @@ def checked_frame(stored: npt.NDArray[np.uint8], length: int, geometry: Geometry
         If it isn't what was written.
     """
     body, crc = stored[:-_CRC_BYTES], stored[-_CRC_BYTES:].tobytes()
-    if len(stored) != length or google_crc32c.value(body) != struct.unpack("<I", crc)[0]:
+    if len(stored) != length or crc32c(body) != struct.unpack("<I", crc)[0]:
         raise LakeError(f"{name}, is damaged (its checksum differs): python -m eegzarr.verify finds what else is")
     content = body.data
     return Frame(content, body.ctypes.data, geometry.windows_per_frame, find_windows(content, geometry))

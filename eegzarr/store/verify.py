@@ -16,7 +16,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-import google_crc32c
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
@@ -29,6 +28,7 @@ from zarr.storage import MemoryStore
 
 from eegzarr.errors import LakeError
 from eegzarr.store.checksums import checksum, files_of, read_checksums
+from eegzarr.store.crc import crc32c
 from eegzarr.store.lake import consolidate, read_attributes, stored_geometry
 from eegzarr.store.layout import BUILDING, CHECKSUMS, EEG, SHARDS, Geometry, lake_url, open_store
 from eegzarr.store.read import checked_frame, index_bytes, read_index
@@ -189,7 +189,7 @@ def _check_shards(lake: str, store: Store, group: str) -> Iterator[Checked]:
         if content is None:
             return _faulty(group, path, "missing", "no such file", shard)
         nbytes, crc = expected[shard]
-        if len(content) == nbytes and google_crc32c.value(content) == crc:
+        if len(content) == nbytes and crc32c(content) == crc:
             return Checked(path=path, nbytes=nbytes)
         broken = _broken_part(content, geometry, path)
         return _faulty(group, path, "damaged" if broken else "stale", broken or "another shard's content", shard)
