@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import signal
 import tempfile
 import threading
@@ -23,7 +22,7 @@ from eegzarr import __version__
 from eegzarr.errors import UsageError
 from eegzarr.recipe import Recipe
 from eegzarr.sources import Recording
-from eegzarr.store.guard import MemoryGate, machine_memory
+from eegzarr.store.guard import MemoryGate, machine_memory, usable_cores
 from eegzarr.store.plan import Inspection, inspect, with_shared_channels
 from eegzarr.store.receipt import Receipt
 from eegzarr.store.task import ShardTask, drop_prepared, prepare, write_shard
@@ -57,7 +56,7 @@ def affordable_shard_size(largest: int, itemsize: int, workers: int | None, memo
     """
     memory = memory or default_memory()
     sizes = [largest >> halvings for halvings in range(4)]
-    for wanted in [workers] if workers else range(_cores(), 0, -1):
+    for wanted in [workers] if workers else range(usable_cores(), 0, -1):
         for size in sizes:
             if MAIN_IDLE + wanted * projected_worker_memory(size, itemsize, **kind) <= memory:
                 return size
@@ -118,7 +117,7 @@ class Resources:
             raise UsageError(f"--workers must be at least 1, got {workers}")
         memory = memory or default_memory()
         affordable = (memory - MAIN_IDLE) // worker_at_work
-        wanted = workers or max(1, min(_cores(), affordable))
+        wanted = workers or max(1, min(usable_cores(), affordable))
         if affordable < wanted:
             needed = math.ceil((MAIN_IDLE + wanted * worker_at_work) / _MIB)
             raise UsageError(
@@ -335,7 +334,3 @@ def _unordered(
         key = running.pop(future.key)
         future.release()
         yield key, result
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -22,6 +22,7 @@ from xarray.core import indexing
 
 from eegzarr.errors import LakeError
 from eegzarr.store.complete import check_complete
+from eegzarr.store.guard import usable_cores
 from eegzarr.store.lake import stored_geometry
 from eegzarr.store.layout import EEG, Geometry, lake_url, open_store
 from eegzarr.store.read import LocalReader, WindowDecoder
@@ -112,7 +113,7 @@ class SignalArray(BackendArray):
             out[run] = windows[:, key[1]][..., key[2]]
 
         runs = list(_runs(numbers, self._geometry.windows_per_frame))
-        threads = min(len(os.sched_getaffinity(0)), len(runs))
+        threads = min(usable_cores(), len(runs))
         if len(runs) < _FRAMES_FOR_THREADS or threads == 1:
             for run in runs:
                 decode(run)

@@ -1,4 +1,4 @@
-"""Memory: what this machine has, and what a tree of processes takes of it."""
+"""What this machine has, and what memory a tree of processes takes of it."""
 
 from __future__ import annotations
 
@@ -59,6 +59,11 @@ def machine_memory() -> int:
     """Bytes that this process may use: of the machine, or of its cgroup or SLURM job if that is less."""
     limits = [psutil.virtual_memory().total, *_slurm_limit(os.environ)]
     return min([*limits, *(limit for limit in map(_number_in, _cgroup_limit_files()) if limit)])
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _slurm_limit(environment: Mapping[str, str]) -> list[int]:

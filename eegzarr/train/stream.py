@@ -14,6 +14,7 @@ import xarray as xr
 from torch.utils.data import IterableDataset, get_worker_info
 
 from eegzarr.errors import LakeError, UsageError
+from eegzarr.store.guard import usable_cores
 from eegzarr.store.lake import stored_geometry
 from eegzarr.store.layout import Geometry
 from eegzarr.store.open import recording_subjects, selection_statistics
@@ -294,7 +295,7 @@ class WindowStream(IterableDataset[Any]):
         batches = decoder.batches(
             members,
             self._crop_offsets(),
-            threads=self._threads or (1 if worker else _cores()),
+            threads=self._threads or (1 if worker else usable_cores()),
             ahead=self._ahead,
             keep=self._keep,
             copy=self._copy or worker is not None,
@@ -428,7 +429,3 @@ def _rank_and_ranks(rank: int | None, ranks: int | None) -> tuple[int, int]:
     if not 0 <= rank < ranks:
         raise UsageError(f"rank must be from 0 to {ranks - 1}, got {rank}")
     return rank, ranks
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
