@@ -69,7 +69,7 @@ class EpochsPart(Part):
         codes = epochs.events[:, 2]
         labels = pd.DataFrame() if epochs.metadata is None else epochs.metadata.reset_index(drop=True)
         # Events count samples of the recording, also where epochs were decimated or resampled.
-        recorded = float(getattr(epochs, "_raw_sfreq", None) or epochs.info["sfreq"])
+        recorded = float(np.ravel(getattr(epochs, "_raw_sfreq", epochs.info["sfreq"]))[0])
         start = epochs.events[:, 0] / recorded + float(epochs.times[0])
         if "i_start_in_trial" in labels:  # braindecode's, where its recording begins at 0
             start = labels["i_start_in_trial"].to_numpy() / epochs.info["sfreq"]
