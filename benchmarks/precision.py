@@ -70,23 +70,38 @@ def recode(lake: Path, group: str, out: Path, dtype: str, codec: tuple[str, int,
     return Recoded(out, nbytes, signals.size * geometry.itemsize, rounding)
 
 
-def windows_per_second(lakes: dict[str, Recoded], recipe: str) -> dict[str, list[float]]:
+@dataclass(frozen=True)
+class Speed:
+    """One turn of streaming: windows/s, and CPU time of all threads in microseconds a window, whatever else runs."""
+
+    rate: float
+    cpu: float
+
+
+def stream(lakes: dict[str, Recoded], recipe: str) -> dict[str, list[Speed]]:
     """Stream every lake, shuffled and from the page cache, in turns; the first turn isn't counted."""
     streams = {
         name: WindowStream(open_windows(made.lake, recipe), batch_size=128, shuffle=True, seed=0)
         for name, made in lakes.items()
     }
-    speeds: dict[str, list[float]] = {name: [] for name in lakes}
+    speeds: dict[str, list[Speed]] = {name: [] for name in lakes}
     for turn in range(TURNS + 1):
-        for name, stream in streams.items():
-            count, began = 0, time.perf_counter()
+        for name, windows in streams.items():
+            count, began, cpu = 0, time.perf_counter(), time.process_time()
             # Long enough that what decodes is compiled, as in a training.
             for epoch in range(15):
-                stream.set_epoch(epoch)
-                count += sum(len(x) for x, _ in stream)
+                windows.set_epoch(epoch)
+                count += sum(len(x) for x, _ in windows)
             if turn:
-                speeds[name].append(count / (time.perf_counter() - began))
+                wall, used = time.perf_counter() - began, time.process_time() - cpu
+                speeds[name].append(Speed(count / wall, used / count * 1e6))
     return speeds
+
+
+def _median(values: list[float], form: str) -> str:
+    if not values:
+        return ""
+    return f"{statistics.median(values):{form}} ({min(values):{form}}-{max(values):{form}})"
 
 
 def scores(lake: Path, arguments: argparse.Namespace, out: Path) -> list[float]:
@@ -113,26 +128,32 @@ def main() -> None:
             name = f"{dtype}-{'-'.join(map(str, codec))}"
             lakes[name] = recode(arguments.lake, group, arguments.out / f"{name}.zarr", dtype, codec)
             progress(f"{name}: {lakes[name].nbytes / 1e6:,.1f} MB")
-    speeds = {} if arguments.only_train else windows_per_second(lakes, arguments.recipe)
+    speeds = {} if arguments.only_train else stream(lakes, arguments.recipe)
     reached = {
         dtype: scores(lakes[f"{dtype}-lz4-5-bitshuffle"].lake, arguments, arguments.out / "runs") for dtype in DTYPES
     }
     rows = []
     for name, made in lakes.items():
         dtype, cname, clevel, shuffle = name.split("-")
-        speed = speeds.get(name)
+        speed = speeds.get(name, [])
         rows.append(
             [
                 dtype,
                 f"{cname} {clevel}, {shuffle}",
                 f"{made.nbytes / 1e6:,.1f}",
                 f"{made.decoded_nbytes / made.nbytes:.2f}",
-                f"{statistics.median(speed):,.0f} ({min(speed):,.0f} to {max(speed):,.0f})" if speed else "",
+                _median([turn.rate for turn in speed], ",.0f"),
+                _median([turn.cpu for turn in speed], ".1f"),
                 f"{made.rounding.relative:.2g}, {made.rounding.absolute:.2g} uV",
                 ", ".join(f"{score:.4f}" for score in reached[dtype]) if (cname, shuffle) == CODECS[0][::2] else "",
             ]
         )
-    print(table(["type", "codec", "MB", "ratio", "windows/s", "largest errors", "test NRMSE by seed"], rows))
+    print(
+        table(
+            ["type", "codec", "MB", "ratio", "windows/s", "CPU, us a window", "largest errors", "test NRMSE by seed"],
+            rows,
+        )
+    )
 
 
 if __name__ == "__main__":

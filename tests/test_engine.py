@@ -44,22 +44,28 @@ def test_it_is_what_open_zarr_gives(sample_lake: Path, plain: xr.Dataset) -> Non
     xr.testing.assert_identical(found.load(), plain.copy(deep=True).load())
 
 
-@settings(max_examples=60)
+@pytest.fixture(scope="module")
+def numbers(plain: xr.Dataset) -> np.ndarray:
+    return plain["eeg"].to_numpy()
+
+
+@settings(max_examples=40)
 @given(st.data())
-def test_any_selection_gives_the_same_numbers(sample_lake: Path, plain: xr.Dataset, data: st.DataObject) -> None:
-    found = open_with_engine(sample_lake)["eeg"]
-    expected = plain["eeg"]
+def test_any_selection_gives_the_same_numbers(sample_lake: Path, numbers: np.ndarray, data: st.DataObject) -> None:
+    eeg = open_with_engine(sample_lake)["eeg"]
 
     def part(size: int) -> object:
         number = st.integers(-size, size - 1)
-        return data.draw(st.one_of(number, st.slices(size), st.lists(number, max_size=5), st.just(slice(None))))
+        # xarray itself fails at an empty slice that runs backwards.
+        slices = st.slices(size).filter(lambda chosen: len(range(*chosen.indices(size))) > 0)
+        return data.draw(st.one_of(number, slices, st.lists(number, max_size=5), st.just(slice(None))))
 
-    key = {name: part(size) for name, size in expected.sizes.items()}
-    # xarray itself reads only so much with plain Zarr; NumPy says what a selection is.
-    values = xr.DataArray(expected.to_numpy(), dims=expected.dims).isel(key)
-    selected = found.isel(key).drop_vars(list(found.coords))
-    assert selected.dims == values.dims
-    np.testing.assert_array_equal(selected.to_numpy(), values.to_numpy())
+    key = {name: part(size) for name, size in zip(eeg.dims, numbers.shape, strict=True)}
+    # What a selection is, NumPy says: on an array that is in memory xarray leaves it to it.
+    expected = xr.DataArray(numbers, dims=eeg.dims).isel(key)
+    found = eeg.variable.isel(key)
+    assert found.dims == expected.dims
+    np.testing.assert_array_equal(found.to_numpy(), expected.to_numpy())
 
 
 def _sum_of(array: xr.DataArray) -> float:

@@ -188,6 +188,12 @@ def test_epochs_that_are_not_loaded_are_read_in_parts(
     assert np.isfinite(found["x"]).all()
     np.testing.assert_allclose(found["time"], cut.times)
     np.testing.assert_allclose(found["start"], cut.events[:, 0] / 250 - 0.1)
+    decimated = cut.copy().load_data().decimate(2, verbose="error")
+    eegzarr.from_mne(decimated, tmp_path / "lake.zarr", "tones", "half")
+    half = eegzarr.open_windows(tmp_path / "lake.zarr", "tones", releases=["half"])
+    assert half.attrs["sampling_rate"] == 125
+    np.testing.assert_allclose(half["time"], decimated.times)
+    np.testing.assert_allclose(half["start"], cut.events[:, 0] / 250 + decimated.times[0])
     assert set(found["event"].values.tolist()) == {"tone"}
     assert set(found["target"].values.tolist()) == {5.0}
     assert found.attrs["sampling_rate"] == 250

@@ -61,19 +61,22 @@ class Part(ABC):
 
 
 class EpochsPart(Part):
+    """MNE's Epochs, without those that it rejects; as braindecode's windows, with a description."""
+
     def __init__(self, epochs: mne.BaseEpochs, description: pd.Series | None = None) -> None:
         epochs.drop_bad(verbose="error")
         names = {code: name for name, code in epochs.event_id.items()}
         codes = epochs.events[:, 2]
         labels = pd.DataFrame() if epochs.metadata is None else epochs.metadata.reset_index(drop=True)
-        tmin = float(epochs.times[0]) if len(epochs) else 0.0
-        first = epochs.events[:, 0] + round(tmin * epochs.info["sfreq"])
+        # Events count samples of the recording, also where epochs were decimated or resampled.
+        recorded = float(np.ravel(getattr(epochs, "_raw_sfreq", epochs.info["sfreq"]))[0])
+        start = epochs.events[:, 0] / recorded + float(epochs.times[0])
         if "i_start_in_trial" in labels:  # braindecode's, where its recording begins at 0
-            first = labels["i_start_in_trial"].to_numpy()
+            start = labels["i_start_in_trial"].to_numpy() / epochs.info["sfreq"]
         defaults: dict[str, Any] = {
             "event": [names.get(code, str(code)) for code in codes.tolist()],
             "event_code": codes,
-            "start": first / epochs.info["sfreq"],
+            "start": start,
             **(_entities(epochs) if description is None else {}),
         }
         labels = labels.assign(**{name: value for name, value in defaults.items() if name not in labels})

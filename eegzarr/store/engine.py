@@ -82,7 +82,7 @@ def signals(lake: str, group: str, stored: xr.Variable) -> xr.Variable:
 class SignalArray(BackendArray):
     """A group's signals, (window, channel, time), decoded as they are indexed.
 
-    Where only some channels or times are asked for, a frame at a time is in memory beside the result.
+    Where only some channels or times are asked for, each thread has a frame in memory beside the result.
     """
 
     def __init__(self, lake: str, group: str, n_windows: int, geometry: Geometry) -> None:
@@ -102,14 +102,15 @@ class SignalArray(BackendArray):
         is_one, numbers = numbers.ndim == 0, np.atleast_1d(numbers)
         is_whole = channels.shape + times.shape == self.shape[1:] and _ascend(channels) and _ascend(times)
         out = np.empty((len(numbers), *channels.shape, *times.shape), self.dtype)
+        reader, decoder = self._open()
 
         def decode(run: slice) -> None:
             chosen = numbers[run]
             if is_whole:
-                self._decode(chosen, out[run])
+                self._decode(reader, decoder, chosen, out[run])
                 return
             windows = np.empty((len(chosen), *self.shape[1:]), self.dtype)
-            self._decode(chosen, windows)
+            self._decode(reader, decoder, chosen, windows)
             out[run] = windows[:, key[1]][..., key[2]]
 
         runs = list(_runs(numbers, self._geometry.windows_per_frame))
@@ -122,9 +123,10 @@ class SignalArray(BackendArray):
                 list(pool.map(decode, runs))
         return out[0] if is_one else out
 
-    def _decode(self, numbers: npt.NDArray[np.int64], rows: npt.NDArray) -> None:
+    def _decode(
+        self, reader: LocalReader, decoder: WindowDecoder, numbers: npt.NDArray[np.int64], rows: npt.NDArray
+    ) -> None:
         """Decode windows of one frame into `rows`."""
-        reader, decoder = self._open()
         per_frame = self._geometry.windows_per_frame
         if len(numbers) == per_frame and numbers[0] % per_frame == 0 and _ascend(numbers):
             blosc.decompress(reader.frame(int(numbers[0]) // per_frame).content, rows)

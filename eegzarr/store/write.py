@@ -111,8 +111,8 @@ def write_windows(
 ) -> BuildSummary:
     """Write windows into the group ``<recipe>/<release>``, shard by shard.
 
-    At most a shard of them is in memory. A write that was stopped goes on where it was when it
-    is called again with the same windows.
+    One shard of them is in memory at a time, as samples and encoded. A write that was stopped
+    goes on where it was when it is called again with the same windows.
 
     Parameters
     ----------
