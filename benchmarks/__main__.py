@@ -43,7 +43,6 @@ REPORTS: dict[str, Callable[[Any], str]] = {
 }
 FROM_FORMATS = ("stream", "bucket", "scale", "training")
 RESULTS = "results.json"
-JOURNAL = "journal.jsonl"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -53,8 +52,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="eegzarr-bench-", dir=arguments.scratch) as folder:
         settings = _settings(arguments, Path(folder))
-        if kept := begin(settings.journal, _run_of(arguments, settings)):
-            progress(f"going on with a run that was broken off: {kept} figures are there")
+        if settings.journal.stat().st_size:
+            progress(f"going on with a run that was broken off: {settings.journal} has its figures so far")
         # One thing at a time, but where nothing is measured.
         with ThreadPoolExecutor(2 if arguments.smoke else 1) as pool:
             formats = pool.submit(_write_formats, settings) if set(arguments.only) & set(FROM_FORMATS) else None
@@ -66,14 +65,13 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _run_of(arguments: argparse.Namespace, settings: Settings) -> dict[str, object]:
-    """Return all that the figures of a run depend on."""
+def _run_of(arguments: argparse.Namespace) -> dict[str, object]:
+    """Return all that the figures of a run depend on, but where they are written."""
     at = commit()
+    given = ("source", "readers", "repeat", "seconds", "warm_up", "sizes", "smoke")
     return {
         "commit": f"{at} {time.time()}" if at.endswith("+") else at,  # files that differ may differ again
-        "source": str(arguments.source),
-        "readers": arguments.readers,
-        **_told(settings),
+        **{name: str(getattr(arguments, name)) for name in given},
     }
 
 
@@ -162,7 +160,7 @@ def _settings(arguments: argparse.Namespace, scratch: Path) -> Settings:
         source=source.resolve(),
         formats=arguments.formats or scratch / "formats",
         scratch=scratch,
-        journal=arguments.out / JOURNAL,
+        journal=begin(arguments.out, _run_of(arguments)),
         repeat=arguments.repeat,
         seconds=arguments.seconds,
         warm_up=arguments.warm_up,

@@ -1,10 +1,12 @@
 """Figures of a run that isn't finished, so that one that is broken off goes on where it was.
 
-The journal is a file with a line of JSON for each figure, after a line that says what run they are of.
+A journal is a file with a line of JSON for each figure; each run has its own, named by all that its
+figures depend on, so that another run between doesn't lose them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,22 +15,21 @@ from typing import TypeVar
 Figure = TypeVar("Figure")
 
 
-def begin(journal: Path, run: dict[str, object]) -> int:
-    """Keep the journal of a run like this one, or begin a new one; return how many figures are there.
+def begin(folder: Path, run: dict[str, object]) -> Path:
+    """Return the journal of a run; it has lines if one like it was broken off.
 
     Parameters
     ----------
-    journal : Path
+    folder : Path
+        Where journals lie.
     run : dict
         All that the figures depend on: the commit, the source, the settings.
     """
-    about = json.dumps(run)
-    lines = _lines(journal)
-    if not lines or lines[0] != about:
-        lines = [about]
-    # A line that was broken off is no line.
-    journal.write_text("".join(f"{line}\n" for line in lines))
-    return len(lines) - 1
+    digest = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
+    journal = folder / f"journal-{digest[:12]}.jsonl"
+    text = journal.read_text() if journal.exists() else ""
+    journal.write_text(text[: text.rfind("\n") + 1])  # a line that was broken off is no line
+    return journal
 
 
 def once(journal: Path, name: str, measure: Callable[[], Figure]) -> Figure:
@@ -42,7 +43,7 @@ def once(journal: Path, name: str, measure: Callable[[], Figure]) -> Figure:
     measure : callable
         Returns what JSON can hold.
     """
-    for line in _lines(journal)[1:]:
+    for line in journal.read_text().splitlines() if journal.exists() else ():
         kept = json.loads(line)
         if kept["name"] == name:
             figure: Figure = kept["figure"]
@@ -51,9 +52,3 @@ def once(journal: Path, name: str, measure: Callable[[], Figure]) -> Figure:
     with journal.open("a") as file:
         file.write(json.dumps({"name": name, "figure": figure}) + "\n")
     return figure
-
-
-def _lines(journal: Path) -> list[str]:
-    """Return the lines that are whole."""
-    text = journal.read_text() if journal.exists() else ""
-    return text[: text.rfind("\n") + 1].splitlines()
