@@ -92,7 +92,7 @@ class FitOptions:
     precision: str = "auto"
     device: str = "auto"
     threads: int = 0
-    epochs: int = 30
+    epochs: int = 10
     patience: int = 8
     batch_size: int = 64
     epoch_windows: int = 0
