@@ -14,12 +14,13 @@ from conftest import run_command
 import eegzarr
 from eegzarr.errors import UsageError
 from eegzarr.events import EpochEnded
-from eegzarr.train.fit import FitSummary, fit
+from eegzarr.train.fit import fit
 from eegzarr.train.metrics import nrmse, overall_nrmse
 from eegzarr.train.models import load_model, make_model
 from eegzarr.train.options import FitOptions
 from eegzarr.train.parts import make_parts
 from eegzarr.train.predict import evaluation_stream, predict
+from eegzarr.train.results import FitSummary
 
 CPU = torch.device("cpu")
 

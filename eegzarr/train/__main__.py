@@ -17,7 +17,7 @@ from eegzarr.train.options import FitOptions
 
 if TYPE_CHECKING:
     from eegzarr.events import Listener
-    from eegzarr.train.fit import FitSummary
+    from eegzarr.train.results import FitSummary
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -9,7 +9,7 @@ from eegzarr.train.options import FitOptions
 from eegzarr.train.run import RunFolder
 
 if TYPE_CHECKING:
-    from eegzarr.train.fit import FitSummary
+    from eegzarr.train.results import FitSummary
 
 _PARTS = {"valid": "validation", "test": "test"}
 

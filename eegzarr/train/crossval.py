@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from eegzarr.errors import UsageError
-from eegzarr.train.fit import FitSummary
 from eegzarr.train.metrics import bootstrap_interval, nrmse
 from eegzarr.train.options import FitOptions, read_options
+from eegzarr.train.results import FitSummary
 from eegzarr.train.run import RunFolder, write_json
 
 SCORES = "cross-validation.json"
