@@ -44,8 +44,8 @@ class Position:
         """Tell whether another epoch is due: fewer than `epochs` are done, and a better score isn't long ago."""
         return self.epoch < epochs and self.epoch - 1 - self.best_epoch < patience
 
-    def rate(self, score: float) -> bool:
-        """Take the epoch's score; tell whether it is the best so far."""
+    def take_score(self, score: float) -> bool:
+        """Take the score of the epoch that is under way; tell whether it is the best so far."""
         if not score < self.best:
             return False
         self.best, self.best_epoch = score, self.epoch

@@ -131,7 +131,7 @@ class Training:
             )
         score = self._score()
         self._stop_if_told()
-        if position.rate(score) and self.ranks.is_first:
+        if position.take_score(score) and self.ranks.is_first:
             best = {**self.learner.weights(), "epoch": position.epoch, "valid_nrmse": score}
             self.folder.save(best, self.folder.best)
         ended = EpochEnded(
