@@ -20,8 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +54,8 @@ def main(argv: list[str] | None = None) -> int:
         settings = _settings(arguments, Path(folder))
         if settings.journal.stat().st_size:
             progress(f"going on with a run that was broken off: {settings.journal} has its figures so far")
-        # One thing at a time, but where nothing is measured.
-        with ThreadPoolExecutor(2 if arguments.smoke else 1) as pool:
-            formats = pool.submit(_write_formats, settings) if set(arguments.only) & set(FROM_FORMATS) else None
-            running = {name: pool.submit(_run, name, settings, arguments.readers, formats) for name in arguments.only}
-            for name, figures in running.items():
-                _keep(arguments.out, name, figures.result(), settings)
+        for name, figures in (_at_once if arguments.smoke else _one_by_one)(settings, arguments):
+            _keep(arguments.out, name, figures, settings)
     settings.journal.unlink()
     progress(f"{arguments.out / 'results.md'} after {time.monotonic() - began:.0f} s")
     return 0
@@ -79,13 +75,32 @@ def _told(settings: Settings) -> dict[str, object]:
     return {name: value for name, value in dataclasses.asdict(settings).items() if not isinstance(value, Path)}
 
 
-def _run(name: str, settings: Settings, readers: tuple[str, ...], formats: Future[None] | None) -> Any:
-    return once(settings.journal, f"section {name}", lambda: _measured(name, settings, readers, formats))
+def _one_by_one(settings: Settings, arguments: argparse.Namespace) -> Iterator[tuple[str, Any]]:
+    # In this thread, which is the one that an interrupt ends.
+    if set(arguments.only) & set(FROM_FORMATS):
+        _write_formats(settings)
+    for name in arguments.only:
+        yield name, _run(name, settings, arguments.readers)
 
 
-def _measured(name: str, settings: Settings, readers: tuple[str, ...], formats: Future[None] | None) -> Any:
-    if name in FROM_FORMATS and formats:
-        formats.result()
+def _at_once(settings: Settings, arguments: argparse.Namespace) -> Iterator[tuple[str, Any]]:
+    """Run two things at a time, where nothing is measured."""
+    with ThreadPoolExecutor(2) as pool:
+        formats = pool.submit(_write_formats, settings) if set(arguments.only) & set(FROM_FORMATS) else None
+
+        def run(name: str) -> Any:
+            if name in FROM_FORMATS and formats:
+                formats.result()
+            return _run(name, settings, arguments.readers)
+
+        yield from zip(arguments.only, pool.map(run, arguments.only), strict=True)
+
+
+def _run(name: str, settings: Settings, readers: tuple[str, ...]) -> Any:
+    return once(settings.journal, f"section {name}", lambda: _measured(name, settings, readers))
+
+
+def _measured(name: str, settings: Settings, readers: tuple[str, ...]) -> Any:
     if name == "stream":
         return stream.run(settings, readers)
     if name == "micro":

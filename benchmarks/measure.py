@@ -64,8 +64,12 @@ def measure(command: Sequence[str]) -> Measured:
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
-        # wait4, not the times of all children: commands can be measured beside each other.
-        _, status, usage = os.wait4(process.pid, 0)
+        try:
+            # wait4, not the times of all children: commands can be measured beside each other.
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.terminate()  # it ends what it started
+            raise
         wall = time.monotonic() - began
         process.returncode = os.waitstatus_to_exitcode(status)
         ended.set()
@@ -110,6 +114,7 @@ def in_turns(
     results: dict[str, list[Result]] = {name: [] for name in jobs}
     for turn in range(1, repeat + 1):
         with ThreadPoolExecutor(at_once) as pool:
+            each = pool.map if at_once > 1 else map  # in this thread, which is the one that an interrupt ends
 
             def run(name: str, turn: int = turn) -> Result:
                 measured = f"{title}: turn {turn} of {repeat}, {name}"
@@ -120,7 +125,7 @@ def in_turns(
 
                 return once(journal, measured, measure_now)
 
-            for name, result in zip(jobs, pool.map(run, jobs), strict=True):
+            for name, result in zip(jobs, each(run, jobs), strict=True):
                 results[name].append(result)
     return results
 
