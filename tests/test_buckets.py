@@ -54,7 +54,6 @@ def test_a_dataset_in_a_bucket_that_fails_gives_the_same_windows(
 
 def test_a_lake_is_built_in_a_bucket_and_goes_on_there(proxy: Proxy, sample_root: Path, sample_lake: Path) -> None:
     url = f"s3://{BUCKET}/built.zarr"
-    proxy.failures = 0.005  # a build makes a thousand requests, and waits longer after each that fails
 
     def stop(event: object) -> None:
         if type(event).__name__ == "ShardFinished":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -19,6 +20,7 @@ import psutil
 import pytest
 import xarray as xr
 from conftest import SMALL_SHARDS, run_command, tree_digests
+from zarr.storage import LocalStore
 
 import eegzarr
 from eegzarr.errors import BuildStopped
@@ -191,28 +193,40 @@ def test_kills_at_random_moments_change_no_byte(sample_root: Path, sample_lake: 
     assert tree_digests(out) == tree_digests(sample_lake)
 
 
-@pytest.mark.parametrize("killed_in", ["labels", "recordings", "shards", "settle"])
+@pytest.mark.parametrize(
+    "first_missing",
+    ["age/c/0", "recordings/path/c/0", "shards/crc32c/zarr.json", "checksums/file/c/0", "checksums/zarr.json"],
+)
 def test_a_finish_that_was_broken_off_is_done_again(
-    killed_in: str, sample_root: Path, sample_lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    first_missing: str, sample_root: Path, sample_lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "lake.zarr"
     options = {"recipe": CHALLENGE1, "workers": 1, "shard_size": SMALL_SHARDS}
-    steps = {"labels": 1, "recordings": 2, "shards": 3}
-    real, calls = lake._write, []
+    real = LocalStore.set
 
-    def write(store: Any, group: str, dataset: xr.Dataset) -> None:
-        calls.append(group)
-        real(store, group, dataset)
-        if len(calls) == steps.get(killed_in):
-            raise KeyboardInterrupt
+    async def set_until_full(store: LocalStore, key: str, value: Any) -> None:
+        if key == f"{GROUP}/{first_missing}":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        await real(store, key, value)
 
+    with monkeypatch.context() as full:
+        full.setattr(LocalStore, "set", set_until_full)
+        with pytest.raises(BuildStopped, match="no space left"):
+            eegzarr.build_lake(sample_root, out, **options)
+    eegzarr.build_lake(sample_root, out, **options)
+    assert tree_digests(out) == tree_digests(sample_lake)
+
+
+def test_a_finish_that_was_broken_off_after_all_but_the_tidying_is_done_again(
+    sample_root: Path, sample_lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def settle(*_: object) -> None:
         raise KeyboardInterrupt
 
+    out = tmp_path / "lake.zarr"
+    options = {"recipe": CHALLENGE1, "workers": 1, "shard_size": SMALL_SHARDS}
     with monkeypatch.context() as broken:
-        broken.setattr(lake, "_write", write)
-        if killed_in == "settle":
-            broken.setattr(lake, "settle", settle)
+        broken.setattr(lake, "settle", settle)
         with pytest.raises(KeyboardInterrupt):
             eegzarr.build_lake(sample_root, out, **options)
     eegzarr.build_lake(sample_root, out, **options)

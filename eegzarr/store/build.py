@@ -37,7 +37,7 @@ from eegzarr.store.cluster import (
     write_shards,
 )
 from eegzarr.store.guard import MemoryGate, MemoryWatch
-from eegzarr.store.layout import COMPLETE, DTYPES, FORMAT, SHARD_SIZE, Geometry, group_path, lake_url
+from eegzarr.store.layout import COMPLETE, DTYPES, FORMAT, METADATA, SHARD_SIZE, Geometry, group_path, lake_url
 from eegzarr.store.plan import Plan, make_plan, trial_labels
 from eegzarr.store.receipt import Receipt
 from eegzarr.store.task import ShardTask
@@ -487,7 +487,7 @@ def check_writable(lake: str) -> None:
     if path.exists():
         if not path.is_dir():
             raise LakeError(f"--out {path} is a file: give a folder, such as lake.zarr")
-        if any(path.iterdir()) and not (path / "zarr.json").exists():
+        if any(path.iterdir()) and not (path / METADATA).exists():
             raise LakeError(f"--out {path} holds files that are no lake: give a new or an empty folder")
     nearest = next(p for p in (path, *path.absolute().parents) if p.exists())
     if not os.access(nearest, os.W_OK | os.X_OK) or os.statvfs(nearest).f_flag & os.ST_RDONLY:

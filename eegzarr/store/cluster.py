@@ -149,11 +149,13 @@ def local_client(resources: Resources) -> Iterator[Client]:
             "MKL_NUM_THREADS": "1",
             # MNE asks numba for help that reading recordings never needs; it costs 40 MB.
             "MNE_USE_NUMBA": "false",
+            "DASK_LOGGING__DISTRIBUTED": "critical",
         },
     }
     with (
         tempfile.TemporaryDirectory(prefix="eegzarr-", ignore_cleanup_errors=True) as scratch,
         dask.config.set(config),
+        _silent("distributed"),
         _started_without_interrupts(
             LocalCluster,
             n_workers=resources.workers,
@@ -163,12 +165,25 @@ def local_client(resources: Resources) -> Iterator[Client]:
             dashboard_address=None,
             # Any free port: the usual one may belong to another cluster, and a warning would say so.
             scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-            silence_logs=logging.CRITICAL,
             local_directory=scratch,
         ) as cluster,
         Client(cluster) as client,
     ):
         yield client
+
+
+@contextmanager
+def _silent(logger: str) -> Iterator[None]:
+    """Have a package log only what is critical, inside the ``with``.
+
+    LocalCluster's own option ends before its connections do, which then tell that they were closed.
+    """
+    before = logging.getLogger(logger).level
+    logging.getLogger(logger).setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.getLogger(logger).setLevel(before)
 
 
 @contextmanager

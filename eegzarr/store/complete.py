@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import zarr
 
 from eegzarr.errors import LakeError
 from eegzarr.recipe import GIVEN, recipe_from_json
 from eegzarr.store.lake import read_attributes
-from eegzarr.store.layout import BUILDING, COMPLETE, FORMAT, RECEIPTS, SCRATCH, open_store
+from eegzarr.store.layout import BUILDING, COMPLETE, FORMAT, RECEIPTS, SCRATCH, open_array
 
 
 def check_complete(lake: str, group: str) -> dict[str, Any]:
@@ -40,7 +39,7 @@ def check_complete(lake: str, group: str) -> dict[str, Any]:
 
 def _progress(lake: str, group: str) -> str:
     try:
-        receipts = zarr.open_array(open_store(lake, read_only=True), path=f"{group}/{SCRATCH}/{RECEIPTS}", mode="r")
+        receipts = open_array(lake, f"{group}/{SCRATCH}/{RECEIPTS}")
     except FileNotFoundError:
         return ""
     done = int((np.asarray(receipts[:]) != "").sum())

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-import zarr
 
 from eegzarr.errors import LakeError
 from eegzarr.recipe import recipe_from_json
 from eegzarr.store.lake import read_attributes, read_tables, stored_geometry
-from eegzarr.store.layout import BUILDING, COMPLETE, EEG, LABELS, RECEIPTS, SCRATCH, group_path, lake_url, open_store
+from eegzarr.store.layout import BUILDING, COMPLETE, EEG, LABELS, RECEIPTS, SCRATCH, group_path, lake_url, open_array
 from eegzarr.store.open import LAKE, RECIPE_NAME, open_recordings, recipes
 from eegzarr.store.quality import GoodWindows, faults
 
@@ -128,10 +127,10 @@ def _describe(lake: str, group: str) -> GroupSummary:
 
 def _building(lake: str, group: str, attributes: dict[str, Any]) -> GroupSummary:
     recipe = recipe_from_json(attributes["recipe"])
-    receipts = zarr.open_array(open_store(lake, read_only=True), path=f"{group}/{SCRATCH}/{RECEIPTS}", mode="r")
+    receipts = open_array(lake, f"{group}/{SCRATCH}/{RECEIPTS}")
     done = int((np.asarray(receipts[:]) != "").sum())
     geometry = stored_geometry(lake, group)
-    signals = zarr.open_array(open_store(lake, read_only=True), path=f"{group}/{EEG}", mode="r")
+    signals = open_array(lake, f"{group}/{EEG}")
     return GroupSummary(
         group=group,
         status=BUILDING,

@@ -24,7 +24,7 @@ from eegzarr.errors import LakeError
 from eegzarr.store.complete import check_complete
 from eegzarr.store.guard import usable_cores
 from eegzarr.store.lake import stored_geometry
-from eegzarr.store.layout import EEG, Geometry, lake_url, open_store
+from eegzarr.store.layout import EEG, Geometry, lake_url, open_dataset, open_store
 from eegzarr.store.read import LocalReader, WindowDecoder
 
 _FRAMES_FOR_THREADS = 4  # with fewer, starting threads takes longer than they save
@@ -55,7 +55,7 @@ class LakeEntrypoint(BackendEntrypoint):
             raise LakeError(f'{lake} is opened by group: give one, such as group="challenge1/R1"')
         check_complete(lake, group)
         store = open_store(lake, read_only=True)
-        dataset = xr.open_zarr(store, group=group, consolidated=False, chunks=None, drop_variables=drop_variables)
+        dataset = open_dataset(store, group, drop_variables)
         return dataset.assign({EEG: signals(lake, group, dataset[EEG].variable)}) if EEG in dataset else dataset
 
 

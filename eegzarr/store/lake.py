@@ -12,6 +12,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import reduce
 from operator import add
@@ -26,6 +27,7 @@ from zarr.abc.store import Store
 from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.core.sync import sync
 from zarr.errors import ZarrUserWarning
+from zarr.storage import MemoryStore
 
 from eegzarr import __version__
 from eegzarr.errors import LakeError
@@ -39,6 +41,7 @@ from eegzarr.store.layout import (
     EEG,
     FORMAT,
     LABELS,
+    METADATA,
     NUMERIC_PARTICIPANTS,
     RECEIPTS,
     RECORDINGS,
@@ -47,10 +50,16 @@ from eegzarr.store.layout import (
     Geometry,
     create_eeg,
     label_encoding,
+    open_array,
+    open_dataset,
+    open_group,
     open_store,
 )
 from eegzarr.store.plan import Plan
 from eegzarr.store.receipt import Moments, Receipt, max_rounding
+from eegzarr.store.staging import put_all
+
+_REQUESTS = 16  # at once, for receipts
 
 
 def read_attributes(lake: str, group: str) -> dict[str, Any] | None:
@@ -62,7 +71,7 @@ def read_attributes(lake: str, group: str) -> dict[str, Any] | None:
         If its metadata can't be read.
     """
     try:
-        node = zarr.open_group(open_store(lake, read_only=True), path=group, mode="r", use_consolidated=False)
+        node = open_group(open_store(lake, read_only=True), group)
     except FileNotFoundError:
         return None
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, ValueError, TypeError) as error:
@@ -72,15 +81,19 @@ def read_attributes(lake: str, group: str) -> dict[str, Any] | None:
 
 def begin(lake: str, group: str, plan: Plan) -> None:
     """Write a group's metadata and its empty array of receipts; drop what was there before."""
-    root = zarr.open_group(open_store(lake), mode="a", zarr_format=3, use_consolidated=False)
+    store = open_store(lake)
+    root = open_group(store, mode="a")
+    root.require_group(group.rpartition("/")[0])
     drop(lake, group)
-    node = root.create_group(group, attributes=_attributes(plan, BUILDING))
+    staged = MemoryStore()
+    node = zarr.create_group(staged, path=group, zarr_format=3, attributes=_attributes(plan, BUILDING))
     create_eeg(node, plan.n_windows, plan.geometry)
     scratch = node.create_group(SCRATCH, attributes={"fingerprints": fingerprints(plan)})
-    # Last: without it a later run begins again.
     scratch.create_array(
         RECEIPTS, shape=(plan.n_shards,), chunks=(1,), dtype="string", compressors=[Crc32cCodec()], fill_value=""
     )
+    # Last: without it a later run begins again.
+    put_all(store, staged, group, last=f"{group}/{SCRATCH}/{RECEIPTS}/{METADATA}")
 
 
 def fingerprints(plan: Plan) -> dict[str, str]:
@@ -92,12 +105,12 @@ def begun_fingerprints(lake: str, group: str) -> dict[str, str] | None:
     """Return the fingerprints of the recordings when the group was begun, None before that."""
     store = open_store(lake, read_only=True)
     try:
-        scratch = zarr.open_group(store, path=f"{group}/{SCRATCH}", mode="r", use_consolidated=False)
+        scratch = open_group(store, f"{group}/{SCRATCH}")
         return dict(scratch.attrs["fingerprints"])  # type: ignore[arg-type]
     except FileNotFoundError:
         pass
     try:
-        table = _open(store, f"{group}/{RECORDINGS}")
+        table = open_dataset(store, f"{group}/{RECORDINGS}")
     except FileNotFoundError:
         return None
     return dict(zip(table["path"].to_numpy().tolist(), table["fingerprint"].to_numpy().tolist(), strict=True))
@@ -112,7 +125,7 @@ def stored_geometry(lake: str, group: str) -> Geometry | None:
         If the array is not laid out as eegzarr writes it.
     """
     try:
-        array = zarr.open_array(open_store(lake, read_only=True), path=f"{group}/{EEG}", mode="r")
+        array = open_array(lake, f"{group}/{EEG}")
     except FileNotFoundError:
         return None
     return geometry_of(array, f"{lake}/{group}/{EEG}")
@@ -144,11 +157,11 @@ def geometry_of(array: zarr.Array, name: str) -> Geometry:
 def read_tables(lake: str, group: str) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
     """Return a group's Dataset and its tables of recordings and of shards, not yet loaded."""
     store = open_store(lake, read_only=True)
-    return _open(store, group), _open(store, f"{group}/{RECORDINGS}"), _open(store, f"{group}/{SHARDS}")
-
-
-def _open(store: Store, group: str) -> xr.Dataset:
-    return xr.open_zarr(store, group=group, consolidated=False, chunks=None)
+    return (
+        open_dataset(store, group),
+        open_dataset(store, f"{group}/{RECORDINGS}"),
+        open_dataset(store, f"{group}/{SHARDS}"),
+    )
 
 
 def read_receipts(lake: str, group: str, plan: Plan) -> dict[int, Receipt]:
@@ -158,23 +171,24 @@ def read_receipts(lake: str, group: str, plan: Plan) -> dict[int, Receipt]:
     is made again.
     """
     try:
-        array = zarr.open_array(open_store(lake, read_only=True), path=f"{group}/{SCRATCH}/{RECEIPTS}", mode="r")
+        array = open_array(lake, f"{group}/{SCRATCH}/{RECEIPTS}")
     except FileNotFoundError:
         return {}
-    receipts = {}
-    for shard in range(array.shape[0]):
+
+    def read(shard: int) -> Receipt | None:
         try:
             text = str(array[shard])
             receipt = Receipt.from_json(text) if text else None
         except (ValueError, KeyError, TypeError, OSError):
-            continue
-        if (
-            receipt is not None
-            and receipt.plan_digest == plan.digest
-            and _size(lake, f"{group}/{EEG}/{plan.geometry.shard_key(shard)}") == receipt.nbytes
-        ):
-            receipts[shard] = receipt
-    return receipts
+            return None
+        if receipt is None or receipt.plan_digest != plan.digest:
+            return None
+        written = _size(lake, f"{group}/{EEG}/{plan.geometry.shard_key(shard)}")
+        return receipt if written == receipt.nbytes else None
+
+    with ThreadPoolExecutor(_REQUESTS) as pool:
+        receipts = pool.map(read, range(array.shape[0]))
+        return {shard: receipt for shard, receipt in enumerate(receipts) if receipt is not None}
 
 
 def finish(lake: str, group: str, plan: Plan, receipts: dict[int, Receipt], positions: np.ndarray) -> None:
@@ -186,14 +200,17 @@ def finish(lake: str, group: str, plan: Plan, receipts: dict[int, Receipt], posi
         Of the electrodes, in m.
     """
     ordered = [receipts[shard] for shard in range(plan.n_shards)]
-    store = open_store(lake)
     moments = recording_moments(plan, ordered)
-    _write(store, group, labels(plan, ordered, moments, positions))
-    _write(store, f"{group}/{RECORDINGS}", recordings_table(plan, ordered, moments))
-    _write(store, f"{group}/{SHARDS}", _shards_table(plan, ordered))
-    node = zarr.open_group(store, path=group, mode="r+", use_consolidated=False)
+    staged = MemoryStore()
+    _write(staged, group, labels(plan, ordered, moments, positions))
+    _write(staged, f"{group}/{RECORDINGS}", recordings_table(plan, ordered, moments))
+    _write(staged, f"{group}/{SHARDS}", _shards_table(plan, ordered))
+    node = open_group(staged, group, "r+")
     measured = _rounding_attributes(plan, ordered)
     node.attrs.put({**_attributes(plan, COMPLETE), **measured, "coordinates": node.attrs["coordinates"]})
+    # A power cut may not leave a group that says that it is complete, and lacks labels.
+    flush = None if "://" in lake else os.sync
+    put_all(open_store(lake), staged, group, last=f"{group}/{METADATA}", before_last=flush)
     settle(lake, group)
 
 
@@ -203,7 +220,7 @@ def settle(lake: str, group: str) -> None:
     xarray looks for consolidated metadata in the lake's root alone, so that is where it is.
     """
     store = open_store(lake)
-    node = zarr.open_group(store, path=group, mode="r+", use_consolidated=False)
+    node = open_group(store, group, "r+")
     if "://" not in lake:
         for leftover in (Path(lake) / group).rglob("*.partial"):
             leftover.unlink(missing_ok=True)
@@ -408,9 +425,6 @@ def _shards_table(plan: Plan, receipts: list[Receipt]) -> xr.Dataset:
 
 
 def _write(store: Store, group: str, dataset: xr.Dataset) -> None:
-    # A finish that was killed has left some of them, which xarray won't write over.
-    for name in dataset.variables:
-        sync(store.delete_dir(f"{group}/{name}"))
     encoding = {str(name): label_encoding(v.dtype, v.shape) for name, v in dataset.variables.items()}
     dataset.to_zarr(store, group=group, mode="a", zarr_format=3, consolidated=False, encoding=encoding)
 

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import xarray as xr
 import zarr
 from numcodecs import blosc
 from zarr.abc.store import Store
@@ -19,6 +21,7 @@ FORMAT = "1"
 BUILDING, COMPLETE = "building", "complete"
 
 # Groups and arrays inside a `<recipe>/<release>` group.
+METADATA = "zarr.json"
 EEG = "eeg"
 RECORDINGS = "recordings"
 SHARDS = "shards"
@@ -135,6 +138,31 @@ def open_store(lake: str, *, read_only: bool = False) -> Store:
     if "://" in lake:
         return zarr.storage.FsspecStore.from_url(lake, read_only=read_only)
     return zarr.storage.LocalStore(lake, read_only=read_only)
+
+
+def open_array(lake: str, path: str, *, read_only: bool = True) -> zarr.Array:
+    """Open an array of a lake.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it isn't there.
+    """
+    # Without the format zarr-python asks for a version 2 array too, six requests in all.
+    store = open_store(lake, read_only=read_only)
+    return zarr.open_array(store, path=path, mode="r" if read_only else "r+", zarr_format=3)
+
+
+def open_group(store: Store, path: str = "", mode: Literal["r", "r+", "a"] = "r") -> zarr.Group:
+    """Open a group by its own metadata, not the copy of them that the lake keeps."""
+    return zarr.open_group(store, path=path, mode=mode, zarr_format=3, use_consolidated=False)
+
+
+def open_dataset(store: Store, group: str, drop_variables: str | Iterable[str] | None = None) -> xr.Dataset:
+    """Open a group's arrays as they are stored, none of them read."""
+    return xr.open_zarr(
+        store, group=group, consolidated=False, zarr_format=3, chunks=None, drop_variables=drop_variables
+    )
 
 
 def group_path(recipe_name: str, release: str) -> str:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-import zarr
 from zarr.abc.store import Store
 
 from eegzarr.errors import LakeError, UsageError
@@ -24,6 +23,8 @@ from eegzarr.store.layout import (
     RECORDINGS,
     group_path,
     lake_url,
+    open_dataset,
+    open_group,
     open_store,
 )
 from eegzarr.store.lazy import Label, joined
@@ -93,7 +94,7 @@ def recipes(lake: str | Path) -> dict[str, list[str]]:
     """
     lake = lake_url(lake)
     try:
-        root = zarr.open_group(open_store(lake, read_only=True), mode="r", use_consolidated=False)
+        root = open_group(open_store(lake, read_only=True))
     except (FileNotFoundError, ValueError, json.JSONDecodeError) as error:
         raise LakeError(
             f"{lake} is no lake. Build one with\n  python -m eegzarr.build --source DIR --out {lake}"
@@ -133,9 +134,12 @@ class _OpenGroup:
 def _open_group(lake: str, group: str) -> _OpenGroup:
     check_complete(lake, group)
     store = open_store(lake, read_only=True)
-    dataset = xr.open_zarr(store, group=group, consolidated=False, chunks=None)
+    dataset = open_dataset(store, group)
     shard = dataset[EEG].encoding["shards"][0]
-    names = [*(name for name in LABELS if name in dataset.variables), *sorted(set(dataset.variables) - set(LABELS))]
+    names = [
+        *(name for name in LABELS if name in dataset.variables),
+        *sorted(set(map(str, dataset.variables)) - set(LABELS)),
+    ]
     variables = {str(name): dataset[name].variable for name in names if name != EEG}
     labels = {name: Label.stored(v) for name, v in variables.items() if v.dims == ("window",) and name != "window"}
     return _OpenGroup(
@@ -173,7 +177,7 @@ def _join(lake: str, groups: list[str], opened: list[_OpenGroup]) -> xr.Dataset:
 
 
 def _recordings(store: Store, group: str) -> xr.Dataset:
-    return xr.open_zarr(store, group=f"{group}/{RECORDINGS}", consolidated=False, chunks=None)
+    return open_dataset(store, f"{group}/{RECORDINGS}")
 
 
 def recording_subjects(lake: str, group: str) -> np.ndarray:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import zarr
 from numcodecs import blosc
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
@@ -19,7 +18,7 @@ from eegzarr.errors import BuildStopped, LakeError, RecordingError
 from eegzarr.preparation import cut, prepare_recording
 from eegzarr.recipe import Preparation
 from eegzarr.recordings import read_windows
-from eegzarr.store.layout import EEG, RECEIPTS, SCRATCH, Geometry, open_store
+from eegzarr.store.layout import EEG, RECEIPTS, SCRATCH, Geometry, open_array, open_store
 from eegzarr.store.plan import Piece
 from eegzarr.store.receipt import Moments, Receipt, Rounding, max_rounding
 from eegzarr.store.shard import ShardEncoder, put, reused, writing
@@ -128,7 +127,7 @@ def fill_shard(task: ShardTask, windows_of: Callable[[Piece], npt.NDArray[np.flo
         rounding=rounding,
     )
     if task.crc32c is None:
-        receipts = zarr.open_array(open_store(task.lake), path=f"{task.group}/{SCRATCH}/{RECEIPTS}", mode="r+")
+        receipts = open_array(task.lake, f"{task.group}/{SCRATCH}/{RECEIPTS}", read_only=False)
         receipts[task.shard] = receipt.to_json()
     return receipt
 

@@ -18,7 +18,6 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import xarray as xr
 import zarr
 from zarr.abc.store import Store
 from zarr.core.buffer import default_buffer_prototype
@@ -30,11 +29,20 @@ from eegzarr.errors import LakeError
 from eegzarr.store.checksums import checksum, files_of, read_checksums
 from eegzarr.store.crc import crc32c
 from eegzarr.store.lake import consolidate, read_attributes, stored_geometry
-from eegzarr.store.layout import BUILDING, CHECKSUMS, EEG, SHARDS, Geometry, lake_url, open_store
+from eegzarr.store.layout import (
+    BUILDING,
+    CHECKSUMS,
+    EEG,
+    METADATA,
+    SHARDS,
+    Geometry,
+    lake_url,
+    open_dataset,
+    open_store,
+)
 from eegzarr.store.read import checked_frame, index_bytes, read_index
 from eegzarr.store.shard import NO_FRAME
 
-METADATA = "zarr.json"
 # What Zarr and xarray raise for metadata and chunks that aren't what was written.
 UNREADABLE = (ValueError, TypeError, KeyError, RuntimeError, OSError, AttributeError, IndexError, AssertionError)
 
@@ -172,7 +180,7 @@ def _check_group(lake: str, store: Store, group: str) -> Iterator[Checked]:
 def _check_shards(lake: str, store: Store, group: str) -> Iterator[Checked]:
     try:
         geometry = stored_geometry(lake, group)
-        table = xr.open_zarr(store, group=f"{group}/{SHARDS}", consolidated=False, chunks=None).load()
+        table = open_dataset(store, f"{group}/{SHARDS}").load()
         expected = list(zip(table["nbytes"].to_numpy().tolist(), table["crc32c"].to_numpy().tolist(), strict=True))
     except FileNotFoundError:
         yield _faulty(group, f"{group}/{SHARDS}", "missing", "without this table no shard can be checked")

@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 import psutil
-import zarr
 
 from eegzarr.errors import LakeError, UsageError
 from eegzarr.store.guard import private_memory
 from eegzarr.store.lake import read_attributes
-from eegzarr.store.layout import COMPLETE, RECEIPTS, SCRATCH, open_store
+from eegzarr.store.layout import COMPLETE, RECEIPTS, SCRATCH, SHARDS, open_array, open_group, open_store
 from eegzarr.store.open import recipes
 from eegzarr.watch.run import STATUS
 
@@ -170,11 +169,11 @@ def _look_at_lake(lake: str, groups: Iterable[str]) -> View:
 
 def _shards(lake: str, group: str, attributes: dict[str, Any]) -> tuple[int, int]:
     if attributes.get("status") == COMPLETE:
-        table = zarr.open_group(open_store(lake, read_only=True), path=f"{group}/shards", mode="r")
+        table = open_group(open_store(lake, read_only=True), f"{group}/{SHARDS}")
         count = next((array.shape[0] for _, array in table.arrays()), 0)
         return count, count
     try:
-        array = zarr.open_array(open_store(lake, read_only=True), path=f"{group}/{SCRATCH}/{RECEIPTS}", mode="r")
+        array = open_array(lake, f"{group}/{SCRATCH}/{RECEIPTS}")
     except FileNotFoundError:
         return 0, 0
     return int((np.asarray(array[:]) != "").sum()), array.shape[0]

@@ -1,0 +1,87 @@
+"""Many small files of a lake, put there or got from there side by side.
+
+zarr and xarray make an array by a dozen requests one after another, and a finished group has eighty
+arrays: a bucket 50 ms away takes a minute to answer. So groups are made in memory, and copied.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
+
+from zarr.abc.store import Store
+from zarr.core.buffer import Buffer, default_buffer_prototype
+from zarr.core.sync import sync
+from zarr.storage import MemoryStore
+
+_AT_ONCE = 16
+Given = TypeVar("Given")
+Result = TypeVar("Result")
+
+
+def put_all(
+    store: Store, staged: MemoryStore, group: str, *, last: str, before_last: Callable[[], object] | None = None
+) -> None:
+    """Copy all files below a group from memory.
+
+    Parameters
+    ----------
+    store : Store
+        Where to.
+    staged : MemoryStore
+    group : str
+    last : str
+        Path of the file that says that all others are there.
+    before_last : callable, optional
+        Called when they are, before it is copied.
+    """
+
+    async def copy(path: str) -> None:
+        content = await staged.get(path, default_buffer_prototype())
+        if content is not None:
+            await store.set(path, content)
+
+    paths = paths_below(staged, f"{group}/")
+    _for_all(copy, (path for path in paths if path != last))
+    if before_last is not None:
+        before_last()
+    _for_all(copy, [last])
+
+
+def get_all(store: Store, paths: Iterable[str]) -> list[Buffer | None]:
+    """Return the contents of files, in the order of their paths; None for one that isn't there."""
+
+    async def get(path: str) -> Buffer | None:
+        return await store.get(path, default_buffer_prototype())
+
+    return _for_all(get, paths)
+
+
+def paths_below(store: Store, prefix: str) -> list[str]:
+    """Return the paths of all files below a folder, sorted."""
+
+    async def paths() -> list[str]:
+        return [path async for path in store.list_prefix(prefix)]
+
+    return sorted(sync(paths()))
+
+
+def _for_all(work: Callable[[Given], Awaitable[Result]], given: Iterable[Given]) -> list[Result]:
+    async def run() -> list[Result]:
+        free = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(value: Given) -> Result:
+            async with free:
+                return await work(value)
+
+        tasks = [asyncio.ensure_future(one(value)) for value in given]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            # After one that failed, none may still be at work when the caller goes on.
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    return sync(run())
