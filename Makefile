@@ -33,8 +33,9 @@ lint: $(VENV)/test.done
 types: $(VENV)/test.done
 	$(VENV)/bin/mypy
 
+# A process a core; each takes whole files, whose tests share what they built.
 unit: $(VENV)/test.done
-	$(RUN) -m pytest
+	$(RUN) -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
 # The variable silences an advertisement of Material's for another program.
 docs: $(VENV)/docs.done

@@ -180,6 +180,18 @@ def _break_off(build: subprocess.Popen[str], how: str) -> None:
         build.kill()
 
 
+def test_a_script_whose_workers_would_build_again_is_told_what_to_do(sample_root: Path, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import eegzarr\neegzarr.build_lake({str(sample_root)!r}, {str(tmp_path / 'lake.zarr')!r}, "
+        "recipe=eegzarr.load_recipe('challenge1'), workers=1)\n"
+    )
+    ran = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 1
+    assert "put what builds below `if __name__ == '__main__':`" in ran.stderr.splitlines()[-1]
+    assert not (tmp_path / "lake.zarr").exists()
+
+
 def test_kills_at_random_moments_change_no_byte(sample_root: Path, sample_lake: Path, tmp_path: Path) -> None:
     out = tmp_path / "lake.zarr"
     moments = random.Random(2025)

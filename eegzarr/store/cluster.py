@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import multiprocessing
 import signal
 import tempfile
 import threading
@@ -35,6 +36,7 @@ WORKER_IDLE = 170 * _MIB
 
 _INSPECT_BATCH = 16
 _RETRIES = 2  # of a task whose worker died, or that failed
+_GUARD = "put what builds below `if __name__ == '__main__':`, since each worker imports the script"
 
 
 def projected_worker_memory(shard_size: int, itemsize: int, *, prepares: bool = False, remote: bool = False) -> int:
@@ -238,13 +240,22 @@ def _started_without_interrupts(cluster: type[LocalCluster], **options: Any) -> 
 
     A blocked signal stays blocked in threads and processes that come from this thread; the
     main process alone decides what an interrupt means.
+
+    Raises
+    ------
+    UsageError
+        If the workers don't start, as in a script that they can't import.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise SystemExit(f"a worker can't start: it imports the script, which starts a build again. {_GUARD}")
     if threading.current_thread() is not threading.main_thread():
         return cluster(**options)
     resource_tracker.ensure_running()  # which would unblock the signal when it starts
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         return cluster(**options)
+    except RuntimeError as error:
+        raise UsageError(f"the workers couldn't start ({error}). In a script of your own: {_GUARD}") from error
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
