@@ -18,7 +18,7 @@ from eegzarr.sample import write_sample
 
 SMALL_SHARDS = 4 * 2**20  # a dozen shards from the sample, where the default makes one
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # another test is beside
 # What a shell starts in the background ignores Ctrl-C, and so would all processes that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

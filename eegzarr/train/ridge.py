@@ -105,13 +105,15 @@ def _mixed(subjects: set[str]) -> list[str]:
 
 def _standardised(moments: _Moments, shift: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]) -> _Moments:
     """Return the moments of ``(features - shift) / scale``."""
-    count = len(shift)
-    change = np.zeros((count + 1, count + 1))
-    change[np.arange(count), np.arange(count)] = 1 / scale
-    change[-1, :-1], change[-1, -1] = -shift / scale, 1.0
-    changed = _Moments(count)
-    changed.gram, changed.products = change.T @ moments.gram @ change, change.T @ moments.products
-    changed.squares, changed.count = moments.squares, moments.count
+    sums, count = moments.gram[-1, :-1], moments.count
+    changed = _Moments(len(shift))
+    about = np.outer(shift, sums - count * shift / 2)
+    changed.gram[:-1, :-1] = (moments.gram[:-1, :-1] - about - about.T) / np.outer(scale, scale)
+    changed.gram[-1, :-1] = changed.gram[:-1, -1] = (sums - count * shift) / scale
+    changed.gram[-1, -1] = count
+    changed.products[:-1] = (moments.products[:-1] - shift * moments.products[-1]) / scale
+    changed.products[-1] = moments.products[-1]
+    changed.squares, changed.count = moments.squares, count
     return changed
 
 
