@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -90,16 +91,41 @@ def test_the_recordings_table_tells_what_was_skipped(sample_lake: Path) -> None:
     assert "no trials in events.tsv" in table["reason"].values.tolist()
 
 
-def test_a_half_built_group_is_refused_with_the_command_that_finishes_it(sample_lake: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def half_built(sample_lake: Path, tmp_path: Path) -> Path:
+    """A lake with a group that says that it is being built."""
     lake = tmp_path / "lake.zarr"
     shutil.copytree(sample_lake, lake)
-    metadata = lake / GROUP / "zarr.json"
+    alter(lake / GROUP / "zarr.json", lambda document: document["attributes"].update(status="building"))
+    return lake
+
+
+def alter(metadata: Path, change: Callable[[dict], object]) -> None:
     document = json.loads(metadata.read_text())
-    document["attributes"]["status"] = "building"
+    change(document)
     metadata.write_text(json.dumps(document))
+
+
+def test_a_half_built_group_is_refused_with_the_command_that_finishes_it(half_built: Path) -> None:
+    source = json.loads((half_built / GROUP / "zarr.json").read_text())["attributes"]["source"]
+    command = f"python -m eegzarr.build --source {source} --out {half_built} --recipe challenge1 --name R1"
     with pytest.raises(LakeError, match="still being built") as error:
-        eegzarr.open_windows(lake, "challenge1")
-    assert f"python -m eegzarr.build --source {document['attributes']['source']} --out {lake}" in str(error.value)
+        eegzarr.open_windows(half_built, "challenge1")
+    assert str(error.value).endswith(command)
+    alter(half_built / GROUP / "eeg/zarr.json", lambda document: document.update(data_type="float16"))
+    with pytest.raises(LakeError) as error:
+        eegzarr.open_windows(half_built, "challenge1")
+    assert str(error.value).endswith(f"{command} --dtype float16")
+
+
+def test_a_half_built_group_of_ones_own_recipe_is_finished_by_the_command_that_began_it(half_built: Path) -> None:
+    def set_name(document: dict) -> None:
+        recipe = json.loads(document["attributes"]["recipe"])
+        document["attributes"]["recipe"] = json.dumps(recipe | {"name": "oddball"})
+
+    alter(half_built / GROUP / "zarr.json", set_name)
+    with pytest.raises(LakeError, match="the command that began it, with the recipe oddball; its log tells it"):
+        eegzarr.open_windows(half_built, "challenge1")
 
 
 @pytest.mark.parametrize(

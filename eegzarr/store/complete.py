@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import numpy as np
 
 from eegzarr.errors import LakeError
-from eegzarr.recipe import GIVEN, recipe_from_json
-from eegzarr.store.lake import read_attributes
+from eegzarr.recipe import GIVEN, PRESETS, recipe_from_json
+from eegzarr.store.lake import read_attributes, stored_geometry
 from eegzarr.store.layout import BUILDING, COMPLETE, FORMAT, RECEIPTS, SCRATCH, open_array
 
 
@@ -25,7 +26,7 @@ def check_complete(lake: str, group: str) -> dict[str, Any]:
         raise LakeError(f"{lake} has no group {group}")
     if attributes.get("status") == BUILDING:
         raise LakeError(
-            f"{lake}/{group} is still being built{_progress(lake, group)}. {_how_to_finish(lake, attributes)}"
+            f"{lake}/{group} is still being built{_progress(lake, group)}. {_how_to_finish(lake, group, attributes)}"
         )
     if attributes.get("status") != COMPLETE:
         raise LakeError(f"{lake}/{group} is no group of windows: it has no status")
@@ -46,11 +47,15 @@ def _progress(lake: str, group: str) -> str:
     return f" ({done} of {receipts.shape[0]} shards)"
 
 
-def _how_to_finish(lake: str, attributes: dict[str, Any]) -> str:
+def _how_to_finish(lake: str, group: str, attributes: dict[str, Any]) -> str:
     recipe = recipe_from_json(attributes["recipe"])
     if recipe.anchor == GIVEN:
         return f"The call that began it, with the windows of {attributes['source']}, goes on"
+    if PRESETS.get(recipe.name) != recipe:
+        return f"Finish it with the command that began it, with the recipe {recipe.name}; its log tells it"
+    geometry = stored_geometry(lake, group)
+    dtype = "" if geometry is None or geometry.dtype == "float32" else f" --dtype {geometry.dtype}"
     return (
-        f"Finish it with\n  python -m eegzarr.build --source {attributes['source']} --out {lake} "
-        f"--recipe {recipe.name} --name {attributes['release']}"
+        f"Finish it with\n  python -m eegzarr.build --source {shlex.quote(attributes['source'])} "
+        f"--out {shlex.quote(lake)} --recipe {recipe.name} --name {shlex.quote(attributes['release'])}{dtype}"
     )
