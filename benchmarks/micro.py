@@ -72,9 +72,9 @@ def hot_paths(folder: Path) -> dict[str, HotPath]:
     create_eeg(zarr.open_group(store, mode="a", zarr_format=3).create_group(GROUP), count, geometry)
     put(str(folder / "lake.zarr"), f"{GROUP}/eeg/{geometry.shard_key(0)}", encode_shard(windows, geometry))
     frame = windows[: geometry.windows_per_frame]
-    reader, decoder = LocalReader(str(folder / "lake.zarr"), GROUP), WindowDecoder(geometry)
+    decoder = WindowDecoder([LocalReader(str(folder / "lake.zarr"), GROUP)])
     rows = np.zeros_like(windows)
-    shuffled = [(reader, int(row)) for row in np.random.default_rng(1).permutation(count)]
+    shuffled, group = np.random.default_rng(1).permutation(count), np.zeros(count, np.int32)
     compressed = [_compress(window, geometry) for window in windows]
 
     def decode_plainly() -> None:
@@ -87,7 +87,7 @@ def hot_paths(folder: Path) -> dict[str, HotPath]:
             lambda: encode_frame(frame, geometry), lambda: [_compress(window, geometry) for window in frame], 2.0
         ),
         "decode shuffled windows from a shard / decompress them from memory": HotPath(
-            lambda: decoder.decode(shuffled, rows), decode_plainly, 3.0
+            lambda: decoder.decode(group, shuffled, rows), decode_plainly, 3.0
         ),
         "order of a global shuffle / permutation": HotPath(
             lambda: global_order(ORDERED, 0, 0), lambda: np.random.default_rng(0).permutation(ORDERED), 2.0

@@ -85,7 +85,7 @@ def test_what_would_not_fit_on_the_disk_is_left_out() -> None:
 
 
 def test_a_command_s_memory_and_processor_time_are_those_of_its_children_too() -> None:
-    child = "x = bytearray(200_000_000)\nimport time\nwhile time.process_time() < 0.6: pass"
+    child = "x = bytearray(200_000_000)\nimport time\nwhile time.process_time() < 0.6: pass\ntime.sleep(2)"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
     measured = measure([sys.executable, "-c", parent])
     assert measured.cpu >= 0.6

@@ -35,7 +35,11 @@ def geometry_for(windows: np.ndarray, dtype: str, **choice: object) -> Geometry:
 
 
 def read_window(reader: LocalReader, index: int, row: np.ndarray) -> None:
-    WindowDecoder(reader.geometry).decode([(reader, index)], row[None])
+    read_windows(reader, np.array([index]), row[None])
+
+
+def read_windows(reader: LocalReader, order: np.ndarray, rows: np.ndarray) -> None:
+    WindowDecoder([reader]).decode(np.zeros(len(order), np.int32), order, rows)
 
 
 def write_group(lake: Path, windows: np.ndarray, geometry: Geometry) -> zarr.Array:
@@ -90,7 +94,7 @@ def test_windows_gathered_from_frames_of_all_kinds_read_as_written(dtype: str, t
     reader = LocalReader(str(tmp_path), "r/R")
     order = np.random.default_rng(0).permutation(60)
     rows = np.empty_like(windows)
-    WindowDecoder(geometry).decode([(reader, int(index)) for index in order], rows)
+    read_windows(reader, order, rows)
     np.testing.assert_array_equal(rows, windows[order])
 
 
@@ -226,7 +230,7 @@ def test_windows_are_decoded_alike_with_and_without_numba(
     reader = LocalReader(str(tmp_path), "r/R")
     order = np.random.default_rng(0).permutation(53)
     rows = np.empty_like(windows)
-    WindowDecoder(geometry).decode([(reader, int(index)) for index in order], rows)
+    read_windows(reader, order, rows)
     np.testing.assert_array_equal(rows, windows[order])
 
 

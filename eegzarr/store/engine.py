@@ -131,12 +131,13 @@ class SignalArray(BackendArray):
         if len(numbers) == per_frame and numbers[0] % per_frame == 0 and _ascend(numbers):
             blosc.decompress(reader.frame(int(numbers[0]) // per_frame).content, rows)
         else:
-            decoder.decode([(reader, number) for number in numbers.tolist()], rows)
+            decoder.decode(np.zeros(len(numbers), np.int32), numbers, rows)
 
     def _open(self) -> tuple[LocalReader, WindowDecoder]:
         # A reader holds locks and maps: a forked process opens its own.
         if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = os.getpid(), LocalReader(self._lake, self._group), WindowDecoder(self._geometry)
+            reader = LocalReader(self._lake, self._group)
+            self._opened = os.getpid(), reader, WindowDecoder([reader])
         return self._opened[1:]
 
 

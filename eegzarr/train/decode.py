@@ -66,7 +66,7 @@ class Decoder:
         self._group = group
         self._window = window
         self._shape = shape
-        self._filler = RowFiller(shape, readers[0].geometry)
+        self._filler = RowFiller(shape, readers)
         self._idle_rings: list[deque[torch.Tensor]] = []
         self._decoded = 0
 
@@ -135,18 +135,12 @@ class Decoder:
         rows: npt.NDArray,
         offsets: npt.NDArray[np.int64],
     ) -> list[Future[None]]:
-        groups, windows, crops = (a[chosen].tolist() for a in (self._group, self._window, offsets))
-        fill, readers = self._filler.fill, self._readers
+        def decode(job: slice) -> None:
+            part = chosen[job]
+            self._filler.fill(rows[job], self._group[part], self._window[part], offsets[part])
 
-        def decode(first: int, stop: int) -> None:
-            sources = [
-                (readers[group], window) for group, window in zip(groups[first:stop], windows[first:stop], strict=True)
-            ]
-            fill(rows[first:stop], sources, crops[first:stop])
-
-        count = len(windows)
-        bounds = [(first, min(first + _WINDOWS_A_JOB, count)) for first in range(0, count, _WINDOWS_A_JOB)]
-        return [pool.submit(decode, first, stop) for first, stop in bounds]
+        firsts = range(0, len(chosen), _WINDOWS_A_JOB)
+        return [pool.submit(decode, slice(first, min(first + _WINDOWS_A_JOB, len(chosen)))) for first in firsts]
 
 
 class _Lookahead:

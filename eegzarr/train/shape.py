@@ -12,7 +12,6 @@ import numpy.typing as npt
 import torch
 
 from eegzarr.errors import UsageError
-from eegzarr.store.layout import Geometry
 from eegzarr.store.read import WindowDecoder, WindowReader
 
 Normalize = Literal["channel", "window"]
@@ -76,28 +75,33 @@ class RowFiller:
     Parameters
     ----------
     shape : RowShape
-    geometry : Geometry
-        Of the stored windows.
+    readers : sequence of WindowReader
     """
 
-    def __init__(self, shape: RowShape, geometry: Geometry) -> None:
+    def __init__(self, shape: RowShape, readers: Sequence[WindowReader]) -> None:
         self._shape = shape
-        self._decoder = WindowDecoder(geometry)
+        self._decoder = WindowDecoder(readers)
         self._scratch = threading.local()
 
-    def fill(self, rows: npt.NDArray, sources: Sequence[tuple[WindowReader, int]], offsets: Sequence[int]) -> None:
-        """Fill `rows`, (window, channel, time), each with a window cropped from a sample on."""
+    def fill(
+        self,
+        rows: npt.NDArray,
+        groups: npt.NDArray[np.int32],
+        windows: npt.NDArray[np.int64],
+        offsets: npt.NDArray[np.int64],
+    ) -> None:
+        """Fill `rows`, (window, channel, time), each with a window of a reader, cropped from a sample on."""
         shape = self._shape
         if shape.is_stored:
-            self._decoder.decode(sources, rows)
+            self._decoder.decode(groups, windows, rows)
             return
         stored = self._buffer("stored", (_TOGETHER, shape.n_channels, shape.stored_times), shape.stored_dtype)
         values = self._buffer("values", rows.shape[1:], "float32")
-        for number, (row, offset) in enumerate(zip(rows, offsets, strict=True)):
+        for number, (row, offset) in enumerate(zip(rows, offsets.tolist(), strict=True)):
             slot = number % _TOGETHER
             if not slot:
-                several = sources[number : number + _TOGETHER]
-                self._decoder.decode(several, stored[: len(several)])
+                several = slice(number, number + _TOGETHER)
+                self._decoder.decode(groups[several], windows[several], stored[: len(rows[several])])
             window = stored[slot, :, offset : offset + shape.n_times]
             if shape.normalize is None:
                 _convert(window, row)
