@@ -126,7 +126,8 @@ def _readers(settings: Settings, names: list[str], measured: list[str], workers:
     python = environment(way.environment).python if way.environment else sys.executable
     options = ["--workers", workers, "--seconds", settings.seconds, "--warm-up", settings.warm_up]
     command = [python, "-m", "benchmarks.reading", settings.formats, *names, *options, "--measure", *measured]
-    return lines(list(map(str, command)))
+    # PyTorch's threads would spin on the cores that decode whenever they have nothing to do.
+    return lines(list(map(str, command)), OMP_WAIT_POLICY="passive")
 
 
 def _limit(name: str, settings: Settings) -> Figures:
