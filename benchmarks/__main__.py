@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run_of(arguments: argparse.Namespace) -> dict[str, object]:
     """Return all that the figures of a run depend on, but where they are written."""
     at = commit()
-    given = ("source", "readers", "repeat", "seconds", "warm_up", "sizes", "smoke")
+    given = ("source", "readers", "repeat", "seconds", "warm_up", "sizes", "patience", "smoke")
     return {
         "commit": f"{at} {time.time()}" if at.endswith("+") else at,  # files that differ may differ again
         **{name: str(getattr(arguments, name)) for name in given},
@@ -180,6 +180,7 @@ def _settings(arguments: argparse.Namespace, scratch: Path) -> Settings:
         seconds=arguments.seconds,
         warm_up=arguments.warm_up,
         sizes=arguments.sizes,
+        patience=arguments.patience,
     )
     if not arguments.smoke:
         return settings
@@ -200,6 +201,12 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         "--warm-up", type=float, default=15.0, help="s of reading before, at most (default: %(default)s)"
     )
     parser.add_argument("--sizes", type=_numbers, default=(0.25, 0.5, 1, 4), help="of builds, times the source")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=120.0,
+        help="s after which a way of building isn't run again (default: %(default)s)",
+    )
     parser.add_argument("--readers", type=_texts, default=(), help="only those whose name has one of these in it")
     parser.add_argument("--formats", type=Path, help="keep the windows in every format here, for the next run")
     parser.add_argument("--scratch", type=Path, help="where to put temporary files")

@@ -60,6 +60,7 @@ def run(settings: Settings) -> Figures:
             title=f"build of {size:g} × the source",
             journal=settings.journal,
             at_once=(os.cpu_count() or 1) if settings.smoke else 1,
+            enough=lambda runs: sum(column(runs, "wall")) + sum(column(runs, "first_read")) > settings.patience,
         )
         before = sizes[f"{size:g}"] = {"recordings": recordings, "ways": ways, "left_out": left_out}
     return sizes
@@ -137,6 +138,7 @@ def report(sizes: Figures) -> str:
             rows.append(
                 [
                     name,
+                    len(runs),
                     middle(wall),
                     f"{times(column(ways[REFERENCE], 'wall'), wall):.1f} ×",
                     middle(cpu),
@@ -146,7 +148,8 @@ def report(sizes: Figures) -> str:
                 ]
             )
         parts.append(f"{size} × the source, {measured['recordings']} recordings:\n\n")
-        header = ["way", "wall, s", "as fast as the HDF5 way", "CPU, s", "peak PSS, MiB", "disk, MB", "first read, s"]
+        header = ["way", "turns", "wall, s", "as fast as the HDF5 way", "CPU, s", "peak PSS, MiB", "disk, MB"]
+        header += ["first read, s"]
         parts.append(table(header, rows) + "\n")
         parts += [f"Left out: {name}: {reason}\n\n" for name, reason in measured["left_out"].items()]
     return "".join(parts)

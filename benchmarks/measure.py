@@ -95,7 +95,13 @@ def lines(command: Sequence[str], **environment: str) -> list[dict[str, Any]]:
 
 
 def in_turns(
-    jobs: Mapping[str, Callable[[], Result]], repeat: int, *, title: str, journal: Path, at_once: int = 1
+    jobs: Mapping[str, Callable[[], Result]],
+    repeat: int,
+    *,
+    title: str,
+    journal: Path,
+    at_once: int = 1,
+    enough: Callable[[list[Result]], bool] = lambda so_far: False,
 ) -> dict[str, list[Result]]:
     """Run every job once a turn, so that what drifts on the machine meets all alike.
 
@@ -110,9 +116,12 @@ def in_turns(
         What is there isn't measured again.
     at_once : int
         Jobs that run beside each other: more than one only where nothing is measured.
+    enough : callable
+        Given a job's results of the turns so far; where it is true the job stays out of further turns.
     """
     results: dict[str, list[Result]] = {name: [] for name in jobs}
     for turn in range(1, repeat + 1):
+        asked = [name for name in jobs if not (results[name] and enough(results[name]))]
         with ThreadPoolExecutor(at_once) as pool:
             each = pool.map if at_once > 1 else map  # in this thread, which is the one that an interrupt ends
 
@@ -125,7 +134,7 @@ def in_turns(
 
                 return once(journal, measured, measure_now)
 
-            for name, result in zip(jobs, each(run, jobs), strict=True):
+            for name, result in zip(asked, each(run, asked), strict=True):
                 results[name].append(result)
     return results
 
@@ -153,8 +162,8 @@ def column(runs: Sequence[dict[str, Any]], figure: str) -> list[float]:
 
 
 def times(runs: Sequence[float], others: Sequence[float]) -> float:
-    """Return the median, over the turns, of one figure divided by another of the same turn."""
-    return statistics.median(a / b for a, b in zip(runs, others, strict=True))
+    """Return the median, over the turns that both have, of one figure divided by another of the same turn."""
+    return statistics.median(a / b for a, b in zip(runs, others, strict=False))
 
 
 def middle(values: Sequence[float]) -> str:

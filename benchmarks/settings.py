@@ -30,6 +30,8 @@ class Settings:
         s that a reader reads at most before it is measured.
     sizes : tuple of float
         Sizes of what is built, as multiples of the source.
+    patience : float
+        s that a way of building may take over all turns; a slower one stays out of further turns.
     memory_limit : str
         For eegzarr's builds.
     smoke : bool
@@ -44,5 +46,6 @@ class Settings:
     seconds: float = 2.0
     warm_up: float = 15.0
     sizes: tuple[float, ...] = (0.25, 0.5, 1, 4)
+    patience: float = 120.0
     memory_limit: str = "2GiB"
     smoke: bool = False

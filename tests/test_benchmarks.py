@@ -21,6 +21,7 @@ from benchmarks.environments import REQUIREMENTS
 from benchmarks.hbn import epoch, extrapolated
 from benchmarks.journal import begin, once
 from benchmarks.measure import forget_pages, in_turns, measure, middle, times
+from benchmarks.plots import draw
 from benchmarks.readers import WAYS
 from benchmarks.reading import order_figures
 from benchmarks.scale import repeat_lake
@@ -52,6 +53,23 @@ def test_everything_is_measured_once_a_turn(tmp_path: Path) -> None:
     results = in_turns(jobs, 3, title="letters", journal=tmp_path / "journal")
     assert calls == list("ababab")
     assert results == {"a": [1, 3, 5], "b": [2, 4, 6]}
+
+
+def test_what_takes_long_stays_out_of_further_turns(tmp_path: Path) -> None:
+    jobs = {"quick": lambda: 1.0, "slow": lambda: 60.0}
+    results = in_turns(jobs, 3, title="walls", journal=tmp_path / "journal", enough=lambda walls: sum(walls) > 100)
+    assert results == {"quick": [1.0, 1.0, 1.0], "slow": [60.0, 60.0]}
+    assert times(results["quick"], results["slow"]) == 1 / 60
+
+
+def test_a_way_that_is_left_out_of_a_larger_size_is_plotted_where_it_was_built(tmp_path: Path) -> None:
+    run = {"wall": 1.0, "peak_pss": 2**20}
+    sizes = {
+        "1": {"recordings": 1, "ways": {"kept": [run], "too large": [run]}},
+        "4": {"recordings": 4, "ways": {"kept": [run]}},
+    }
+    assert draw({"build": sizes}, tmp_path) == ["build.svg"]
+    assert "too large" in (tmp_path / "build.svg").read_text()
 
 
 def test_a_run_that_is_broken_off_goes_on_with_what_it_had_not_measured(tmp_path: Path) -> None:
@@ -156,7 +174,7 @@ def test_a_cache_that_appears_at_the_first_read_is_told() -> None:
     expanded = {**run, "wall": 8.0, "disk_after_read": 12e6, "first_read": 2.0}
     ways = {REFERENCE: [run], "hub": [expanded]}
     text = report({"1": {"recordings": 7, "ways": ways, "left_out": {"LMDB": "too large"}}})
-    assert "| hub | 8.00 | 0.5 × | 5.00 | 1.00 | 3, 12 once read | 2.0 |" in text
+    assert "| hub | 1 | 8.00 | 0.5 × | 5.00 | 1.00 | 3, 12 once read | 2.0 |" in text
     assert "Left out: LMDB: too large" in text
 
 
