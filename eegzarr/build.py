@@ -14,7 +14,7 @@ from eegzarr.recipe import PRESETS, Recipe, load_recipe
 from eegzarr.releases import find_release
 from eegzarr.store.build import BuildSummary, Forecast, build_lake, forecast
 from eegzarr.store.guard import parse_bytes, parse_share
-from eegzarr.store.layout import DTYPES
+from eegzarr.store.layout import COMPRESSIONS, DTYPES
 from eegzarr.watch.interrupts import Interrupts
 from eegzarr.watch.log import BuildLog
 from eegzarr.watch.progress import BuildProgress
@@ -75,6 +75,12 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--scheduler-file", metavar="FILE", help="likewise, by the file that its scheduler wrote")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of stored samples (default: %(default)s)")
     parser.add_argument(
+        "--compression",
+        choices=COMPRESSIONS,
+        default="lz4",
+        help="of stored samples, lossless: zstd is smaller and slower, none largest and fastest (default: %(default)s)",
+    )
+    parser.add_argument(
         "--shard-size",
         type=parsed_by(parse_bytes),
         metavar="64MiB",
@@ -117,7 +123,7 @@ def _build(arguments: argparse.Namespace) -> int:
     for source in _sources(arguments):
         options = {
             name: getattr(arguments, name)
-            for name in ("name", "dtype", "workers", "memory_limit", "max_memory", "shard_size")
+            for name in ("name", "dtype", "compression", "workers", "memory_limit", "max_memory", "shard_size")
         }
         options |= {name: getattr(arguments, name) for name in ("scheduler", "scheduler_file", "overwrite")}
         if arguments.dry_run:

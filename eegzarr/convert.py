@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from eegzarr.build import describe
 from eegzarr.command import run_command
@@ -13,7 +14,7 @@ from eegzarr.intake.hdf5 import open_hdf5
 from eegzarr.intake.meaning import MICROVOLTS_IN, Told
 from eegzarr.intake.pickles import open_lmdb
 from eegzarr.store.build import BuildSummary
-from eegzarr.store.layout import DTYPES
+from eegzarr.store.layout import COMPRESSIONS, DTYPES
 from eegzarr.store.write import write_windows
 from eegzarr.watch.progress import BuildProgress
 
@@ -45,6 +46,9 @@ def main(argv: list[str] | None = None) -> int:
         "--start", type=float, metavar="S", help="first sample of a window, from what it was cut around (default: 0)"
     )
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the samples (default: %(default)s)")
+    parser.add_argument(
+        "--compression", choices=COMPRESSIONS, default="lz4", help="of the samples, lossless (default: %(default)s)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="write anew where other windows stand")
     arguments = parser.parse_args(argv)
     return run_command("eegzarr.convert", lambda: _convert(arguments))
@@ -61,7 +65,7 @@ def _written(arguments: argparse.Namespace, progress: BuildProgress) -> BuildSum
     path: Path = arguments.cache
     kind = kind_of(path)
     place = (arguments.recipe, arguments.name or path.absolute().stem)
-    dtype, overwrite, listeners = arguments.dtype, arguments.overwrite, (progress,)
+    stored: dict[str, Any] = {name: getattr(arguments, name) for name in ("dtype", "compression", "overwrite")}
     if kind == "braindecode":
         _refuse_options(arguments)
         from eegzarr.intake.epochs import from_braindecode  # MNE takes a second to load
@@ -72,9 +76,8 @@ def _written(arguments: argparse.Namespace, progress: BuildProgress) -> BuildSum
             *place,
             target=arguments.target,
             source=str(path.absolute()),
-            dtype=dtype,
-            overwrite=overwrite,
-            listeners=listeners,
+            **stored,
+            listeners=(progress,),
         )
     told = Told(
         sfreq=arguments.sfreq,
@@ -88,9 +91,8 @@ def _written(arguments: argparse.Namespace, progress: BuildProgress) -> BuildSum
             *place,
             windows,
             target=arguments.target,
-            dtype=dtype,
-            overwrite=overwrite,
-            listeners=listeners,
+            **stored,
+            listeners=(progress,),
         )
 
 

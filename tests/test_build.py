@@ -23,11 +23,12 @@ from conftest import SMALL_SHARDS, run_command, tree_digests
 from zarr.storage import LocalStore
 
 import eegzarr
-from eegzarr.errors import BuildStopped
+from eegzarr.errors import BuildStopped, EegzarrError
 from eegzarr.events import BuildBegan, Inspected
 from eegzarr.recipe import CHALLENGE1
 from eegzarr.store import lake
 from eegzarr.store.layout import LABELS
+from eegzarr.store.verify import verify_lake
 from eegzarr.trials import trial_table
 from eegzarr.watch.interrupts import Interrupts
 
@@ -359,12 +360,34 @@ def test_a_lake_of_another_recipe_is_left_alone(sample_root: Path, sample_lake: 
     recipe = tmp_path / "challenge1.toml"
     recipe.write_text('anchor="stimulus"\ntarget="rt_from_stimulus"\n[span]\nstart=0\nstop=1\n')
     before = tree_digests(sample_lake)
-    for more, told in ((["--recipe", recipe], "another recipe"), (["--dtype", "float16"], "holds float32")):
+    refused = {
+        "another recipe": ["--recipe", recipe],
+        "has the dtype float32: give --dtype float32": ["--dtype", "float16"],
+        "has the compression lz4: give --compression lz4": ["--compression", "none"],
+    }
+    for told, more in refused.items():
         result = run_command("eegzarr.build", "--source", sample_root, "--out", sample_lake, *more)
         assert result.returncode == 1
         assert told in result.stderr
         assert len(result.stderr.splitlines()) == 1
     assert tree_digests(sample_lake) == before
+
+
+@pytest.mark.parametrize("compression", ["zstd", "none"])
+def test_no_compression_changes_a_sample(
+    compression: str, sample_root: Path, sample_lake: Path, tmp_path: Path
+) -> None:
+    eegzarr.build_lake(sample_root, tmp_path / "lake", recipe=CHALLENGE1, workers=1, compression=compression)
+    windows, before = (eegzarr.open_windows(lake, "challenge1") for lake in (tmp_path / "lake", sample_lake))
+    np.testing.assert_array_equal(windows["eeg"].to_numpy(), before["eeg"].to_numpy())
+    plainly = xr.open_zarr(tmp_path / "lake", group="challenge1/R1")["eeg"].to_numpy()
+    np.testing.assert_array_equal(plainly, before["eeg"].to_numpy())
+    assert verify_lake(tmp_path / "lake") == []
+
+
+def test_a_compression_that_there_is_not_is_named(sample_root: Path, tmp_path: Path) -> None:
+    with pytest.raises(EegzarrError, match="compression must be lz4 or zstd or none, got 'gzip'"):
+        eegzarr.build_lake(sample_root, tmp_path / "lake", recipe=CHALLENGE1, compression="gzip")
 
 
 def test_strict_tells_skipped_recordings_by_its_exit_code(sample_root: Path, sample_lake: Path) -> None:

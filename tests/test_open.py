@@ -117,6 +117,14 @@ def test_a_half_built_group_is_refused_with_the_command_that_finishes_it(half_bu
         eegzarr.open_windows(half_built, "challenge1")
     assert str(error.value).endswith(f"{command} --dtype float16")
 
+    def store_uncompressed(document: dict) -> None:
+        document["codecs"][0]["configuration"]["codecs"][1]["configuration"]["clevel"] = 0
+
+    alter(half_built / GROUP / "eeg/zarr.json", store_uncompressed)
+    with pytest.raises(LakeError) as error:
+        eegzarr.open_windows(half_built, "challenge1")
+    assert str(error.value).endswith(f"{command} --dtype float16 --compression none")
+
 
 def test_a_half_built_group_of_ones_own_recipe_is_finished_by_the_command_that_began_it(half_built: Path) -> None:
     def set_name(document: dict) -> None:

@@ -49,7 +49,7 @@ def from_mne(
         Column of the metadata to predict, or an expression of them; default ``target`` where
         there is one, else ``event_code``.
     **options
-        ``dtype``, ``overwrite``, ``shard_size`` and ``listeners`` of
+        ``dtype``, ``compression``, ``overwrite``, ``shard_size`` and ``listeners`` of
         `eegzarr.store.write.write_windows`.
 
     Returns

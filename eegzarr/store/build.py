@@ -37,7 +37,16 @@ from eegzarr.store.cluster import (
     write_shards,
 )
 from eegzarr.store.guard import MemoryGate, MemoryWatch
-from eegzarr.store.layout import COMPLETE, DTYPES, FORMAT, METADATA, SHARD_SIZE, Geometry, group_path, lake_url
+from eegzarr.store.layout import (
+    COMPLETE,
+    FORMAT,
+    METADATA,
+    SHARD_SIZE,
+    Geometry,
+    check_storage,
+    group_path,
+    lake_url,
+)
 from eegzarr.store.plan import Plan, make_plan, trial_labels
 from eegzarr.store.receipt import Receipt
 from eegzarr.store.task import ShardTask
@@ -128,6 +137,8 @@ class BuildRequest:
         source's folder name.
     dtype : {"float32", "float16"}
         Of the stored samples.
+    compression : {"lz4", "zstd", "none"}
+        Of the stored samples; none of them loses anything.
     workers : int, optional
         Worker processes; default one a core, as far as the memory goes.
     memory_limit : int, optional
@@ -150,6 +161,7 @@ class BuildRequest:
     recipe: Recipe
     name: str | None = None
     dtype: str = "float32"
+    compression: str = "lz4"
     workers: int | None = None
     memory_limit: int | None = None
     max_memory: float = 0.85
@@ -159,8 +171,7 @@ class BuildRequest:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise RecipeError(f"dtype must be {' or '.join(DTYPES)}, got {self.dtype!r}")
+        check_storage(self.dtype, self.compression)
         if self.recipe.anchor == GIVEN:
             raise RecipeError(f"recipe {self.recipe.name}: the anchor {GIVEN!r} is of windows that were cut elsewhere")
         if self.scheduler and self.scheduler_file:
@@ -275,7 +286,9 @@ def _check(request: BuildRequest) -> _Setup:
     _check_target(request.recipe, source)
     group = group_path(request.recipe.name, source.name)
     check_writable(lake)
-    attributes = None if request.overwrite else check_same(lake, group, request.recipe, request.dtype)
+    attributes = (
+        None if request.overwrite else check_same(lake, group, request.recipe, request.dtype, request.compression)
+    )
     if attributes is not None:
         _check_source_unchanged(lake, group, source)
     return _Setup(
@@ -305,7 +318,7 @@ def _session(
     at_work = projected_worker_memory(shard_size, itemsize, **kind)
 
     def geometry(channels: int, times: int) -> Geometry:
-        return setup.geometry or Geometry.of(channels, times, request.dtype, shard_size)
+        return setup.geometry or Geometry.of(channels, times, request.dtype, shard_size, request.compression)
 
     with ExitStack() as stack:
         if request.on_running_cluster:
@@ -494,7 +507,7 @@ def check_writable(lake: str) -> None:
         raise LakeError(f"--out {path} can't be written: no permission to write in {nearest}")
 
 
-def check_same(lake: str, group: str, recipe: Recipe, dtype: str) -> dict | None:
+def check_same(lake: str, group: str, recipe: Recipe, dtype: str, compression: str) -> dict | None:
     """Return the attributes of a group begun with the same recipe, or None where none is."""
     attributes = groups.read_attributes(lake, group)
     if attributes is None or "recipe" not in attributes:
@@ -510,11 +523,13 @@ def check_same(lake: str, group: str, recipe: Recipe, dtype: str) -> dict | None
             f"give another --out, or --overwrite to build it anew"
         )
     stored = groups.stored_geometry(lake, group)
-    if stored is not None and stored.dtype != dtype:
-        raise LakeError(
-            f"{lake}/{group} holds {stored.dtype}: give --dtype {stored.dtype}, another --out, or --overwrite "
-            f"to build it anew"
-        )
+    if stored is not None:
+        for option, there, asked in (("dtype", stored.dtype, dtype), ("compression", stored.compression, compression)):
+            if there != asked:
+                raise LakeError(
+                    f"{lake}/{group} has the {option} {there}: give --{option} {there}, another --out, or --overwrite "
+                    f"to build it anew"
+                )
     return attributes
 
 

@@ -54,8 +54,12 @@ def _how_to_finish(lake: str, group: str, attributes: dict[str, Any]) -> str:
     if PRESETS.get(recipe.name) != recipe:
         return f"Finish it with the command that began it, with the recipe {recipe.name}; its log tells it"
     geometry = stored_geometry(lake, group)
-    dtype = "" if geometry is None or geometry.dtype == "float32" else f" --dtype {geometry.dtype}"
+    options = ""
+    if geometry is not None and geometry.dtype != "float32":
+        options += f" --dtype {geometry.dtype}"
+    if geometry is not None and geometry.compression != "lz4":
+        options += f" --compression {geometry.compression}"
     return (
         f"Finish it with\n  python -m eegzarr.build --source {shlex.quote(attributes['source'])} "
-        f"--out {shlex.quote(lake)} --recipe {recipe.name} --name {shlex.quote(attributes['release'])}{dtype}"
+        f"--out {shlex.quote(lake)} --recipe {recipe.name} --name {shlex.quote(attributes['release'])}{options}"
     )

@@ -41,25 +41,24 @@ def join_windows(buffers: list[bytes], windows: npt.NDArray, geometry: Geometry)
     Returns
     -------
     bytes or None
-        None where they can't be joined: Blosc chose several blocks for a window, or compressed
-        none of them.
+        None where they can't be joined: Blosc chose several blocks for a window.
     """
     headers = [_HEADER.unpack_from(buffer) for buffer in buffers]
-    compressed = [header for header in headers if not header[2] & _STORED_UNCOMPRESSED]
-    if not compressed or any(blocksize != nbytes for *_, nbytes, blocksize, _ in compressed):
+    if any(blocksize != nbytes for *_, nbytes, blocksize, _ in headers):
         return None
-    version, codec_version, flags, itemsize, nbytes, _, _ = compressed[0]
+    version, codec_version, flags, itemsize, nbytes, _, _ = headers[0]
+    flags &= ~_STORED_UNCOMPRESSED
     parts = []
     for buffer, header, window in zip(buffers, headers, windows, strict=True):
-        if header[2] & _STORED_UNCOMPRESSED:
+        if header[2] == flags:
+            parts.append(buffer)
+        elif header[2] == flags | _STORED_UNCOMPRESSED:
             block = _stored_block(window, flags, geometry)
             size = _ONE_BLOCK + len(block)
             own = _HEADER.pack(version, codec_version, flags, itemsize, nbytes, nbytes, size)
             parts.append(own + _OFFSET.pack(_ONE_BLOCK) + block)
-        elif header[2] != flags:
-            return None
         else:
-            parts.append(buffer)
+            return None
     first = _HEADER.size + _OFFSET.size * len(parts)
     ends = np.cumsum([first, *map(len, parts)])
     whole = _HEADER.pack(version, codec_version, flags, itemsize, nbytes * len(parts), nbytes, int(ends[-1]))
@@ -68,7 +67,7 @@ def join_windows(buffers: list[bytes], windows: npt.NDArray, geometry: Geometry)
 
 def _stored_block(window: npt.NDArray, flags: int, geometry: Geometry) -> bytes:
     """Return the block of a window that doesn't compress: its parts as they are, each with its length."""
-    samples = np.frombuffer(window.tobytes(), np.uint8)
+    samples = np.ascontiguousarray(window).reshape(-1).view(np.uint8)
     if geometry.shuffle_code == blosc.SHUFFLE:
         samples = samples.reshape(-1, geometry.itemsize).T.reshape(-1)
     elif geometry.shuffle_code == blosc.BITSHUFFLE:

@@ -17,6 +17,8 @@ from numcodecs import blosc
 from zarr.abc.store import Store
 from zarr.codecs import BloscCname, BloscCodec, BloscShuffle, Crc32cCodec, ZstdCodec
 
+from eegzarr.errors import RecipeError
+
 FORMAT = "1"
 BUILDING, COMPLETE = "building", "complete"
 
@@ -30,6 +32,8 @@ SCRATCH = "build"  # only while a group is being built
 RECEIPTS = "receipts"
 
 DTYPES = ("float32", "float16")
+# By its name, Blosc's compressor and level. Level 0 keeps samples as they are.
+COMPRESSIONS = {"lz4": ("lz4", 5), "zstd": ("zstd", 5), "none": ("lz4", 0)}
 _SHUFFLES = {"noshuffle": blosc.NOSHUFFLE, "shuffle": blosc.SHUFFLE, "bitshuffle": blosc.BITSHUFFLE}
 
 _MIB = 2**20
@@ -86,21 +90,34 @@ class Geometry:
     shuffle: str = "bitshuffle"
 
     @classmethod
-    def of(cls, n_channels: int, n_times: int, dtype: str = "float32", shard_size: int = SHARD_SIZE) -> Geometry:
+    def of(
+        cls,
+        n_channels: int,
+        n_times: int,
+        dtype: str = "float32",
+        shard_size: int = SHARD_SIZE,
+        compression: str = "lz4",
+    ) -> Geometry:
         """Choose frames of up to 4 MiB, and shards of up to `shard_size` bytes before compression."""
         window = n_channels * n_times * np.dtype(dtype).itemsize
         frame = 2 ** int(np.log2(np.clip(min(FRAME_SIZE, shard_size) // window, 1, 1024)))
         shard = frame * max(1, shard_size // (frame * window))
+        cname, clevel = COMPRESSIONS[compression]
         return cls(
             n_channels=n_channels,
             n_times=n_times,
             dtype=dtype,
             windows_per_frame=frame,
             windows_per_shard=shard,
-            # Blosc leaves out the bit shuffle where 8 doesn't divide the samples. Of float16, bytes make
-            # lz4 1.4 % larger and decode in 0.7 of the time (docs/benchmarks.md).
-            shuffle="bitshuffle" if dtype == "float32" and n_channels * n_times % 8 == 0 else "shuffle",
+            cname=cname,
+            clevel=clevel,
+            shuffle=_best_shuffle(compression, dtype, n_channels * n_times),
         )
+
+    @property
+    def compression(self) -> str:
+        """Name of the compressor, "none" where samples are stored as they are."""
+        return self.cname if self.clevel else "none"
 
     @property
     def itemsize(self) -> int:
@@ -125,6 +142,28 @@ class Geometry:
     def shard_key(self, shard: int) -> str:
         """Return the key of a shard's file below the `eeg` array."""
         return f"c/{shard}/0/0"
+
+
+def check_storage(dtype: str, compression: str) -> None:
+    """Refuse a type or a compression that there isn't.
+
+    Raises
+    ------
+    RecipeError
+    """
+    for name, asked, known in (("dtype", dtype, DTYPES), ("compression", compression, COMPRESSIONS)):
+        if asked not in known:
+            raise RecipeError(f"{name} must be {' or '.join(known)}, got {asked!r}")
+
+
+def _best_shuffle(compression: str, dtype: str, samples: int) -> str:
+    """Return the shuffle that suits a compressor and a type best (docs/benchmarks.md)."""
+    if compression == "none":
+        return "noshuffle"
+    # Blosc leaves out the bit shuffle where 8 doesn't divide the samples. Of float16, bytes make
+    # lz4 1.4 % larger and decode in 0.7 of the time; and zstd compresses bytes better than bits.
+    bits = compression == "lz4" and dtype == "float32" and samples % 8 == 0
+    return "bitshuffle" if bits else "shuffle"
 
 
 def lake_url(lake: str | os.PathLike[str]) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from eegzarr.errors import LakeError, RecipeError, UsageError
+from eegzarr.errors import LakeError, UsageError
 from eegzarr.events import Listener, Noticed, ShardFinished, tell
 from eegzarr.expression import labels_of
 from eegzarr.recipe import GIVEN, Recipe, WindowSpan
@@ -37,7 +37,7 @@ from eegzarr.store.build import (
     summarize,
 )
 from eegzarr.store.labels import ENTITIES, typed_labels
-from eegzarr.store.layout import COMPLETE, DTYPES, Geometry, group_path, lake_url
+from eegzarr.store.layout import COMPLETE, SHARD_SIZE, Geometry, check_storage, group_path, lake_url
 from eegzarr.store.plan import NO_TRIAL, Inspection, Piece, Plan
 from eegzarr.store.task import fill_shard, shard_buffer
 
@@ -105,6 +105,7 @@ def write_windows(
     *,
     target: str = "target",
     dtype: str = "float32",
+    compression: str = "lz4",
     overwrite: bool = False,
     shard_size: int | None = None,
     listeners: Sequence[Listener] = (),
@@ -124,6 +125,8 @@ def write_windows(
         Label to predict, or an expression of labels; see `eegzarr.expression`.
     dtype : {"float32", "float16"}
         Of the stored samples. A recording that float16 can't hold is marked invalid.
+    compression : {"lz4", "zstd", "none"}
+        Of the stored samples; none of them loses anything.
     overwrite : bool
         Write anew where other windows stand.
     shard_size : int, optional
@@ -141,13 +144,13 @@ def write_windows(
         If the disk is full: the same call goes on later.
     """
     started = time.monotonic()
-    if dtype not in DTYPES:
-        raise RecipeError(f"dtype must be {' or '.join(DTYPES)}, got {dtype!r}")
+    check_storage(dtype, compression)
     url = lake_url(lake)
     group = group_path(recipe, checked_name(release))
     check_writable(url)
-    plan = _plan(windows, windows.recipe(recipe, target), release, dtype, shard_size)
-    attributes = None if overwrite else check_same(url, group, plan.recipe, dtype)
+    geometry = Geometry.of(len(windows.channels), windows.n_times, dtype, shard_size or SHARD_SIZE, compression)
+    plan = _plan(windows, windows.recipe(recipe, target), release, geometry)
+    attributes = None if overwrite else check_same(url, group, plan.recipe, dtype, compression)
     if attributes is not None:
         plan = replace(plan, geometry=groups.stored_geometry(url, group) or plan.geometry)
         if attributes["plan_digest"] != plan.digest:
@@ -198,7 +201,7 @@ def _given(windows: GivenWindows, plan: Plan, shard: int) -> Callable[[Piece], n
     return windows_of
 
 
-def _plan(windows: GivenWindows, recipe: Recipe, release: str, dtype: str, shard_size: int | None) -> Plan:
+def _plan(windows: GivenWindows, recipe: Recipe, release: str, geometry: Geometry) -> Plan:
     labels = typed_labels(windows.labels)
     _check_target(recipe, labels)
     recordings, row = _recordings(windows.labels, labels, windows.source)
@@ -221,9 +224,6 @@ def _plan(windows: GivenWindows, recipe: Recipe, release: str, dtype: str, shard
         for recording, count in zip(recordings, counts, strict=True)
     )
     subjects = pd.DataFrame(index=pd.Index(sorted({recording.subject for recording in recordings}), name="subject"))
-    geometry = Geometry.of(
-        len(windows.channels), windows.n_times, dtype, **({} if shard_size is None else {"shard_size": shard_size})
-    )
     source = Source(windows.source, release, recordings, subjects)
     return Plan(recipe, source, geometry, windows.channels, inspections, table)
 
