@@ -35,7 +35,7 @@ types: $(VENV)/test.done
 
 # A process a core; each takes whole files, whose tests share what they built.
 unit: $(VENV)/test.done
-	$(RUN) -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
+	$(RUN) -m pytest --benchmark-disable --numprocesses logical --maxprocesses 8 --dist loadfile
 
 # The variable silences an advertisement of Material's for another program.
 docs: $(VENV)/docs.done

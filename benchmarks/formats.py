@@ -34,7 +34,8 @@ BRAINDECODE_RECORDINGS = 40  # preloaded they take 60 MB each
 
 
 def _write_lake(source: Path, out: Path) -> None:
-    eegzarr.build_lake(source, out, recipe=CHALLENGE1, dtype=out.stem, workers=1)
+    dtype, _, compression = out.stem.partition("-")
+    eegzarr.build_lake(source, out, recipe=CHALLENGE1, dtype=dtype, compression=compression or "lz4", workers=1)
 
 
 def _stored(folder: Path) -> np.ndarray:
@@ -99,6 +100,8 @@ WRITERS: dict[str, Callable[[Path, Path], None]] = {
     # Lakes come from the source; most others from the float32 lake, so that all hold the same windows.
     "float32.zarr": _write_lake,
     "float16.zarr": _write_lake,
+    "float32-none.zarr": _write_lake,
+    "float16-none.zarr": _write_lake,
     "memmap.npy": _write_memmap,
     "labels.npz": _write_labels,
     "lmdb": _write_lmdb,

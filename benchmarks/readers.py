@@ -187,25 +187,24 @@ def braindecode_batches(path: Path, workers: int, *, way: str, preload: bool = F
     return loader(Signals(stored_windows(way, path, preload=preload)), workers)
 
 
+def _own(lake: str, *, shuffle: str = "global", dtype: str = "float32") -> Way:
+    """Return eegzarr's own way with one of its lakes."""
+    return Way(
+        lambda folder, _: eegzarr_batches(folder / lake, shuffle=shuffle, dtype=dtype),
+        lake,
+        uses_workers=False,
+        permutes=shuffle == "global",
+    )
+
+
 # By name, as the tables show it.
 WAYS: dict[str, Way] = {
-    "eegzarr": Way(
-        lambda folder, _: eegzarr_batches(folder / "float32.zarr", shuffle="global"), "float32.zarr", uses_workers=False
-    ),
-    "eegzarr, block shuffle": Way(
-        lambda folder, _: eegzarr_batches(folder / "float32.zarr", shuffle="block"),
-        "float32.zarr",
-        uses_workers=False,
-        permutes=False,
-    ),
-    "eegzarr, float16": Way(
-        lambda folder, _: eegzarr_batches(folder / "float16.zarr", shuffle="global", dtype="float16"),
-        "float16.zarr",
-        uses_workers=False,
-    ),
-    "eegzarr, float16 to float32": Way(
-        lambda folder, _: eegzarr_batches(folder / "float16.zarr", shuffle="global"), "float16.zarr", uses_workers=False
-    ),
+    "eegzarr": _own("float32.zarr"),
+    "eegzarr, block shuffle": _own("float32.zarr", shuffle="block"),
+    "eegzarr, uncompressed": _own("float32-none.zarr"),
+    "eegzarr, float16": _own("float16.zarr", dtype="float16"),
+    "eegzarr, float16 to float32": _own("float16.zarr"),
+    "eegzarr, float16, uncompressed": _own("float16-none.zarr", dtype="float16"),
     "np.memmap, a batch an index": Way(
         lambda folder, _: memmap_batches(folder / "memmap.npy"), "memmap.npy", uses_workers=False
     ),

@@ -1,7 +1,7 @@
 """Stream: shuffled batches of 128 from eegzarr beside its peers, and the limits of the machine beside both.
 
 Every reader runs in a process of its own and gives the same windows, in random order, as float32
-tensors (one eegzarr reader float16, as stored). Readers that go through PyTorch's DataLoader do so
+tensors (two of eegzarr's float16, as stored). Readers that go through PyTorch's DataLoader do so
 with 0, 1 and 2 workers, and the best counts.
 """
 
@@ -20,12 +20,13 @@ from benchmarks.readers import WAYS
 from benchmarks.settings import Settings
 
 WORKERS = (0, 1, 2)
-EEGZARR = "eegzarr"
+EEGZARR, UNCOMPRESSED = "eegzarr", "eegzarr, uncompressed"
 NOT_TRIED_COLD = ("HDF5, gzip, the HDF5 way's",)  # minutes, and its processor is what it waits for
 # What each way is compared with: the slowest step that it can't do without.
 LIMIT_OF = {
     "eegzarr": "Blosc, float32",
     "eegzarr, block shuffle": "Blosc, float32",
+    "eegzarr, uncompressed": "copy of mapped pages",
     "eegzarr, float16": "Blosc, float16",
     "eegzarr, float16 to float32": "Blosc, float16",
     "zarr-python on the same lake": "Blosc, float32",
@@ -173,15 +174,14 @@ def report(figures: Figures) -> str:
         )
     header = ["reader, warm", "workers", "windows/s", "eegzarr is", "share of its limit"]
     header += ["windows/s, every sample used", "CPU µs a window", "anonymous MB", "first batch, s"]
-    parts = [table(header, rows), "\n"]
+    parts = [table(header, rows), "\n", _ahead(warm), "\n"]
     rows = [[name, middle(column(runs, "windows_per_s"))] for name, runs in limits.items()]
     parts += [table(["limit, all cores", "windows/s"], rows), "\n"]
     if figures["cold"]:
-        rows = [
-            [name, middle(column(runs, "windows_per_s")), middle(column(runs, "disk_mb_per_s"))]
-            for name, runs in figures["cold"].items()
-        ]
-        parts += [table(["reader, page cache dropped", "windows/s", "MB/s read from disk"], rows), "\n"]
+        shown = ("windows_per_s", "disk_mb_per_s", "disk_kb_per_window")
+        rows = [[name, *(middle(column(runs, key)) for key in shown)] for name, runs in figures["cold"].items()]
+        header = ["reader, page cache dropped", "windows/s", "MB/s read from disk", "kB read from disk a window"]
+        parts += [table(header, rows), "\n"]
     rows = [
         [
             name,
@@ -195,3 +195,17 @@ def report(figures: Figures) -> str:
     parts += [table(header, rows), "\n"]
     parts += [f"Left out: {name}: {reason}\n\n" for name, reason in figures["left_out"].items()]
     return "".join(parts)
+
+
+def _ahead(warm: dict[str, list[Figures]]) -> str:
+    """Name the peers that are faster than eegzarr, and by how much."""
+    told = []
+    for name, runs in warm.items():
+        by = {
+            own: times(column(runs, "windows_per_s"), column(warm[own], "windows_per_s"))
+            for own in (EEGZARR, UNCOMPRESSED)
+            if own in warm
+        }
+        if not name.startswith(EEGZARR) and by[EEGZARR] > 1:
+            told.append(f"{name} ({', '.join(f'{ratio:.2f} × {own}' for own, ratio in by.items())})")
+    return f"Peers ahead of eegzarr, warm: {'; '.join(told) or 'none'}.\n"

@@ -36,6 +36,7 @@ CODECS = (
     ("zstd", 1, "bitshuffle"),
     ("zstd", 1, "shuffle"),
     ("zstd", 5, "shuffle"),
+    ("lz4", 0, "noshuffle"),
 )
 
 
@@ -45,7 +46,7 @@ def variants(n_channels: int, n_times: int) -> dict[str, Geometry]:
     for dtype in ("float32", "float16"):
         default = Geometry.of(n_channels, n_times, dtype)
         for cname, clevel, shuffle in CODECS:
-            name = f"{dtype}, {cname}-{clevel}, {shuffle}"
+            name = f"{dtype}, {cname}-{clevel}, {shuffle}" if clevel else f"{dtype}, uncompressed"
             compared[name] = dataclasses.replace(default, cname=cname, clevel=clevel, shuffle=shuffle)
     default = Geometry.of(n_channels, n_times)
     for windows in (1, 8, 128):

@@ -6,12 +6,15 @@ import json
 import platform
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import s3fs
 import torch
 
 import eegzarr
@@ -20,13 +23,27 @@ from benchmarks.build import REFERENCE, report, too_large
 from benchmarks.environments import REQUIREMENTS
 from benchmarks.hbn import epoch, extrapolated
 from benchmarks.journal import begin, once
+from benchmarks.larger import affordable_windows
+from benchmarks.limits import LIMITS
 from benchmarks.measure import forget_pages, in_turns, measure, middle, times
+from benchmarks.micro import above_ceiling
 from benchmarks.plots import draw
 from benchmarks.readers import WAYS
 from benchmarks.reading import order_figures
-from benchmarks.scale import repeat_lake
+from benchmarks.repeat import repeat_lake
+from benchmarks.served import served
 from benchmarks.source import scaled_source
+from benchmarks.stream import report as stream_report
 from eegzarr.recipe import CHALLENGE1
+
+
+@pytest.fixture
+def served_folder(tmp_path: Path) -> Iterator[str]:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/b").write_bytes(b"0123456789")
+    (tmp_path / "a/c").write_bytes(b"abc")
+    with served(tmp_path, "bucket", 0.0) as endpoint:
+        yield endpoint
 
 
 def windows_of(source: Path, lake: Path) -> int:
@@ -159,6 +176,51 @@ def test_a_repeated_lake_streams_as_many_windows_as_it_is_said_to_hold(sample_la
     np.testing.assert_array_equal(windows["eeg"][:3].to_numpy(), first["eeg"][:3].to_numpy())
 
 
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_repeated_lake_takes_disk_only_where_its_shards_are_copies(
+    linked: bool, sample_lake: Path, tmp_path: Path
+) -> None:
+    repeat_lake(sample_lake, tmp_path / "large.zarr", 2000, linked=linked)
+    shards = [path for path in (tmp_path / "large.zarr/challenge1/R1/eeg/c").rglob("*") if path.is_file()]
+    assert len(shards) > 1
+    assert len({path.stat().st_ino for path in shards}) == (1 if linked else len(shards))
+
+
+def test_a_lake_larger_than_memory_is_made_where_half_of_the_free_disk_holds_it() -> None:
+    assert affordable_windows(bytes_per_window=100e3, memory=20e9, free=60e9) == 300_000
+    assert affordable_windows(bytes_per_window=100e3, memory=20e9, free=59e9) == 0
+
+
+@pytest.mark.parametrize(
+    ("header", "bytes_given"),
+    [(None, b"0123456789"), ("bytes=2-4", b"234"), ("bytes=7-99", b"789"), ("bytes=8-", b"89"), ("bytes=-3", b"789")],
+)
+def test_a_served_folder_gives_the_bytes_that_are_asked_for(
+    header: str | None, bytes_given: bytes, served_folder: str
+) -> None:
+    request = urllib.request.Request(f"{served_folder}/bucket/a/b", headers={"Range": header} if header else {})
+    with urllib.request.urlopen(request) as response:
+        assert response.read() == bytes_given
+        assert response.status == (206 if header else 200)
+
+
+def test_a_served_folder_is_a_bucket_to_s3fs(served_folder: str) -> None:
+    filesystem = s3fs.S3FileSystem(endpoint_url=served_folder, key="any", secret="any", skip_instance_cache=True)
+    assert filesystem.find("bucket") == ["bucket/a/b", "bucket/a/c"]
+    assert filesystem.ls("bucket") == ["bucket/a"]
+    assert filesystem.cat_file("bucket/a/b", start=-2) == b"89"
+    assert filesystem.info("bucket/a/c")["size"] == 3
+    assert not filesystem.exists("bucket/a/d")
+    with pytest.raises(FileNotFoundError):
+        filesystem.cat_file("bucket/a/d")
+
+
+def test_a_range_behind_the_end_is_refused(served_folder: str) -> None:
+    request = urllib.request.Request(f"{served_folder}/bucket/a/b", headers={"Range": "bytes=10-12"})
+    with pytest.raises(urllib.error.HTTPError, match="416"):
+        urllib.request.urlopen(request)
+
+
 def test_many_nodes_wait_for_what_they_share() -> None:
     assert epoch(1, 40_000.0, 100_000.0).breaks_first == "decoding"
     assert epoch(1, 40_000.0, 100_000.0).seconds["decoding"] == pytest.approx(95)
@@ -178,12 +240,31 @@ def test_a_cache_that_appears_at_the_first_read_is_told() -> None:
     assert "Left out: LMDB: too large" in text
 
 
+def test_a_peer_that_is_ahead_is_named() -> None:
+    def warm(rate: float) -> list[dict[str, float]]:
+        figures = dict.fromkeys(("touched_per_s", "cpu_us_per_window", "anonymous_mb", "first_batch_s"), 1.0)
+        return [{"windows_per_s": rate, **figures}]
+
+    rates = {"eegzarr": 100.0, "eegzarr, uncompressed": 400.0, "np.memmap": 200.0, "LMDB, pickles": 50.0}
+    text = stream_report(
+        {
+            "workers": dict.fromkeys(rates, 0),
+            "warm": {name: warm(rate) for name, rate in rates.items()},
+            "limits": {name: [{"windows_per_s": 500.0}] for name in LIMITS},
+            "cold": {},
+            "order": {},
+            "left_out": {},
+        }
+    )
+    assert "ahead of eegzarr, warm: np.memmap (2.00 × eegzarr, 0.50 × eegzarr, uncompressed).\n" in text
+
+
 def test_hot_paths_stay_near_what_they_cannot_do_without(tmp_path: Path) -> None:
     assert main(["--only", "micro", "--out", str(tmp_path)]) == 0
     text = (tmp_path / "results.json").read_text()
     figures = json.loads(text)["micro"]["figures"]
     assert figures
-    assert {name: figure for name, figure in figures.items() if figure["ratio"] > figure["ceiling"]} == {}
+    assert above_ceiling(figures) == []
     assert platform.node() not in text
     assert "| path / reference |" in (tmp_path / "results.md").read_text()
 

@@ -1,0 +1,105 @@
+"""A lake larger than the machine's memory: what each way of shuffling then costs.
+
+python -m benchmarks.larger LAKE SHUFFLE SECONDS     # measures one, in this process
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.measure import column, forget_pages, in_turns, lines, middle, progress, table
+from benchmarks.reading import disk_bytes
+from benchmarks.repeat import repeat_lake
+from benchmarks.settings import GROUP, Settings
+
+SHUFFLES = ("block", "global")
+TIMES_MEMORY = 1.5
+SHARE_OF_DISK = 0.5  # of what is free
+SECONDS = 20.0
+SMOKE_BYTES = 50e6
+Figures = dict[str, Any]
+
+
+def affordable_windows(bytes_per_window: float, memory: float, free: float) -> int:
+    """Return how many windows make a lake larger than the memory, 0 where the disk has no room for it.
+
+    Parameters
+    ----------
+    bytes_per_window, memory, free : float
+        Bytes: of a window as stored, of memory, and of disk that is free.
+    """
+    wanted = TIMES_MEMORY * memory
+    return round(wanted / bytes_per_window) if wanted <= SHARE_OF_DISK * free else 0
+
+
+def run(settings: Settings, bytes_per_window: float) -> Figures:
+    """Stream a lake that the page cache can't hold, from the first window on, in each way of shuffling.
+
+    Returns
+    -------
+    dict
+        ``windows`` and ``gigabytes`` of the lake, and by shuffle a list with a dict of figures a turn;
+        ``left_out``: why it wasn't made.
+    """
+    memory = SMOKE_BYTES if settings.smoke else psutil.virtual_memory().total
+    free = shutil.disk_usage(settings.scratch).free
+    windows = affordable_windows(bytes_per_window, memory, free)
+    if not windows:
+        return {"left_out": f"{TIMES_MEMORY:g} times the memory is more than half of the {free / 1e9:,.0f} GB free"}
+    progress(f"making a lake of {windows:,} windows, {windows * bytes_per_window / 1e9:,.1f} GB")
+    lake = settings.scratch / "larger.zarr"
+    repeat_lake(settings.formats / "float32.zarr", lake, windows, linked=False)
+    seconds = settings.seconds if settings.smoke else SECONDS
+    jobs = {shuffle: partial(_from_disk, lake, shuffle, seconds) for shuffle in SHUFFLES}
+    turns = in_turns(jobs, settings.repeat, title="a lake larger than memory", journal=settings.journal)
+    shutil.rmtree(lake)
+    return {"windows": windows, "gigabytes": windows * bytes_per_window / 1e9, "shuffles": turns}
+
+
+def _from_disk(lake: Path, shuffle: str, seconds: float) -> Figures:
+    forget_pages([lake / GROUP / "eeg"])
+    return lines([sys.executable, "-m", "benchmarks.larger", str(lake), shuffle, str(seconds)])[0]
+
+
+def measured_shuffle(lake: str, shuffle: str, seconds: float) -> Figures:
+    """Stream from the beginning of an epoch."""
+    import eegzarr
+    from eegzarr.train import WindowStream
+
+    stream = WindowStream(eegzarr.open_windows(lake, "challenge1"), 128, shuffle=shuffle)  # type: ignore[arg-type]
+    read, began, count, wall = disk_bytes(), time.perf_counter(), 0, 0.0
+    for x, _ in stream:
+        count += len(x)
+        wall = time.perf_counter() - began
+        if wall > seconds:
+            break
+    read = disk_bytes() - read
+    return {
+        "windows_per_s": count / wall,
+        "disk_mb_per_s": read / wall / 1e6,
+        "disk_kb_per_window": read / count / 1e3,
+    }
+
+
+def report(figures: Figures) -> str:
+    """Return the table of a run."""
+    if "left_out" in figures:
+        return f"No lake larger than memory: {figures['left_out']}.\n"
+    keys = ("windows_per_s", "disk_mb_per_s", "disk_kb_per_window")
+    rows = [[name, *(middle(column(runs, key)) for key in keys)] for name, runs in figures["shuffles"].items()]
+    told = f"A lake of {figures['windows']:,} windows, {figures['gigabytes']:,.1f} GB: "
+    told += f"{TIMES_MEMORY:g} times the memory. From disk, from the beginning of an epoch:\n\n"
+    header = ["shuffle", "windows/s", "MB/s read from disk", "kB read from disk a window"]
+    return told + table(header, rows)
+
+
+if __name__ == "__main__":
+    print(json.dumps(measured_shuffle(sys.argv[1], sys.argv[2], float(sys.argv[3]))))
