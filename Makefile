@@ -34,7 +34,7 @@ types: $(VENV)/test.done
 	$(VENV)/bin/mypy
 
 # A process a core; each takes whole files, whose tests share what they built.
-unit: $(VENV)/test.done
+unit: $(VENV)/test.done $(VENV)/peers.done
 	$(RUN) -m pytest --benchmark-disable --numprocesses logical --maxprocesses 8 --dist loadfile
 
 # The variable silences an advertisement of Material's for another program.
@@ -42,10 +42,10 @@ docs: $(VENV)/docs.done
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 	@echo "open site/index.html; with search: $(RUN) -m http.server --directory site"
 
-bench: $(VENV)/bench.done
+bench: $(VENV)/peers.done
 	$(RUN) -m benchmarks $(BENCH)
 
-bench-smoke: $(VENV)/bench.done
+bench-smoke: $(VENV)/peers.done
 	$(RUN) -m benchmarks --smoke --out bench/smoke
 
 # A stamp tells that its packages are there; pyproject.toml or constraints.txt changing renews it.
@@ -68,13 +68,16 @@ $(VENV)/docs.done: $(VENV)/base.done
 
 $(VENV)/test.done: $(VENV)/base.done
 	$(PIP) --editable '.[test,s3]'
-	touch $@ $(VENV)/train.done $(VENV)/docs.done
+	touch $@ $(VENV)/train.done $(VENV)/docs.done $(VENV)/bench.done
+
+$(VENV)/bench.done: $(VENV)/base.done
+	$(PIP) --editable '.[bench]'
+	touch $@ $(VENV)/train.done
 
 # Peers get environments of their own; one that can't be installed is left out, with the reason in the results.
-$(VENV)/bench.done: $(VENV)/base.done benchmarks/environments.py
-	$(PIP) --editable '.[bench]'
+$(VENV)/peers.done: $(VENV)/bench.done benchmarks/environments.py
 	$(RUN) -m benchmarks.environments
-	touch $@ $(VENV)/train.done
+	touch $@
 
 clean:
 	rm -rf $(DEMO) bench $(VENV) site

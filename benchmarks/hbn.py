@@ -40,7 +40,7 @@ class Epoch:
         return max(self.seconds, key=lambda name: self.seconds[name])
 
 
-def epoch(nodes: int, windows_per_s: float, bytes_per_window: float) -> Epoch:
+def epoch(nodes: int, windows_per_s: float, bytes_per_window: float, disk_bytes_per_s: float = 0.0) -> Epoch:
     """Divide the work among nodes, and add up what they ask of what they share.
 
     Parameters
@@ -50,12 +50,17 @@ def epoch(nodes: int, windows_per_s: float, bytes_per_window: float) -> Epoch:
         Of one node.
     bytes_per_window : float
         Stored.
+    disk_bytes_per_s : float
+        Of one node that has the lake on a disk of its own; 0 where that isn't known.
     """
+    stored = WINDOWS * bytes_per_window
+    own = {"its own disk": stored / (nodes * disk_bytes_per_s)} if disk_bytes_per_s else {}
     return Epoch(
         nodes=nodes,
         seconds={
             "decoding": WINDOWS / (nodes * windows_per_s),
-            "one file server": WINDOWS * bytes_per_window / SERVER_BYTES_PER_S,
+            **own,
+            "one file server": stored / SERVER_BYTES_PER_S,
             "one prefix of a bucket": WINDOWS / WINDOWS_PER_REQUEST / REQUESTS_PER_S,
         },
     )
@@ -75,12 +80,15 @@ def extended(scale: dict[str, Any]) -> str:
         rows = [[told, f"{_line(by_windows, key):,.1f}"] for key, told in COSTS.items()]
         parts += [table(["one machine, by the line through the two largest lakes", ""], rows), "\n"]
     rate = max(median(column(runs, "windows_per_s")) for runs in by_windows.values())
+    from_disk = scale["larger"].get("shuffles", {}).get("block")
+    disk = 1e6 * median(column(from_disk, "disk_mb_per_s")) if from_disk else 0.0
     shared = []
     for nodes in NODES:
-        planned = epoch(nodes, rate, scale["bytes_per_window"])
+        planned = epoch(nodes, rate, scale["bytes_per_window"], disk)
         shared.append([str(nodes), *(f"{seconds:,.1f}" for seconds in planned.seconds.values()), planned.breaks_first])
-    header = ["nodes like this one", *(f"{name}, s" for name in planned.seconds), "an epoch waits for"]
-    return "".join(parts) + table(header, shared)
+    header = ["nodes like this one", *(f"{name}, s" for name in planned.seconds), "the longest"]
+    told = "An epoch, by what it could wait for: a node's own disk, or the one or other that all share.\n\n"
+    return "".join(parts) + told + table(header, shared)
 
 
 def _line(by_windows: dict[str, Any], key: str) -> float:

@@ -225,6 +225,7 @@ def test_many_nodes_wait_for_what_they_share() -> None:
     assert epoch(1, 40_000.0, 100_000.0).breaks_first == "decoding"
     assert epoch(1, 40_000.0, 100_000.0).seconds["decoding"] == pytest.approx(95)
     assert epoch(1000, 40_000.0, 100_000.0).breaks_first == "one file server"
+    assert epoch(1, 40_000.0, 100_000.0, disk_bytes_per_s=1e9).breaks_first == "its own disk"
 
 
 def test_a_line_through_the_largest_lakes_is_extended() -> None:
