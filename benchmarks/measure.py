@@ -156,6 +156,15 @@ def forget_pages(paths: Iterable[Path]) -> None:
                 os.close(descriptor)
 
 
+def recall_pages(path: Path) -> None:
+    """Have the kernel put a file, or all files below a folder, into its page cache, as far as memory goes."""
+    buffer = bytearray(2**22)
+    for file in [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]:
+        with file.open("rb", buffering=0) as content:
+            while content.readinto(buffer):
+                pass
+
+
 def column(runs: Sequence[dict[str, Any]], figure: str) -> list[float]:
     """Return a figure of each turn."""
     return [run[figure] for run in runs]

@@ -97,11 +97,10 @@ def warm_figures(make: Callable[[], Batches], seconds: float, warm_up: float) ->
 
 
 def cold_figures(make: Callable[[], Batches]) -> Figures:
-    """Measure the first epoch, or the most of it, from its second batch on."""
-    running = make()(0)
-    next(running)
+    """Measure the first epoch, or the most of it; what opening takes isn't counted."""
+    batches = make()
     before, began, count = disk_bytes(), time.perf_counter(), 0
-    for x in running:
+    for x in batches(0):
         count += len(x)
         x[:, 0, 0].sum()
         if count >= COLD_WINDOWS:

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.environments import environment
 from benchmarks.limits import LIMITS
-from benchmarks.measure import column, forget_pages, in_turns, lines, middle, table, times
+from benchmarks.measure import column, forget_pages, in_turns, lines, middle, recall_pages, table, times
 from benchmarks.readers import WAYS
 from benchmarks.settings import Settings
 
@@ -118,6 +118,8 @@ def _read(settings: Settings, name: str, what: str, workers: int) -> Figures:
     """Measure one reader in a process of its own."""
     if what == "cold":
         forget_pages([settings.formats])
+    else:
+        recall_pages(settings.formats / WAYS[name].stored)
     figures: Figures = _readers(settings, [name], [what], workers)[0][what]
     return figures
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.measure import column, in_turns, lines, middle, table
+from benchmarks.measure import column, in_turns, lines, middle, recall_pages, table
 from benchmarks.readers import WAYS
 from benchmarks.settings import Settings
 from eegzarr.train.models import make_model
@@ -48,11 +48,12 @@ def run(settings: Settings) -> Figures:
             if not settings.smoke or way == "eegzarr":
                 command = [sys.executable, "-m", "benchmarks.training", str(settings.formats), step, way]
                 command += ["--workers", str(workers), "--seconds", str(settings.seconds)]
-                jobs[f"{told}, {way}"] = partial(_figures, command)
+                jobs[f"{told}, {way}"] = partial(_figures, command, settings.formats / WAYS[way].stored)
     return in_turns(jobs, settings.repeat, title="training", journal=settings.journal)
 
 
-def _figures(command: list[str]) -> Figures:
+def _figures(command: list[str], stored: Path) -> Figures:
+    recall_pages(stored)
     # As for readers: idle threads would spin on the cores that decode.
     return lines(command, OMP_WAIT_POLICY="passive")[0]
 

@@ -101,6 +101,8 @@ class Proxy(ThreadingHTTPServer):
     random: random.Random
     requests = 0
     failed = 0
+    declines_signed_urls = False
+    declined = 0
 
     @property
     def url(self) -> str:
@@ -118,6 +120,12 @@ class Forward(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.server.requests += 1
         time.sleep(self.server.delay)
+        if self.server.declines_signed_urls and "Signature=" in self.path:
+            self.server.declined += 1
+            self.send_response(403)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         if self.server.random.random() < self.server.failures:
             self.server.failed += 1
             if self.server.random.random() < 0.5:

@@ -15,6 +15,8 @@ from torch.utils.data import DataLoader
 
 import eegzarr
 from eegzarr.errors import LakeError, UsageError
+from eegzarr.store.remote import RangeFetcher
+from eegzarr.store.signed import SignedRanges
 from eegzarr.train import WindowStream
 
 URL = f"s3://{BUCKET}/lake.zarr"
@@ -69,6 +71,38 @@ def test_requests_that_fail_are_made_again(proxy: Proxy, sample_lake: Path) -> N
     order = stream._order()
     np.testing.assert_array_equal(y, windows["target"].values[order])
     np.testing.assert_array_equal(x, eegzarr.open_windows(sample_lake, "challenge1")["eeg"].values[order])
+
+
+def test_a_bucket_that_declines_signed_urls_is_read_by_s3fs(proxy: Proxy, sample_lake: Path) -> None:
+    proxy.declines_signed_urls = True
+    x, _ = drain(WindowStream(eegzarr.open_windows(URL, "challenge1"), 32))
+    np.testing.assert_array_equal(x, drain(WindowStream(eegzarr.open_windows(sample_lake, "challenge1"), 32))[0])
+    assert proxy.declined > 0
+    before = proxy.declined
+    fetcher = RangeFetcher(URL, 1)
+    first = fetcher.fetch("zarr.json", 0, 4)
+    assert proxy.declined == before + 1
+    np.testing.assert_array_equal(fetcher.fetch("zarr.json", 0, 4), first)
+    assert proxy.declined == before + 1  # it isn't asked again
+
+
+@pytest.mark.parametrize("anonymously", [True, False])
+@pytest.mark.parametrize(("start", "stop"), [(0, 10), (7, 19), (-5, None), (3, None)])
+def test_signed_ranges_are_those_of_s3fs(start: int, stop: int | None, anonymously: bool, proxy: Proxy) -> None:
+    filesystem = fsspec.filesystem("s3", anon=anonymously)
+    ranges = SignedRanges.of(filesystem)
+    assert ranges is not None
+    path = f"{URL.removeprefix('s3://')}/zarr.json"
+    for _ in range(2):  # the connection is used again
+        assert ranges.get(path, start, stop).tobytes() == fsspec.filesystem("s3").cat_file(path, start=start, end=stop)
+    with pytest.raises(FileNotFoundError):
+        ranges.get(f"{path}.gone", 0, 1)
+
+
+def test_where_a_proxy_is_set_requests_are_left_to_s3fs(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    assert SignedRanges.of(fsspec.filesystem("s3")) is None
+    assert SignedRanges.of(fsspec.filesystem("memory")) is None
 
 
 def test_memory_bounds_what_is_fetched_ahead(proxy: Proxy) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eegzarr.errors import LakeError
+from eegzarr.store.signed import Declined, SignedRanges
 
 _ATTEMPTS = 6
 _FIRST_WAIT = 0.1  # s, doubled at each further attempt
@@ -33,6 +34,7 @@ class RangeFetcher:
 
     def __init__(self, url: str, concurrency: int) -> None:
         self._filesystem, self._root = fsspec.core.url_to_fs(url)
+        self._signed = SignedRanges.of(self._filesystem)
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="eegzarr-fetch")
 
     def submit(self, function: Callable[..., _Result], *arguments: Any) -> Future[_Result]:
@@ -50,7 +52,7 @@ class RangeFetcher:
         path = f"{self._root}/{key}"
         for attempt in range(_ATTEMPTS):
             try:
-                return np.frombuffer(self._filesystem.cat_file(path, start=start, end=stop), np.uint8)
+                return self._read(path, start, stop)
             except FileNotFoundError as error:
                 raise LakeError(f"{path} is missing: python -m eegzarr.verify finds what else is") from error
             except OSError as error:  # fsspec's and the network's errors, time-outs among them
@@ -58,6 +60,14 @@ class RangeFetcher:
                     raise LakeError(f"{path} can't be read after {_ATTEMPTS} attempts: {error}") from error
             time.sleep(_FIRST_WAIT * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
+
+    def _read(self, path: str, start: int, stop: int | None) -> npt.NDArray[np.uint8]:
+        if self._signed is not None:
+            try:
+                return self._signed.get(path, start, stop)
+            except Declined:
+                self._signed = None  # s3fs knows more ways in
+        return np.frombuffer(self._filesystem.cat_file(path, start=start, end=stop), np.uint8)
 
     def close(self) -> None:
         """End the threads; what is under way is let go."""
