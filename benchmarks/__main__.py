@@ -43,19 +43,22 @@ REPORTS: dict[str, Callable[[Any], str]] = {
 }
 FROM_FORMATS = ("stream", "bucket", "scale", "training")
 RESULTS = "results.json"
+BUSY = 0.7  # load of the minute before, above which figures are disturbed
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run sections, write results; return the exit code."""
     arguments = _parse(argv)
-    began = time.monotonic()
+    began, load = time.monotonic(), os.getloadavg()[0]
+    if load > BUSY and not arguments.smoke:
+        progress(f"warning: other programs keep this machine busy (load {load:.1f}), which disturbs all figures")
     arguments.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="eegzarr-bench-", dir=arguments.scratch) as folder:
         settings = _settings(arguments, Path(folder))
         if settings.journal.stat().st_size:
             progress(f"going on with a run that was broken off: {settings.journal} has its figures so far")
         for name, figures in (_at_once if arguments.smoke else _one_by_one)(settings, arguments):
-            _keep(arguments.out, name, figures, settings)
+            _keep(arguments.out, name, figures, settings, load)
     settings.journal.unlink()
     progress(f"{arguments.out / 'results.md'} after {time.monotonic() - began:.0f} s")
     return 0
@@ -120,13 +123,13 @@ def _write_formats(settings: Settings) -> None:
     subprocess.run(command, check=True)
 
 
-def _keep(out: Path, name: str, figures: Any, settings: Settings) -> None:
+def _keep(out: Path, name: str, figures: Any, settings: Settings, load: float) -> None:
     """Put a section into the results, and write tables and plots anew."""
     path = out / RESULTS
     results = json.loads(path.read_text()) if path.exists() else {}
     results[name] = {
         "figures": figures,
-        "machine": machine(settings.scratch),
+        "machine": {**machine(settings.scratch), "load_before": round(load, 2)},
         "versions": versions(),
         "commit": commit(),
         # The source's folder is the reader's own affair: its name is enough.
@@ -154,7 +157,8 @@ def _markdown(results: dict[str, Any]) -> str:
             parts.append(
                 f"`{result['command']}` at {result['commit']}, {result['settings']['repeat']} turns, source "
                 f"{result['settings']['source']}; {about['processor']}, {about['cores']} cores, "
-                f"{about['memory_gib']} GiB, {about['file_system']}, GPU: {about['gpu']}, Python {about['python']}.\n\n"
+                f"{about['memory_gib']} GiB, {about['file_system']}, GPU: {about['gpu']}, "
+                f"load before {about['load_before']}, Python {about['python']}.\n\n"
             )
     if results:
         found = list(results.values())[-1]["versions"]
