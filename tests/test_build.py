@@ -23,7 +23,7 @@ from conftest import SMALL_SHARDS, run_command, tree_digests
 from zarr.storage import LocalStore
 
 import eegzarr
-from eegzarr.errors import BuildStopped, EegzarrError
+from eegzarr.errors import BuildStopped, EegzarrError, LakeError
 from eegzarr.events import BuildBegan, Inspected
 from eegzarr.recipe import CHALLENGE1
 from eegzarr.store import lake
@@ -204,6 +204,26 @@ def test_kills_at_random_moments_change_no_byte(sample_root: Path, sample_lake: 
     final = run_command(*build_arguments(sample_root, out))
     assert final.returncode == 0, final.stderr
     assert tree_digests(out) == tree_digests(sample_lake)
+
+
+@pytest.mark.parametrize("left", [GROUP, "zarr.0f.partial", f"{Path(GROUP).parent}/zarr.0f.partial"])
+def test_a_build_killed_before_its_first_file_goes_on(
+    left: str, sample_root: Path, sample_lake: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "lake.zarr"
+    (out / GROUP).mkdir(parents=True)
+    if left != GROUP:
+        (out / left).write_text("{")
+    eegzarr.build_lake(sample_root, out, recipe=CHALLENGE1, workers=1, shard_size=SMALL_SHARDS)
+    assert tree_digests(out) == tree_digests(sample_lake)
+
+
+def test_a_folder_with_files_of_its_own_is_left_alone(sample_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis/figures").mkdir(parents=True)
+    (tmp_path / "thesis/figures/1.svg").touch()
+    with pytest.raises(LakeError, match="holds files that are no lake"):
+        eegzarr.build_lake(sample_root, tmp_path / "thesis", recipe=CHALLENGE1, workers=1)
+    assert list((tmp_path / "thesis").iterdir()) == [tmp_path / "thesis/figures"]
 
 
 @pytest.mark.parametrize(

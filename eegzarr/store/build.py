@@ -41,6 +41,7 @@ from eegzarr.store.layout import (
     COMPLETE,
     FORMAT,
     METADATA,
+    PARTS,
     SHARD_SIZE,
     Geometry,
     check_storage,
@@ -500,11 +501,16 @@ def check_writable(lake: str) -> None:
     if path.exists():
         if not path.is_dir():
             raise LakeError(f"--out {path} is a file: give a folder, such as lake.zarr")
-        if any(path.iterdir()) and not (path / METADATA).exists():
+        if not (path / METADATA).exists() and _holds_files(path):
             raise LakeError(f"--out {path} holds files that are no lake: give a new or an empty folder")
     nearest = next(p for p in (path, *path.absolute().parents) if p.exists())
     if not os.access(nearest, os.W_OK | os.X_OK) or os.statvfs(nearest).f_flag & os.ST_RDONLY:
         raise LakeError(f"--out {path} can't be written: no permission to write in {nearest}")
+
+
+def _holds_files(folder: Path) -> bool:
+    """Tell whether a folder holds more than a build that is killed right after its start leaves there."""
+    return any(entry.is_symlink() or not (entry.is_dir() or entry.match(PARTS)) for entry in folder.rglob("*"))
 
 
 def check_same(lake: str, group: str, recipe: Recipe, dtype: str, compression: str) -> dict | None:

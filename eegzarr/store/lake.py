@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import reduce
@@ -43,6 +43,7 @@ from eegzarr.store.layout import (
     LABELS,
     METADATA,
     NUMERIC_PARTICIPANTS,
+    PARTS,
     RECEIPTS,
     RECORDINGS,
     SCRATCH,
@@ -215,21 +216,33 @@ def finish(lake: str, group: str, plan: Plan, receipts: dict[int, Receipt], posi
 
 
 def settle(lake: str, group: str) -> None:
-    """Drop what only a build needs and renew the lake's consolidated metadata.
-
-    xarray looks for consolidated metadata in the lake's root alone, so that is where it is.
-    """
+    """Drop what only a build needs and renew the lake's consolidated metadata."""
     store = open_store(lake)
     node = open_group(store, group, "r+")
     if "://" not in lake:
-        for leftover in (Path(lake) / group).rglob("*.partial"):
-            leftover.unlink(missing_ok=True)
+        _drop_parts((Path(lake) / group).rglob(PARTS))
     # Once only: what came later, damage too, must not become what is right.
     if SCRATCH in node:
         write_checksums(store, group, without=f"{group}/{SCRATCH}/")
     sync(store.delete_dir(f"{group}/{SCRATCH}"))
+    renew_root(lake, group)
+
+
+def renew_root(lake: str, group: str = "") -> None:
+    """Renew the consolidated metadata of a lake, and drop what broken-off runs left on the way to a group.
+
+    xarray looks for consolidated metadata in the lake's root alone, so that is where it is.
+    """
     with _waiting_for_others(lake):
-        consolidate(store)
+        if "://" not in lake:
+            for folder in (Path(lake) / group).relative_to(lake).parents:
+                _drop_parts((Path(lake) / folder).glob(PARTS))
+        consolidate(open_store(lake))
+
+
+def _drop_parts(parts: Iterable[Path]) -> None:
+    for part in parts:
+        part.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -31,6 +31,8 @@ CHECKSUMS = "checksums"
 SCRATCH = "build"  # only while a group is being built
 RECEIPTS = "receipts"
 
+PARTS = "*.partial"  # files that are being written; zarr-python names its own so, too
+
 DTYPES = ("float32", "float16")
 # By its name, Blosc's compressor and level. Level 0 keeps samples as they are.
 COMPRESSIONS = {"lz4": ("lz4", 5), "zstd": ("zstd", 5), "none": ("lz4", 0)}

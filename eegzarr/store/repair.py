@@ -25,7 +25,7 @@ from eegzarr.store.build import (
 )
 from eegzarr.store.cluster import Resources, local_client, write_shards
 from eegzarr.store.guard import MemoryGate
-from eegzarr.store.lake import consolidate, geometry_of, only_builder, read_tables
+from eegzarr.store.lake import geometry_of, only_builder, read_tables, renew_root
 from eegzarr.store.layout import EEG, Geometry, lake_url, open_store
 from eegzarr.store.task import ShardTask
 from eegzarr.store.verify import METADATA, UNREADABLE, Fault, empty_group
@@ -162,4 +162,4 @@ def _repair_root(lake: str, faults: Sequence[Fault]) -> None:
     for fault in faults:
         if not fault.group and fault.path != METADATA:
             sync(store.set(fault.path, default_buffer_prototype().buffer.from_bytes(empty_group())))
-    consolidate(store)
+    renew_root(lake)
