@@ -74,7 +74,7 @@ def _get_frames(settings: Settings, url: str) -> Figures:
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
         fetched = sum(pool.map(fetch, [asked[first::REQUESTS_AT_ONCE] for first in range(REQUESTS_AT_ONCE)]))
     wall = time.perf_counter() - began
-    return {"windows_per_s": reader.n_windows / wall, "first_batch_s": 0.0, "mb_per_s": fetched / wall / 1e6}
+    return {"windows_per_s": reader.n_windows / wall, "mb_per_s": fetched / wall / 1e6}
 
 
 def report(found: dict[str, dict[str, list[Figures]]]) -> str:
@@ -85,9 +85,11 @@ def report(found: dict[str, dict[str, list[Figures]]]) -> str:
             name,
             middle(column(runs, "windows_per_s")),
             f"{times(column(runs, 'windows_per_s'), column(ways[GETS], 'windows_per_s')):.2f}",
-            middle(column(runs, "first_batch_s")),
+            *(middle(column(runs, key)) if key in runs[0] else "" for key in ("open_s", "first_batch_s")),
         ]
         for delay, ways in found.items()
         for name, runs in ways.items()
     ]
-    return table(["delay of an answer", "reader", "windows/s", "of plain requests'", "first batch, s"], rows)
+    return table(
+        ["delay of an answer", "reader", "windows/s", "of plain requests'", "to open, s", "first batch, s"], rows
+    )

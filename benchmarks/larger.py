@@ -11,7 +11,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -20,10 +20,14 @@ from benchmarks.reading import disk_bytes
 from benchmarks.repeat import repeat_lake
 from benchmarks.settings import GROUP, Settings
 
+if TYPE_CHECKING:
+    from eegzarr.train import WindowStream
+
 SHUFFLES = ("block", "global")
 TIMES_MEMORY = 1.5
 SHARE_OF_DISK = 0.8  # of what is free
-SECONDS = 20.0
+SECONDS = 20.0  # of a second epoch
+PATIENCE = 300.0  # s, for a first one
 SMOKE_BYTES = 50e6
 Figures = dict[str, Any]
 
@@ -41,7 +45,7 @@ def affordable_windows(bytes_per_window: float, memory: float, free: float) -> i
 
 
 def run(settings: Settings, bytes_per_window: float) -> Figures:
-    """Stream a lake that the page cache can't hold, from the first window on, in each way of shuffling.
+    """Stream a lake that the page cache can't hold, in each way of shuffling.
 
     Returns
     -------
@@ -60,7 +64,13 @@ def run(settings: Settings, bytes_per_window: float) -> Figures:
     repeat_lake(settings.formats / "float32.zarr", lake, windows, linked=False)
     seconds = settings.seconds if settings.smoke else SECONDS
     jobs = {shuffle: partial(_from_disk, lake, shuffle, seconds) for shuffle in SHUFFLES}
-    turns = in_turns(jobs, settings.repeat, title="a lake larger than memory", journal=settings.journal)
+    turns = in_turns(
+        jobs,
+        settings.repeat,
+        title="a lake larger than memory",
+        journal=settings.journal,
+        enough=lambda so_far: so_far[-1]["seconds"] > settings.patience,
+    )
     shutil.rmtree(lake)
     return {"windows": windows, "gigabytes": windows * bytes_per_window / 1e9, "shuffles": turns}
 
@@ -71,19 +81,26 @@ def _from_disk(lake: Path, shuffle: str, seconds: float) -> Figures:
 
 
 def measured_shuffle(lake: str, shuffle: str, seconds: float) -> Figures:
-    """Stream from the beginning of an epoch."""
+    """Stream a first epoch, in which every frame is held against its checksum, and some of a second."""
     import eegzarr
     from eegzarr.train import WindowStream
 
     stream = WindowStream(eegzarr.open_windows(lake, "challenge1"), 128, shuffle=shuffle)  # type: ignore[arg-type]
+    first = _consumed(stream, PATIENCE)
+    stream.set_epoch(1)
+    return first | {f"second_{key}": value for key, value in _consumed(stream, seconds).items()}
+
+
+def _consumed(stream: WindowStream, patience: float) -> Figures:
     read, began, count, wall = disk_bytes(), time.perf_counter(), 0, 0.0
     for x, _ in stream:
         count += len(x)
         wall = time.perf_counter() - began
-        if wall > seconds:
+        if wall > patience:
             break
     read = disk_bytes() - read
     return {
+        "seconds": wall,
         "windows_per_s": count / wall,
         "disk_mb_per_s": read / wall / 1e6,
         "disk_kb_per_window": read / count / 1e3,
@@ -94,12 +111,16 @@ def report(figures: Figures) -> str:
     """Return the table of a run."""
     if "left_out" in figures:
         return f"No lake larger than memory: {figures['left_out']}.\n"
-    keys = ("windows_per_s", "disk_mb_per_s", "disk_kb_per_window")
-    rows = [[name, *(middle(column(runs, key)) for key in keys)] for name, runs in figures["shuffles"].items()]
+    columns = {
+        "windows_per_s": "windows/s, first epoch",
+        "disk_mb_per_s": "MB/s read from disk",
+        "disk_kb_per_window": "kB read from disk a window",
+    }
+    columns |= {f"second_{key}": told.replace("first", "second") for key, told in columns.items()}
+    rows = [[name, *(middle(column(runs, key)) for key in columns)] for name, runs in figures["shuffles"].items()]
     told = f"A lake of {figures['windows']:,} windows, {figures['gigabytes']:,.1f} GB: "
-    told += f"{TIMES_MEMORY:g} times the memory. From disk, from the beginning of an epoch:\n\n"
-    header = ["shuffle", "windows/s", "MB/s read from disk", "kB read from disk a window"]
-    return told + table(header, rows)
+    told += f"{TIMES_MEMORY:g} times the memory, from disk. At most {PATIENCE:g} s of a first epoch:\n\n"
+    return told + table(["shuffle", *columns.values()], rows)
 
 
 if __name__ == "__main__":

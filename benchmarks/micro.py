@@ -41,6 +41,8 @@ def run() -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="eegzarr-micro-") as folder:
         found = Path(folder) / "benchmarks.json"
         command = [sys.executable, "-m", "pytest", str(here.with_name("test_hot_paths.py")), "--quiet"]
+        # The project's settings are those of its tests, and name plugins that benchmarks don't install.
+        command += ["-c", os.devnull, "--rootdir", str(here.parent)]
         command += ["--benchmark-only", f"--benchmark-json={found}", f"--benchmark-max-time={SECONDS}"]
         # Where tests run this, their pytest's variables would have this one take itself for a part of it.
         own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}

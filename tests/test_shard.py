@@ -18,7 +18,7 @@ from eegzarr.store import gather
 from eegzarr.store.crc import crc32c
 from eegzarr.store.frame import find_windows
 from eegzarr.store.layout import COMPRESSIONS, DTYPES, Geometry, create_eeg
-from eegzarr.store.read import LocalReader, WindowDecoder
+from eegzarr.store.read import LocalReader, MappedShard, WindowDecoder, index_bytes
 from eegzarr.store.receipt import Moments, Receipt
 from eegzarr.store.shard import encode_frame, encode_shard, put
 
@@ -237,6 +237,34 @@ def test_windows_are_decoded_alike_with_and_without_numba(
     rows = np.empty_like(windows)
     read_windows(reader, order, rows)
     np.testing.assert_array_equal(rows, windows[order])
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_beyond_memory_the_system_is_asked_for_frames_once_and_then_for_single_windows(
+    is_compiled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gather, "_compiled", [] if is_compiled else [None])
+    gather.compile_gather()
+    windows = noise(53)
+    geometry = geometry_for(windows, "float32")
+    write_group(tmp_path, windows, geometry)
+    wished: list[bytes] = []
+    wish = MappedShard.wish
+
+    def note(shard: MappedShard, offset: int, length: int) -> None:
+        wished.append(shard.mapped[offset : offset + length])
+        wish(shard, offset, length)
+
+    monkeypatch.setattr(MappedShard, "wish", note)
+    reader = LocalReader(str(tmp_path), "r/R", beyond_memory=True)
+    order = np.random.default_rng(0).permutation(53)
+    rows = np.empty_like(windows)
+    read_windows(reader, order, rows)
+    shards = [path.stat().st_size for path in (tmp_path / "r/R/eeg/c").rglob("0") if path.is_file()]
+    assert sum(map(len, wished)) == sum(shards) - len(shards) * index_bytes(geometry)
+    wished.clear()
+    read_windows(reader, order, rows)
+    np.testing.assert_array_equal([np.frombuffer(blosc.decompress(one), "f4") for one in wished], rows.reshape(53, -1))
 
 
 def test_the_compiled_loop_names_the_buffer_that_it_cannot_decode() -> None:

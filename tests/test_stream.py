@@ -328,6 +328,22 @@ def test_block_shuffle_gives_every_window_once_from_whole_frames(windows: xr.Dat
     assert abs(true.correlation) < 0.25
 
 
+@pytest.mark.parametrize("shuffle", ["global", "block", False])
+def test_beyond_memory_the_sequence_is_the_same(
+    shuffle: bool | str, windows: xr.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fits = WindowStream(windows, 16, shuffle=shuffle, seed=1)
+    monkeypatch.setattr("eegzarr.train.stream.machine_memory", lambda: 2**20)
+    larger = WindowStream(windows, 16, shuffle=shuffle, seed=1)
+    for epoch in range(2):
+        fits.set_epoch(epoch)
+        larger.set_epoch(epoch)
+        for (x, y), (same_x, same_y) in zip(fits, larger, strict=True):
+            torch.testing.assert_close(x, same_x, rtol=0, atol=0)
+            torch.testing.assert_close(y, same_y, rtol=0, atol=0)
+    assert WindowStream(windows, 16, shuffle=True).shuffle == "block"
+
+
 def test_the_shuffle_is_chosen_and_checked(windows: xr.Dataset) -> None:
     assert WindowStream(windows, shuffle=True).shuffle == "global"
     assert WindowStream(windows).shuffle is None

@@ -30,6 +30,8 @@ from eegzarr.store.remote import FrameCache, RangeFetcher
 from eegzarr.store.shard import NO_FRAME
 
 _CRC_BYTES = 4
+# The kernel takes as much of a wish as the disk takes of a request, and lets the rest go.
+_WISHED_AT_ONCE = 512 * 2**10
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,11 @@ class WindowDecoder:
 
     def __init__(self, readers: Sequence[WindowReader]) -> None:
         self._readers = readers
+        self._beyond_memory = [
+            (group, reader)
+            for group, reader in enumerate(readers)
+            if isinstance(reader, LocalReader) and reader.beyond_memory
+        ]
         self._geometry = readers[0].geometry
         self._scratch = threading.local()
 
@@ -109,6 +116,8 @@ class WindowDecoder:
         rows : array, shape (window, channel, time)
             C-contiguous, of the stored dtype.
         """
+        for group, reader in self._beyond_memory:
+            reader.wish(windows[groups == group])
         gather = compiled_gather()
         if gather is not None:
             addresses, held = self._addresses(groups, windows)
@@ -148,13 +157,39 @@ class WindowDecoder:
         return windows
 
 
-class LocalReader(WindowReader):
-    """Reads from a local path: shards are mapped, and what is decoded is the page cache's memory."""
+@dataclass(frozen=True)
+class MappedShard:
+    """A shard's file in memory, and the offset and length of each frame in it."""
 
-    def __init__(self, lake: str, group: str) -> None:
+    mapped: mmap.mmap
+    index: npt.NDArray[np.uint64]
+
+    def wish(self, offset: int, length: int) -> None:
+        """Have the system begin to read a range, and nothing around it.
+
+        A page that is touched before it was wished for brings what lies around it, up to the disk's
+        ``read_ahead_kb`` in either direction: megabytes for a window of 90 kB.
+        """
+        end = min(offset + length, len(self.mapped))
+        for start in range(offset - offset % mmap.PAGESIZE, end, _WISHED_AT_ONCE):
+            self.mapped.madvise(mmap.MADV_WILLNEED, start, min(_WISHED_AT_ONCE, end - start))
+
+
+class LocalReader(WindowReader):
+    """Reads from a local path: shards are mapped, and what is decoded is the page cache's memory.
+
+    Parameters
+    ----------
+    beyond_memory : bool
+        Whether the page cache can't hold all that is read. Then windows are wished for before they are
+        decoded; else the system may as well read what lies around them, too.
+    """
+
+    def __init__(self, lake: str, group: str, *, beyond_memory: bool = False) -> None:
         super().__init__(lake, group)
         self._folder = Path(lake) / group / EEG
-        self._shards: dict[int, tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64]]] = {}
+        self.beyond_memory = beyond_memory
+        self._shards: dict[int, MappedShard] = {}
         self._frames: dict[int, Frame] = {}
         self._addresses = np.zeros(self.n_windows, np.int64)
         self._lock = threading.Lock()
@@ -173,19 +208,31 @@ class LocalReader(WindowReader):
             addresses = self._addresses[windows]
         return addresses, self._frames
 
+    def wish(self, windows: npt.NDArray[np.int64]) -> None:
+        """Have the system begin to read windows; those of frames that weren't checked yet come with the whole frame."""
+        for window in windows.tolist():
+            number, slot = divmod(window, self.geometry.windows_per_frame)
+            frame = self._frames.get(number)
+            if frame is not None and frame.bounds is not None:
+                shard, in_shard = divmod(number, self.geometry.frames_per_shard)
+                held, first = self._shards[shard], frame.bounds[slot]
+                held.wish(int(held.index[in_shard, 0]) + first, frame.bounds[slot + 1] - first)
+
     def frame(self, number: int) -> Frame:
         """Return a frame; its checksum is compared the first time."""
         # A frame once found stays found: a dict read needs no lock, and a rare double find no harm.
         found = self._frames.get(number)
         if found is None:
             shard, in_shard = divmod(number, self.geometry.frames_per_shard)
-            content, index = self._shards.get(shard) or self._map_shard(shard)
+            held = self._shards.get(shard) or self._map_shard(shard)
             name = f"{self._folder / self.geometry.shard_key(shard)}, frame {in_shard}"
-            offset, length = frame_range(index, in_shard, name)
-            found = self._frames[number] = checked_frame(content[offset : offset + length], length, self.geometry, name)
+            offset, length = frame_range(held.index, in_shard, name)
+            stored = np.frombuffer(held.mapped, np.uint8)[offset : offset + length]
+            held.wish(offset, length)
+            found = self._frames[number] = checked_frame(stored, length, self.geometry, name)
         return found
 
-    def _map_shard(self, shard: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64]]:
+    def _map_shard(self, shard: int) -> MappedShard:
         path = self._folder / self.geometry.shard_key(shard)
         with self._lock:
             if shard in self._shards:
@@ -198,9 +245,8 @@ class LocalReader(WindowReader):
                 raise LakeError(f"{path} is missing: python -m eegzarr.verify finds what else is") from error
             except (OSError, ValueError) as error:
                 raise LakeError(f"{path} can't be read: {error}") from error
-            content = np.frombuffer(mapped, np.uint8)
-            tail = content[-index_bytes(self.geometry) :].tobytes()
-            self._shards[shard] = content, read_index(tail, self.geometry, str(path))
+            tail = mapped[-index_bytes(self.geometry) :]
+            self._shards[shard] = MappedShard(mapped, read_index(tail, self.geometry, str(path)))
             return self._shards[shard]
 
 

@@ -23,7 +23,9 @@ _WINDOWS_A_JOB = 64
 _LONG = 20_000
 
 
-def open_readers(groups: Sequence[tuple[str, str]], memory: int, concurrency: int) -> list[WindowReader]:
+def open_readers(
+    groups: Sequence[tuple[str, str]], memory: int, concurrency: int, *, beyond_memory: bool
+) -> list[WindowReader]:
     """Open groups for reading in this process.
 
     Parameters
@@ -34,10 +36,14 @@ def open_readers(groups: Sequence[tuple[str, str]], memory: int, concurrency: in
         Bytes of frames that all the remote ones together hold.
     concurrency : int
         Requests of each remote one that are under way at a time.
+    beyond_memory : bool
+        As for `LocalReader`.
     """
     cache = FrameCache(memory)
     return [
-        RemoteReader(lake, group, cache, number, concurrency) if "://" in lake else LocalReader(lake, group)
+        RemoteReader(lake, group, cache, number, concurrency)
+        if "://" in lake
+        else LocalReader(lake, group, beyond_memory=beyond_memory)
         for number, (lake, group) in enumerate(groups)
     ]
 

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 import torch
 import xarray as xr
 from torch.utils.data import IterableDataset, get_worker_info
 
 from eegzarr.errors import LakeError, UsageError
-from eegzarr.store.guard import usable_cores
+from eegzarr.store.guard import machine_memory, usable_cores
 from eegzarr.store.lake import stored_geometry
 from eegzarr.store.layout import Geometry
 from eegzarr.store.open import recording_subjects, selection_statistics
@@ -35,6 +34,7 @@ from eegzarr.train.selection import Target, concatenate, select
 from eegzarr.train.shape import Normalize, RowShape, channel_statistics, parse_seconds
 
 _MIB = 2**20
+_SHARE_OF_MEMORY = 0.7  # that the page cache may have
 DTYPES = ("float32", "float16")
 
 
@@ -357,7 +357,8 @@ class WindowStream(IterableDataset[Any]):
     def _open_decoder(self) -> Decoder:
         """Open the groups in this process; what a parent opened before a fork isn't used."""
         if self._decoder is None or self._decoder.pid != os.getpid():
-            readers = open_readers(self._selection.groups, self._memory, self._concurrency)
+            groups, beyond = self._selection.groups, not self._fits_memory()
+            readers = open_readers(groups, self._memory, self._concurrency, beyond_memory=beyond)
             self._decoder = Decoder(readers, self._selection.group, self._selection.window, self._shape)
         return self._decoder
 
@@ -369,8 +370,10 @@ class WindowStream(IterableDataset[Any]):
                 raise UsageError(f"shuffle must be True, False, 'global' or 'block', got {shuffle!r}")
             return shuffle
         # A true permutation reads every page of the lake all the time: it should fit into the page cache.
-        fits = self.n_windows * self._geometry.window_bytes < 0.7 * psutil.virtual_memory().total
-        return "global" if fits and not self.is_remote else "block"
+        return "global" if self._fits_memory() and not self.is_remote else "block"
+
+    def _fits_memory(self) -> bool:
+        return self.n_windows * self._geometry.window_bytes < _SHARE_OF_MEMORY * machine_memory()
 
     def _why_empty(self) -> str:
         told = ", ".join(f"{count} with {reason}" for reason, count in self.left_out.items() if count)
