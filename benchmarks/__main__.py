@@ -124,11 +124,12 @@ def _write_formats(settings: Settings) -> None:
 
 
 def _keep(out: Path, name: str, figures: Any, settings: Settings, load: float) -> None:
-    """Put a section into the results, and write tables and plots anew."""
+    """Put a section into the results, its tables too: those of an earlier run are kept as they were written."""
     path = out / RESULTS
     results = json.loads(path.read_text()) if path.exists() else {}
     results[name] = {
         "figures": figures,
+        "report": REPORTS[name](figures),
         "machine": {**machine(settings.scratch), "load_before": round(load, 2)},
         "versions": versions(),
         "commit": commit(),
@@ -141,19 +142,19 @@ def _keep(out: Path, name: str, figures: Any, settings: Settings, load: float) -
     }
     path.write_text(json.dumps(results, indent=1) + "\n")
     (out / "results.md").write_text(_markdown(results))
-    draw({section: result["figures"] for section, result in results.items()}, out)
+    draw({name: figures}, out)
 
 
 def _markdown(results: dict[str, Any]) -> str:
     parts = ["# eegzarr beside its peers\n\n"]
-    for name, told in REPORTS.items():
+    for name in REPORTS:
         if name in results:
             result = results[name]
             about = result["machine"]
             parts.append(f"## {name.capitalize()}\n\n")
             if (plot := f"{name}.svg") in ("build.svg", "stream.svg", "scale.svg"):
                 parts.append(f"![{name}]({plot})\n\n")
-            parts.append(told(result["figures"]) + "\n")
+            parts.append(result["report"] + "\n")
             parts.append(
                 f"`{result['command']}` at {result['commit']}, {result['settings']['repeat']} turns, source "
                 f"{result['settings']['source']}; {about['processor']}, {about['cores']} cores, "
