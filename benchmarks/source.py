@@ -39,7 +39,9 @@ def scaled_source(source: Path, out: Path, size: float) -> Path:
     people = pd.read_csv(source / "participants.tsv", sep="\t", dtype=str, keep_default_na=False)
     parts = []
     for copy in range(max(1, round(size))):
-        renamed = {name: f"{name}C{copy}" if copy else name for name in subjects[: max(1, round(size * len(subjects)))]}
+        # A copy's names sort far from the original's: side by side, gzip would store them as one.
+        kept = subjects[: max(1, round(size * len(subjects)))]
+        renamed = {name: f"sub-C{copy}{name.removeprefix('sub-')}" if copy else name for name in kept}
         for name, new in renamed.items():
             for file in (source / name).rglob("*"):
                 if file.is_file():

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -171,8 +172,9 @@ class MappedShard:
         ``read_ahead_kb`` in either direction: megabytes for a window of 90 kB.
         """
         end = min(offset + length, len(self.mapped))
-        for start in range(offset - offset % mmap.PAGESIZE, end, _WISHED_AT_ONCE):
-            self.mapped.madvise(mmap.MADV_WILLNEED, start, min(_WISHED_AT_ONCE, end - start))
+        with suppress(OSError):  # where a file system or a limit declines, pages come when they are touched
+            for start in range(offset - offset % mmap.PAGESIZE, end, _WISHED_AT_ONCE):
+                self.mapped.madvise(mmap.MADV_WILLNEED, start, min(_WISHED_AT_ONCE, end - start))
 
 
 class LocalReader(WindowReader):
