@@ -8,20 +8,17 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 
 from benchmarks.measure import column, forget_pages, in_turns, lines, middle, progress, table
-from benchmarks.reading import disk_bytes
+from benchmarks.readers import eegzarr_batches
+from benchmarks.reading import disk_figures
 from benchmarks.repeat import repeat_lake
 from benchmarks.settings import GROUP, Settings
-
-if TYPE_CHECKING:
-    from eegzarr.train import WindowStream
 
 SHUFFLES = ("block", "global")
 TIMES_MEMORY = 1.5
@@ -82,29 +79,9 @@ def _from_disk(lake: Path, shuffle: str, seconds: float) -> Figures:
 
 def measured_shuffle(lake: str, shuffle: str, seconds: float) -> Figures:
     """Stream a first epoch, in which every frame is held against its checksum, and some of a second."""
-    import eegzarr
-    from eegzarr.train import WindowStream
-
-    stream = WindowStream(eegzarr.open_windows(lake, "challenge1"), 128, shuffle=shuffle)  # type: ignore[arg-type]
-    first = _consumed(stream, PATIENCE)
-    stream.set_epoch(1)
-    return first | {f"second_{key}": value for key, value in _consumed(stream, seconds).items()}
-
-
-def _consumed(stream: WindowStream, patience: float) -> Figures:
-    read, began, count, wall = disk_bytes(), time.perf_counter(), 0, 0.0
-    for x, _ in stream:
-        count += len(x)
-        wall = time.perf_counter() - began
-        if wall > patience:
-            break
-    read = disk_bytes() - read
-    return {
-        "seconds": wall,
-        "windows_per_s": count / wall,
-        "disk_mb_per_s": read / wall / 1e6,
-        "disk_kb_per_window": read / count / 1e3,
-    }
+    batches = eegzarr_batches(lake, shuffle=shuffle)
+    first, second = disk_figures(batches(0), seconds=PATIENCE), disk_figures(batches(1), seconds=seconds)
+    return first | {f"second_{key}": value for key, value in second.items()}
 
 
 def report(figures: Figures) -> str:

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -98,15 +99,25 @@ def warm_figures(make: Callable[[], Batches], seconds: float, warm_up: float) ->
 
 def cold_figures(make: Callable[[], Batches]) -> Figures:
     """Measure the first epoch, or the most of it; what opening takes isn't counted."""
-    batches = make()
-    before, began, count = disk_bytes(), time.perf_counter(), 0
-    for x in batches(0):
+    return disk_figures(make()(0), windows=COLD_WINDOWS)
+
+
+def disk_figures(batches: Iterable[torch.Tensor], *, windows: float = math.inf, seconds: float = math.inf) -> Figures:
+    """Measure what batches take that come from disk, up to so many windows or s."""
+    before, began, count, wall = disk_bytes(), time.perf_counter(), 0, 0.0
+    for x in batches:
         count += len(x)
         x[:, 0, 0].sum()
-        if count >= COLD_WINDOWS:
+        wall = time.perf_counter() - began
+        if count >= windows or wall > seconds:
             break
-    wall, read = time.perf_counter() - began, disk_bytes() - before
-    return {"windows_per_s": count / wall, "disk_mb_per_s": read / wall / 1e6, "disk_kb_per_window": read / count / 1e3}
+    read = disk_bytes() - before
+    return {
+        "seconds": wall,
+        "windows_per_s": count / wall,
+        "disk_mb_per_s": read / wall / 1e6,
+        "disk_kb_per_window": read / count / 1e3,
+    }
 
 
 def bucket_figures(make: Callable[[], Batches]) -> Figures:

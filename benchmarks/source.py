@@ -38,9 +38,9 @@ def scaled_source(source: Path, out: Path, size: float) -> Path:
             shutil.copyfile(file, out / file.name)
     people = pd.read_csv(source / "participants.tsv", sep="\t", dtype=str, keep_default_na=False)
     parts = []
+    kept = subjects[: max(1, round(size * len(subjects)))]
     for copy in range(max(1, round(size))):
         # A copy's names sort far from the original's: side by side, gzip would store them as one.
-        kept = subjects[: max(1, round(size * len(subjects)))]
         renamed = {name: f"sub-C{copy}{name.removeprefix('sub-')}" if copy else name for name in kept}
         for name, new in renamed.items():
             for file in (source / name).rglob("*"):

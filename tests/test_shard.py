@@ -222,12 +222,15 @@ def test_put_leaves_no_partial_file(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["b"]
 
 
-@pytest.mark.parametrize("is_compiled", [True, False])
-def test_windows_are_decoded_alike_with_and_without_numba(
-    is_compiled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gather, "_compiled", [] if is_compiled else [None])
+@pytest.fixture(params=[True, False], ids=["numba", "no numba"])
+def is_compiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the loop that decodes windows is compiled, which a test with this runs both with and without."""
+    monkeypatch.setattr(gather, "_compiled", [] if request.param else [None])
     gather.compile_gather()
+    return bool(request.param)
+
+
+def test_windows_are_decoded_alike_with_and_without_numba(is_compiled: bool, tmp_path: Path) -> None:
     assert (gather.compiled_gather() is not None) == is_compiled
     windows = noise(53)
     geometry = geometry_for(windows, "float32")
@@ -239,12 +242,10 @@ def test_windows_are_decoded_alike_with_and_without_numba(
     np.testing.assert_array_equal(rows, windows[order])
 
 
-@pytest.mark.parametrize("is_compiled", [True, False])
+@pytest.mark.usefixtures("is_compiled")
 def test_beyond_memory_the_system_is_asked_for_frames_once_and_then_for_single_windows(
-    is_compiled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gather, "_compiled", [] if is_compiled else [None])
-    gather.compile_gather()
     windows = noise(53)
     geometry = geometry_for(windows, "float32")
     write_group(tmp_path, windows, geometry)

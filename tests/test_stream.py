@@ -338,9 +338,9 @@ def test_beyond_memory_the_sequence_is_the_same(
     for epoch in range(2):
         fits.set_epoch(epoch)
         larger.set_epoch(epoch)
-        for (x, y), (same_x, same_y) in zip(fits, larger, strict=True):
-            torch.testing.assert_close(x, same_x, rtol=0, atol=0)
-            torch.testing.assert_close(y, same_y, rtol=0, atol=0)
+        for here, there in zip(drain(fits), drain(larger), strict=True):
+            assert np.isfinite(here).all()
+            np.testing.assert_array_equal(here, there)
     assert WindowStream(windows, 16, shuffle=True).shuffle == "block"
 
 
