@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from eegzarr.train.fit import fit, resume
-from eegzarr.train.metrics import nrmse
-from eegzarr.train.models import load_model
+from eegzarr.train.loop.fit import fit, resume
+from eegzarr.train.loop.parts import make_parts
+from eegzarr.train.loop.run import RunFolder
+from eegzarr.train.models.zoo import load_model
 from eegzarr.train.options import FitOptions
-from eegzarr.train.parts import make_parts
-from eegzarr.train.predict import Predictions, evaluation_stream, mean_prediction, predict
-from eegzarr.train.run import RunFolder
+from eegzarr.train.score.metrics import nrmse
+from eegzarr.train.score.predict import Predictions, evaluation_stream, mean_prediction, predict
 from eegzarr.watch.training import FitProgress
 
 _VIEWS = 5

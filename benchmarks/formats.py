@@ -28,7 +28,7 @@ from benchmarks.environments import environment
 from benchmarks.measure import progress
 from benchmarks.peers import WRITERS as PEERS
 from benchmarks.settings import GROUP
-from eegzarr.recipe import CHALLENGE1
+from eegzarr.challenge.presets import CHALLENGE1
 
 BRAINDECODE_RECORDINGS = 40  # preloaded they take 60 MB each
 

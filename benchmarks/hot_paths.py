@@ -15,7 +15,7 @@ from eegzarr.store.gather import compile_gather
 from eegzarr.store.layout import Geometry, create_eeg, open_store
 from eegzarr.store.read import LocalReader, WindowDecoder
 from eegzarr.store.shard import encode_frame, encode_shard, put
-from eegzarr.train.order import balanced_order, block_order, global_order
+from eegzarr.stream.order import balanced_order, block_order, global_order
 
 CHANNELS, TIMES = 129, 200
 FRAMES = 4

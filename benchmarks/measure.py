@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import psutil
 
 from benchmarks.journal import once
-from eegzarr.store.guard import tree_memory
+from eegzarr.machine.memory import tree_memory
 
 Result = TypeVar("Result")
 

@@ -20,13 +20,14 @@ import zarr
 
 from benchmarks.ablation import run_of
 from benchmarks.measure import progress, table
-from eegzarr.store.lake import consolidate, stored_geometry
+from eegzarr.store.group import stored_geometry
 from eegzarr.store.layout import EEG, Geometry, create_eeg, open_store
 from eegzarr.store.open import open_windows, recipes
 from eegzarr.store.receipt import Rounding, max_rounding
+from eegzarr.store.root import consolidate
 from eegzarr.store.shard import encode_shard, put
+from eegzarr.stream.stream import WindowStream
 from eegzarr.train.options import FitOptions
-from eegzarr.train.stream import WindowStream
 
 TURNS = 5
 DTYPES = ("float32", "float16")

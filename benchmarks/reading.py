@@ -26,7 +26,7 @@ import torch
 from benchmarks.measure import use_cores
 from benchmarks.peers import BATCH, Batches
 from benchmarks.readers import BUCKET_WAYS, WAYS
-from eegzarr.train.order import shuffle_quality
+from eegzarr.stream.order import shuffle_quality
 
 COLD_WINDOWS = 5000
 WARM_UP_WINDOWS = 60_000

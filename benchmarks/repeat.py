@@ -11,8 +11,9 @@ import xarray as xr
 import zarr
 
 from benchmarks.settings import GROUP
-from eegzarr.store.lake import settle, stored_geometry
+from eegzarr.store.group import stored_geometry
 from eegzarr.store.layout import COMPLETE, create_eeg, label_encoding, open_store
+from eegzarr.store.root import settle
 from eegzarr.store.shard import encode_shard, put
 
 

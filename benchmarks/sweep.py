@@ -23,8 +23,8 @@ import eegzarr
 from benchmarks.measure import middle, progress, table
 from benchmarks.settings import GROUP
 from eegzarr.store.gather import compile_gather
-from eegzarr.store.lake import settle
 from eegzarr.store.layout import COMPLETE, EEG, Geometry, create_eeg, label_encoding, open_store
+from eegzarr.store.root import settle
 from eegzarr.store.shard import encode_shard, put
 from eegzarr.train import WindowStream
 

@@ -23,7 +23,7 @@ import torch
 from benchmarks.measure import column, in_turns, lines, middle, recall_pages, table
 from benchmarks.readers import WAYS
 from benchmarks.settings import Settings
-from eegzarr.train.models import make_model
+from eegzarr.train.models.zoo import make_model
 
 SFREQ = 100.0
 # EEGNeX is what the challenge's baselines train; EEGNet is fast enough on a CPU for the reader to matter.

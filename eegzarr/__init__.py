@@ -12,25 +12,26 @@ from eegzarr import accessor as _accessor  # noqa: F401  # registers Dataset.eeg
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from eegzarr.exchange import to_braindecode, to_mne
-    from eegzarr.intake.epochs import from_braindecode, from_mne
-    from eegzarr.recipe import Recipe, load_recipe
-    from eegzarr.store.build import build_lake
+    from eegzarr.build.run import build_lake
+    from eegzarr.exchange.epochs import from_braindecode, from_mne
+    from eegzarr.exchange.export import to_braindecode, to_mne
+    from eegzarr.recipes.load import load_recipe
+    from eegzarr.recipes.recipe import Recipe
     from eegzarr.store.open import open_windows
-    from eegzarr.train.split import kfold_by_subject, split_by_release, split_by_subject
+    from eegzarr.stream.splits import kfold_by_subject, split_by_release, split_by_subject
 
 _HOMES = {
-    "Recipe": "eegzarr.recipe",
-    "build_lake": "eegzarr.store.build",
-    "from_braindecode": "eegzarr.intake.epochs",
-    "from_mne": "eegzarr.intake.epochs",
-    "kfold_by_subject": "eegzarr.train.split",
-    "load_recipe": "eegzarr.recipe",
+    "Recipe": "eegzarr.recipes.recipe",
+    "build_lake": "eegzarr.build.run",
+    "from_braindecode": "eegzarr.exchange.epochs",
+    "from_mne": "eegzarr.exchange.epochs",
+    "kfold_by_subject": "eegzarr.stream.splits",
+    "load_recipe": "eegzarr.recipes.load",
     "open_windows": "eegzarr.store.open",
-    "split_by_release": "eegzarr.train.split",
-    "split_by_subject": "eegzarr.train.split",
-    "to_braindecode": "eegzarr.exchange",
-    "to_mne": "eegzarr.exchange",
+    "split_by_release": "eegzarr.stream.splits",
+    "split_by_subject": "eegzarr.stream.splits",
+    "to_braindecode": "eegzarr.exchange.export",
+    "to_mne": "eegzarr.exchange.export",
 }
 
 __all__ = [

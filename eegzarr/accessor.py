@@ -40,7 +40,7 @@ class WindowsAccessor:
 
     def table(self) -> pd.DataFrame:
         """Return the labels as a table, one row a window, without the signals."""
-        from eegzarr.exchange import label_table
+        from eegzarr.store.table import label_table
 
         return label_table(self._windows)
 
@@ -140,13 +140,13 @@ class WindowsAccessor:
 
     def to_mne(self) -> mne.EpochsArray:
         """Load into MNE; see `eegzarr.to_mne`."""
-        from eegzarr.exchange import to_mne
+        from eegzarr.exchange.export import to_mne
 
         return to_mne(self._windows)
 
     def to_braindecode(self, target: str = "target") -> BaseConcatDataset[Any]:
         """Load into braindecode; see `eegzarr.to_braindecode`."""
-        from eegzarr.exchange import to_braindecode
+        from eegzarr.exchange.export import to_braindecode
 
         return to_braindecode(self._windows, target)
 

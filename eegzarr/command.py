@@ -13,7 +13,7 @@ from eegzarr.errors import EegzarrError, UsageError
 T = TypeVar("T")
 INTERRUPTED = 130
 COMMANDS = {
-    "build": "eegzarr.build",
+    "build": "eegzarr.build.__main__",
     "convert": "eegzarr.convert",
     "info": "eegzarr.info",
     "monitor": "eegzarr.monitor",

@@ -6,16 +6,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from eegzarr.build import describe
+from eegzarr.build.__main__ import describe
+from eegzarr.build.run import BuildSummary
 from eegzarr.command import run_command
 from eegzarr.errors import UsageError
-from eegzarr.intake.caches import kind_of, load_braindecode
-from eegzarr.intake.hdf5 import open_hdf5
-from eegzarr.intake.meaning import MICROVOLTS_IN, Told
-from eegzarr.intake.pickles import open_lmdb
-from eegzarr.store.build import BuildSummary
+from eegzarr.exchange.caches import kind_of, load_braindecode
+from eegzarr.exchange.hdf5 import open_hdf5
+from eegzarr.exchange.meaning import MICROVOLTS_IN, Told
+from eegzarr.exchange.pickles import open_lmdb
+from eegzarr.exchange.write import write_windows
 from eegzarr.store.layout import COMPRESSIONS, DTYPES
-from eegzarr.store.write import write_windows
 from eegzarr.watch.progress import BuildProgress
 
 
@@ -68,7 +68,7 @@ def _written(arguments: argparse.Namespace, progress: BuildProgress) -> BuildSum
     stored: dict[str, Any] = {name: getattr(arguments, name) for name in ("dtype", "compression", "overwrite")}
     if kind == "braindecode":
         _refuse_options(arguments)
-        from eegzarr.intake.epochs import from_braindecode  # MNE takes a second to load
+        from eegzarr.exchange.epochs import from_braindecode  # MNE takes a second to load
 
         return from_braindecode(
             load_braindecode(path),

@@ -33,7 +33,7 @@ from eegzarr.pictures.signals import (
     usual_channel,
     usual_condition,
 )
-from eegzarr.recipe import recipe_from_json
+from eegzarr.recipes.recipe import recipe_from_json
 from eegzarr.store.describe import GroupSummary, describe_lake, lost_windows
 from eegzarr.store.layout import COMPLETE
 from eegzarr.store.open import open_recordings, open_windows

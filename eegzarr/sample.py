@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from eegzarr.challenge.presets import HBN_CHANNELS
 from eegzarr.command import run_command
 from eegzarr.errors import EegzarrError, UsageError
-from eegzarr.recipe import HBN_CHANNELS
 
 SFREQ = 100.0
 RELEASE = "R1"

@@ -7,9 +7,9 @@ import argparse
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TransferSpeedColumn
 
+from eegzarr.build.repair import repair_lake
 from eegzarr.command import parsed_by, run_command
-from eegzarr.store.guard import parse_bytes
-from eegzarr.store.repair import repair_lake
+from eegzarr.machine.memory import parse_bytes
 from eegzarr.store.verify import Checked, Fault, verify_lake
 from eegzarr.watch.progress import BuildProgress
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 
 import eegzarr
-from eegzarr.recipe import CHALLENGE1
+from eegzarr.challenge.presets import CHALLENGE1
 from eegzarr.sample import write_sample
 
 SMALL_SHARDS = 4 * 2**20  # a dozen shards from the sample, where the default makes one

@@ -14,7 +14,7 @@ from conftest import run_command
 from edfio import Bdf, BdfSignal
 
 import eegzarr
-from eegzarr.recipe import CHALLENGE1, HBN_CHANNELS
+from eegzarr.challenge.presets import CHALLENGE1, HBN_CHANNELS
 from eegzarr.sample import write_sample
 
 GROUP = "challenge1/R1"

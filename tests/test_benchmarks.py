@@ -34,7 +34,7 @@ from benchmarks.repeat import repeat_lake
 from benchmarks.served import served
 from benchmarks.source import scaled_source
 from benchmarks.stream import report as stream_report
-from eegzarr.recipe import CHALLENGE1
+from eegzarr.challenge.presets import CHALLENGE1
 
 
 @pytest.fixture

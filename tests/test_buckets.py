@@ -12,10 +12,10 @@ from conftest import SMALL_SHARDS, run_command
 from s3_server import BUCKET, CREDENTIALS, Proxy, s3_server, upload, used_through_proxy
 
 import eegzarr
-from eegzarr.buckets import at_hand
+from eegzarr.bids.buckets import at_hand
+from eegzarr.challenge.presets import CHALLENGE1
+from eegzarr.challenge.releases import PUBLIC, find_release
 from eegzarr.errors import SourceError, UsageError
-from eegzarr.recipe import CHALLENGE1
-from eegzarr.releases import PUBLIC, find_release
 from eegzarr.store.verify import verify_lake
 
 GROUP = "challenge1/R1"

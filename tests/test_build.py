@@ -23,13 +23,13 @@ from conftest import SMALL_SHARDS, run_command, tree_digests
 from zarr.storage import LocalStore
 
 import eegzarr
+from eegzarr.build import group
+from eegzarr.challenge.presets import CHALLENGE1
 from eegzarr.errors import BuildStopped, EegzarrError, LakeError
 from eegzarr.events import BuildBegan, Inspected
-from eegzarr.recipe import CHALLENGE1
-from eegzarr.store import lake
+from eegzarr.recipes.trials import trial_table
 from eegzarr.store.layout import LABELS
 from eegzarr.store.verify import verify_lake
-from eegzarr.trials import trial_table
 from eegzarr.watch.interrupts import Interrupts
 
 GROUP = "challenge1/R1"
@@ -259,7 +259,7 @@ def test_a_finish_that_was_broken_off_after_all_but_the_tidying_is_done_again(
     out = tmp_path / "lake.zarr"
     options = {"recipe": CHALLENGE1, "workers": 1, "shard_size": SMALL_SHARDS}
     with monkeypatch.context() as broken:
-        broken.setattr(lake, "settle", settle)
+        broken.setattr(group, "settle", settle)
         with pytest.raises(KeyboardInterrupt):
             eegzarr.build_lake(sample_root, out, **options)
     eegzarr.build_lake(sample_root, out, **options)

@@ -10,11 +10,11 @@ import pytest
 import xarray as xr
 
 import eegzarr
+from eegzarr.challenge.presets import HBN_CHANNELS
 from eegzarr.convert import main
 from eegzarr.errors import SourceError
-from eegzarr.intake.meaning import Told
-from eegzarr.intake.pickles import open_lmdb
-from eegzarr.recipe import HBN_CHANNELS
+from eegzarr.exchange.meaning import Told
+from eegzarr.exchange.pickles import open_lmdb
 from eegzarr.store.verify import verify_lake
 
 h5py = pytest.importorskip("h5py")

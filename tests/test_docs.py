@@ -25,7 +25,7 @@ from pathlib import Path
 import pytest
 
 from eegzarr.command import COMMANDS
-from eegzarr.recipe import load_recipe
+from eegzarr.recipes.load import load_recipe
 from eegzarr.store.layout import LABELS
 
 ROOT = Path(__file__).parents[1]

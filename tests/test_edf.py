@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eegzarr.edf import open_plain
-from eegzarr.recordings import read_header, read_windows
+from eegzarr.recordings.edf import open_plain
+from eegzarr.recordings.reader import read_header, read_windows
 
 SECONDS = 12
 
@@ -66,7 +66,7 @@ def test_headers_equal_mnes(plain: Path) -> None:
 
 def test_many_windows_in_a_row_are_read_at_once_and_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path / "a.bdf", ["Fz", "Cz"])
-    monkeypatch.setattr("eegzarr.edf._RUN_BYTES", 5 * 600)  # five records
+    monkeypatch.setattr("eegzarr.recordings.edf._RUN_BYTES", 5 * 600)  # five records
     starts = list(range(0, SECONDS * 100 - 200, 50))
     windows = np.empty((len(starts), 2, 200), np.float32)
     read_windows(path, np.array(starts), ("Cz", "Fz"), windows)

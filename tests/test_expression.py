@@ -9,7 +9,7 @@ import pytest
 
 import eegzarr
 from eegzarr.errors import RecipeError
-from eegzarr.expression import evaluate, labels_of
+from eegzarr.recipes.expression import evaluate, labels_of
 
 LABELS = {
     "rt": np.array([0.5, 1.0, np.nan], np.float32),

@@ -15,13 +15,13 @@ import pytest
 from conftest import SMALL_SHARDS, run_command, tree_digests
 
 import eegzarr
-import eegzarr.store.build
-import eegzarr.store.cluster
-import eegzarr.store.guard
+import eegzarr.build.cluster
+import eegzarr.build.run
+import eegzarr.machine.memory
+from eegzarr.build.cluster import MAIN_IDLE, Resources, affordable_shard_size, projected_worker_memory
+from eegzarr.challenge.presets import CHALLENGE1
 from eegzarr.errors import BuildStopped, LakeError, UsageError
-from eegzarr.recipe import CHALLENGE1
-from eegzarr.store.cluster import MAIN_IDLE, Resources, affordable_shard_size, projected_worker_memory
-from eegzarr.store.guard import MemoryGate, _slurm_limit, parse_share
+from eegzarr.machine.memory import MemoryGate, _slurm_limit, parse_share
 
 MIB = 2**20
 
@@ -31,7 +31,7 @@ def test_a_machine_that_is_too_full_lets_no_shard_start(
 ) -> None:
     out = tmp_path / "lake.zarr"
     options = {"recipe": CHALLENGE1, "workers": 1, "shard_size": SMALL_SHARDS}
-    monkeypatch.setattr(eegzarr.store.guard, "PATIENCE", 0.2)
+    monkeypatch.setattr(eegzarr.machine.memory, "PATIENCE", 0.2)
     with pytest.raises(BuildStopped, match=r"stayed above --max-memory 1% .*run the same command again") as stopped:
         eegzarr.build_lake(sample_root, out, max_memory=0.01, **options)
     assert stopped.value.exit_code == 75
@@ -96,7 +96,7 @@ def test_what_is_projected_fits_the_limit(mib: int) -> None:
 def test_a_worker_that_takes_too_much_ends_the_build_with_the_way_out(
     sample_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(eegzarr.store.build, "projected_worker_memory", lambda *_, **__: 60 * MIB)
+    monkeypatch.setattr(eegzarr.build.run, "projected_worker_memory", lambda *_, **__: 60 * MIB)
     with pytest.raises(LakeError, match="give a larger --memory-limit or fewer --workers"):
         eegzarr.build_lake(
             sample_root, tmp_path / "lake.zarr", recipe=CHALLENGE1, workers=1, memory_limit=MAIN_IDLE + 120 * MIB

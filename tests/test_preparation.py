@@ -16,9 +16,11 @@ from conftest import run_command, tree_digests
 from dask.distributed import LocalCluster
 
 import eegzarr
-import eegzarr.store.task
+import eegzarr.build.task
+from eegzarr.challenge.presets import CHALLENGE1, CHALLENGE2
 from eegzarr.errors import RecipeError
-from eegzarr.recipe import CHALLENGE1, CHALLENGE2, Preparation, WindowSpan, load_recipe
+from eegzarr.recipes.load import load_recipe
+from eegzarr.recipes.recipe import Preparation, WindowSpan
 from eegzarr.sample import write_sample
 
 GROUP = "challenge1/R1"
@@ -147,7 +149,7 @@ def test_a_recording_in_many_shards_is_prepared_once(
     original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared = []
-    prepare = eegzarr.store.task.prepare_recording
+    prepare = eegzarr.build.task.prepare_recording
 
     def counted(path: Path, *arguments: object) -> np.ndarray:
         prepared.append(path.name)
@@ -157,7 +159,7 @@ def test_a_recording_in_many_shards_is_prepared_once(
     shard_size = 4 * 129 * 400 * 4
     whole = tmp_path / "whole.zarr"
     eegzarr.build_lake(original, whole, recipe=recipe, workers=2, shard_size=shard_size)
-    monkeypatch.setattr(eegzarr.store.task, "prepare_recording", counted)
+    monkeypatch.setattr(eegzarr.build.task, "prepare_recording", counted)
     # Workers as threads of this process, so that the calls can be counted.
     with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster:
         address = cluster.scheduler_address

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eegzarr.challenge.presets import CHALLENGE1
 from eegzarr.errors import RecipeError
-from eegzarr.recipe import CHALLENGE1, PRESETS, Recipe, WindowSpan, load_recipe, recipe_from_json
+from eegzarr.recipes.load import PRESETS, load_recipe
+from eegzarr.recipes.recipe import Recipe, WindowSpan, recipe_from_json
 
 
 def test_challenge1_is_the_start_kits() -> None:

@@ -13,8 +13,8 @@ import xarray as xr
 from eegdash.hbn.windows import build_trial_table
 
 import eegzarr
-from eegzarr.recipe import CHALLENGE1
-from eegzarr.store.guard import parse_bytes
+from eegzarr.challenge.presets import CHALLENGE1
+from eegzarr.machine.memory import parse_bytes
 
 pytestmark = [
     pytest.mark.replica,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eegzarr.errors import UsageError
-from eegzarr.train.split import (
+from eegzarr.stream.splits import (
     START_KIT_EXCLUSIONS,
     drop_start_kit_exclusions,
     kfold_by_subject,

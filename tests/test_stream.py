@@ -18,10 +18,11 @@ from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 import eegzarr
+from eegzarr.challenge.presets import CHALLENGE1
 from eegzarr.errors import LakeError, UsageError
-from eegzarr.recipe import CHALLENGE1, Recipe, WindowSpan
+from eegzarr.recipes.recipe import Recipe, WindowSpan
+from eegzarr.stream.order import batch_count, block_order, crop_offsets, global_order, rank_batches
 from eegzarr.train import WindowStream
-from eegzarr.train.order import batch_count, block_order, crop_offsets, global_order, rank_batches
 
 
 @pytest.fixture(scope="module")
@@ -333,7 +334,7 @@ def test_beyond_memory_the_sequence_is_the_same(
     shuffle: bool | str, windows: xr.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fits = WindowStream(windows, 16, shuffle=shuffle, seed=1)
-    monkeypatch.setattr("eegzarr.train.stream.machine_memory", lambda: 2**20)
+    monkeypatch.setattr("eegzarr.stream.stream.machine_memory", lambda: 2**20)
     larger = WindowStream(windows, 16, shuffle=shuffle, seed=1)
     for epoch in range(2):
         fits.set_epoch(epoch)

@@ -14,13 +14,13 @@ from conftest import run_command
 import eegzarr
 from eegzarr.errors import UsageError
 from eegzarr.events import EpochEnded
-from eegzarr.train.fit import fit
-from eegzarr.train.metrics import bootstrap_interval, nrmse, overall_nrmse
-from eegzarr.train.models import load_model, make_model
+from eegzarr.train.loop.fit import fit
+from eegzarr.train.loop.parts import make_parts
+from eegzarr.train.models.zoo import load_model, make_model
 from eegzarr.train.options import FitOptions
-from eegzarr.train.parts import make_parts
-from eegzarr.train.predict import evaluation_stream, predict
-from eegzarr.train.results import FitSummary
+from eegzarr.train.score.metrics import bootstrap_interval, nrmse, overall_nrmse
+from eegzarr.train.score.predict import evaluation_stream, predict
+from eegzarr.train.score.results import FitSummary
 
 CPU = torch.device("cpu")
 
@@ -125,7 +125,7 @@ def test_labels_that_mean_nothing_cannot_be_predicted(sample_lake: Path, tmp_pat
         rng = np.random.default_rng(0)
         return windows.assign_coords(target=("window", rng.permutation(windows["target"].values)))
 
-    monkeypatch.setattr("eegzarr.train.parts.open_windows", shuffled)
+    monkeypatch.setattr("eegzarr.train.loop.parts.open_windows", shuffled)
     options = FitOptions(lake=str(sample_lake), epochs=4, batch_size=16, device="cpu")
     summary = fit(options, tmp_path / "run", max_memory=1.0)
     score = summary.scores["test"]

@@ -19,9 +19,9 @@ from conftest import run_command
 
 from eegzarr.errors import FitInterrupted, FitStopped, UsageError
 from eegzarr.events import BatchEnded, EpochEnded, Event, Noticed
-from eegzarr.train.fit import fit, resume
+from eegzarr.train.loop.fit import fit, resume
+from eegzarr.train.loop.stop import MemoryGuard
 from eegzarr.train.options import FitOptions
-from eegzarr.train.stop import MemoryGuard
 
 EPOCHS = 3
 SCORES = ("epoch", "train_loss", "valid_nrmse", "best_nrmse", "learning_rate")
@@ -86,7 +86,7 @@ def raise_signal(number: signal.Signals) -> Callable[[], None]:
 def test_interrupted_and_resumed_equals_uninterrupted(
     number: signal.Signals, options: FitOptions, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eegzarr.train.telling._INTERVAL", 0.0)
+    monkeypatch.setattr("eegzarr.train.loop.telling._INTERVAL", 0.0)
     run = tmp_path / "run"
     with pytest.raises(FitInterrupted, match="--resume") as stopped:
         fit(options, run, [at(BatchEnded, 9, raise_signal(number))], max_memory=1.0)
@@ -102,7 +102,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(
 def test_a_run_stopped_while_it_scores_an_epoch_repeats_no_step(
     options: FitOptions, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eegzarr.train.telling._INTERVAL", 0.0)
+    monkeypatch.setattr("eegzarr.train.loop.telling._INTERVAL", 0.0)
     run = tmp_path / "run"
     with pytest.raises(FitInterrupted):
         fit(options, run, [at(BatchEnded, 6, raise_signal(signal.SIGTERM))], max_memory=1.0)

@@ -19,15 +19,15 @@ import torch
 from conftest import run_command
 
 import eegzarr
+from eegzarr.challenge.submission import main as submit
 from eegzarr.monitor import main as monitor
 from eegzarr.train.__main__ import main as train
 from eegzarr.train.ensemble import main as ensemble
-from eegzarr.train.fit import fit
-from eegzarr.train.metrics import overall_nrmse
-from eegzarr.train.models import load_model
+from eegzarr.train.loop.fit import fit
+from eegzarr.train.models.zoo import load_model
 from eegzarr.train.options import FitOptions
+from eegzarr.train.score.metrics import overall_nrmse
 from eegzarr.train.search import main as search
-from eegzarr.train.submission import main as submit
 from eegzarr.watch.run import RunFiles
 
 QUICK = ["--epochs", "1", "--batch-size", "32", "--device", "cpu", "--threads", "1", "--max-memory", "100%"]
@@ -180,7 +180,7 @@ def test_the_monitor_names_what_is_neither(tmp_path: Path, capsys: pytest.Captur
 def test_the_challenges_validation_release_is_validated_on(
     two_release_lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("eegzarr.train.parts.VALIDATION_RELEASE", "R2")
+    monkeypatch.setattr("eegzarr.train.loop.parts.VALIDATION_RELEASE", "R2")
     run = tmp_path / "run"
     assert train([str(two_release_lake), "--out", str(run), *QUICK, "--epoch-windows", "64"]) == 0
     assert "validation subjects" in capsys.readouterr().out

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eegzarr.errors import RecordingError
-from eegzarr.recipe import TrialEvents
-from eegzarr.trials import trial_table
+from eegzarr.recipes.recipe import TrialEvents
+from eegzarr.recipes.trials import trial_table
 
 VALUES = [
     "contrastTrial_start",

@@ -15,11 +15,11 @@ from conftest import run_command, tree_digests
 import eegzarr
 from eegzarr.errors import LakeError, RecipeError, UsageError
 from eegzarr.events import Event, ShardFinished
-from eegzarr.recipe import recipe_from_json
-from eegzarr.store.labels import typed_labels
+from eegzarr.exchange.labels import typed_labels
+from eegzarr.exchange.write import GivenWindows, write_windows
+from eegzarr.recipes.recipe import recipe_from_json
 from eegzarr.store.open import open_recordings
 from eegzarr.store.verify import verify_lake
-from eegzarr.store.write import GivenWindows, write_windows
 
 SMALL_SHARDS = 4 * 2**20
 DERIVED = {"recording", "eegzarr_version"}
@@ -175,7 +175,7 @@ def test_epochs_that_are_not_loaded_are_read_in_parts(
     )
     asked = []
     get_data = mne.Epochs.get_data
-    monkeypatch.setattr("eegzarr.intake.parts._AT_ONCE", 8 * 3 * 126 * 7)
+    monkeypatch.setattr("eegzarr.exchange.parts._AT_ONCE", 8 * 3 * 126 * 7)
     monkeypatch.setattr(mne.Epochs, "get_data", lambda self, **how: asked.append(how["item"]) or get_data(self, **how))
     eegzarr.from_mne(cut, tmp_path / "lake.zarr", "tones", "lab")
     assert not cut.preload

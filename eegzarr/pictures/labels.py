@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 
 from eegzarr.errors import UsageError
 from eegzarr.pictures.canvas import COLOURS, FAINT, INK, new_axes, one_axes, style
-from eegzarr.recipe import recipe_from_json
+from eegzarr.recipes.recipe import recipe_from_json
 from eegzarr.store.describe import TOO_NEAR, lost_windows
 
 _USUAL = (

@@ -142,7 +142,7 @@ def draw_topomap(windows: xr.Dataset, averages: Averages, time: float | None = N
     """Draw the average of all windows that was read before; see `topomap`."""
     import mne
 
-    from eegzarr.exchange import mne_info
+    from eegzarr.exchange.export import mne_info
 
     if not has_positions(windows):
         raise UsageError("a scalp map needs the positions of all electrodes, and the lake doesn't know them")

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from eegzarr.errors import LakeError
-from eegzarr.recipe import GIVEN, PRESETS, recipe_from_json
-from eegzarr.store.lake import read_attributes, stored_geometry
+from eegzarr.recipes.load import PRESETS
+from eegzarr.recipes.recipe import GIVEN, recipe_from_json
+from eegzarr.store.group import read_attributes, stored_geometry
 from eegzarr.store.layout import BUILDING, COMPLETE, FORMAT, RECEIPTS, SCRATCH, open_array
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import xarray as xr
 
 from eegzarr.errors import LakeError
-from eegzarr.recipe import recipe_from_json
-from eegzarr.store.lake import read_attributes, read_tables, stored_geometry
+from eegzarr.recipes.recipe import recipe_from_json
+from eegzarr.store.group import read_attributes, read_tables, stored_geometry
 from eegzarr.store.layout import BUILDING, COMPLETE, EEG, LABELS, RECEIPTS, SCRATCH, group_path, lake_url, open_array
 from eegzarr.store.open import LAKE, RECIPE_NAME, open_recordings, recipes
 from eegzarr.store.quality import GoodWindows, faults

@@ -21,9 +21,9 @@ from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
 
 from eegzarr.errors import LakeError
+from eegzarr.machine.memory import usable_cores
 from eegzarr.store.complete import check_complete
-from eegzarr.store.guard import usable_cores
-from eegzarr.store.lake import stored_geometry
+from eegzarr.store.group import stored_geometry
 from eegzarr.store.layout import EEG, Geometry, lake_url, open_dataset, open_store
 from eegzarr.store.read import LocalReader, WindowDecoder
 

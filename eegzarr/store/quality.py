@@ -14,15 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from eegzarr.challenge.rules import START_KIT_EXCLUSIONS
 from eegzarr.errors import UsageError
-from eegzarr.store.lake import read_tables
+from eegzarr.store.group import read_tables
 from eegzarr.store.lazy import Label
 
-# Named in the challenge's start kit as subjects to leave out.
-START_KIT_EXCLUSIONS = (
-    *("NDARWV769JM7", "NDARME789TD2", "NDARUA442ZVF", "NDARJP304NK1", "NDARTY128YLU"),
-    *("NDARDW550GU6", "NDARLD243KRE", "NDARUJ292JXV", "NDARBA381JGH"),
-)
 FLAT_BELOW = 0.1  # uV, standard deviation over a recording's windows: less than an amplifier's own noise
 NOISY_ABOVE = 4.0  # times the median standard deviation of the recording's channels
 

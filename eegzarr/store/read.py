@@ -25,7 +25,7 @@ from eegzarr.errors import LakeError
 from eegzarr.store.crc import crc32c
 from eegzarr.store.frame import find_windows
 from eegzarr.store.gather import compiled_gather
-from eegzarr.store.lake import geometry_of
+from eegzarr.store.group import geometry_of
 from eegzarr.store.layout import EEG, Geometry, open_array
 from eegzarr.store.remote import FrameCache, RangeFetcher
 from eegzarr.store.shard import NO_FRAME

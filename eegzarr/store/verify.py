@@ -28,7 +28,7 @@ from zarr.storage import MemoryStore
 from eegzarr.errors import LakeError
 from eegzarr.store.checksums import checksum, files_of, read_checksums
 from eegzarr.store.crc import crc32c
-from eegzarr.store.lake import consolidate, read_attributes, stored_geometry
+from eegzarr.store.group import read_attributes, stored_geometry
 from eegzarr.store.layout import (
     BUILDING,
     CHECKSUMS,
@@ -41,6 +41,7 @@ from eegzarr.store.layout import (
     open_store,
 )
 from eegzarr.store.read import checked_frame, index_bytes, read_index
+from eegzarr.store.root import consolidate
 from eegzarr.store.shard import NO_FRAME
 
 # What Zarr and xarray raise for metadata and chunks that aren't what was written.

@@ -4,13 +4,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eegzarr.train.split import kfold_by_subject, split_by_subject
-    from eegzarr.train.stream import WindowStream
+    from eegzarr.stream.splits import kfold_by_subject, split_by_subject
+    from eegzarr.stream.stream import WindowStream
 
 _HOMES = {
-    "WindowStream": "eegzarr.train.stream",
-    "kfold_by_subject": "eegzarr.train.split",
-    "split_by_subject": "eegzarr.train.split",
+    "WindowStream": "eegzarr.stream.stream",
+    "kfold_by_subject": "eegzarr.stream.splits",
+    "split_by_subject": "eegzarr.stream.splits",
 }
 
 __all__ = ["WindowStream", "kfold_by_subject", "split_by_subject"]

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from eegzarr.command import run_command
 from eegzarr.errors import UsageError
-from eegzarr.store.guard import parse_share
+from eegzarr.machine.memory import parse_share
 from eegzarr.train.arguments import add_fit_options, fit_options
 from eegzarr.train.options import FitOptions
 
 if TYPE_CHECKING:
     from eegzarr.events import Listener
-    from eegzarr.train.results import FitSummary
+    from eegzarr.train.score.results import FitSummary
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -68,9 +68,9 @@ def _train(arguments: argparse.Namespace, given: list[str]) -> int:
         rest = [text for text in given if text != "--tmux"]
         return start_beside_monitor(rest if arguments.resume or arguments.out else [*rest, "--out", run], run)
     try:
-        from eegzarr.train.crossval import cross_validate
-        from eegzarr.train.fit import fit, resume
-        from eegzarr.train.run import RunFolder
+        from eegzarr.train.loop.fit import fit, resume
+        from eegzarr.train.loop.run import RunFolder
+        from eegzarr.train.score.crossval import cross_validate
         from eegzarr.watch.run import RunFiles
         from eegzarr.watch.training import FitProgress
     except ModuleNotFoundError as error:

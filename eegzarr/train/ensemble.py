@@ -18,13 +18,13 @@ import xarray as xr
 from eegzarr.command import run_command
 from eegzarr.errors import UsageError
 from eegzarr.store.open import open_windows
-from eegzarr.train.evaluate import prediction_rows, score_part
-from eegzarr.train.models import load_model
-from eegzarr.train.parts import make_parts
-from eegzarr.train.predict import Predictions, evaluation_stream, mean_prediction, predict
-from eegzarr.train.ridge import Linear, fit_ridge
-from eegzarr.train.run import RunFolder, write_csv
-from eegzarr.train.split import drop_start_kit_exclusions, without_subjects
+from eegzarr.stream.splits import drop_start_kit_exclusions, without_subjects
+from eegzarr.train.loop.parts import make_parts
+from eegzarr.train.loop.run import RunFolder, write_csv
+from eegzarr.train.models.ridge import Linear, fit_ridge
+from eegzarr.train.models.zoo import load_model
+from eegzarr.train.score.evaluate import prediction_rows, score_part
+from eegzarr.train.score.predict import Predictions, evaluation_stream, mean_prediction, predict
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from eegzarr.challenge.rules import SEEN_SECONDS
 from eegzarr.errors import UsageError
 
 LOSSES = ("mse", "mae", "huber")
@@ -27,7 +28,7 @@ class FitOptions:
     releases : tuple of str
         Empty for all of the recipe.
     model : str
-        A class of ``braindecode.models``; "" for `eegzarr.train.models.default_model`.
+        A class of ``braindecode.models``; "" for `eegzarr.train.models.zoo.default_model`.
     model_arguments : dict
         Further arguments of that class.
     residual : bool
@@ -36,7 +37,7 @@ class FitOptions:
         Seconds that the model sees of a window, anywhere in training; None for 2 s with the
         recipe ``challenge2`` and the whole window else.
     augment : tuple of str
-        ``NAME[:PROBABILITY]`` of `eegzarr.train.augment`, applied in this order.
+        ``NAME[:PROBABILITY]`` of `eegzarr.train.models.augment`, applied in this order.
     tta : int
         Views whose predictions are averaged in evaluation; 1 for none.
     loss : {"mse", "mae", "huber"}
@@ -129,7 +130,7 @@ class FitOptions:
     @property
     def crop_seconds(self) -> float | None:
         """Seconds that the model sees of a window, None for all."""
-        return 2.0 if self.crop is None and self.recipe == "challenge2" else self.crop
+        return SEEN_SECONDS.get(self.recipe) if self.crop is None else self.crop
 
 
 def read_options(path: Path) -> FitOptions:

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from eegzarr.command import run_command
 from eegzarr.errors import EegzarrError, FitDiverged, Stopped, UsageError
 from eegzarr.events import EpochEnded, Event, Listener
-from eegzarr.store.guard import parse_share
+from eegzarr.machine.memory import parse_share
 from eegzarr.train.arguments import add_fit_options, fit_options
+from eegzarr.train.loop.run import RunFolder, write_json
 from eegzarr.train.options import LOSSES, FitOptions
-from eegzarr.train.run import RunFolder, write_json
 
 if TYPE_CHECKING:
     import optuna
@@ -89,7 +89,7 @@ def search(
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    from eegzarr.train.fit import fit, resume
+    from eegzarr.train.loop.fit import fit, resume
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)

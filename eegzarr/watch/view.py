@@ -17,8 +17,8 @@ import numpy as np
 import psutil
 
 from eegzarr.errors import LakeError, UsageError
-from eegzarr.store.guard import private_memory
-from eegzarr.store.lake import read_attributes
+from eegzarr.machine.memory import private_memory
+from eegzarr.store.group import read_attributes
 from eegzarr.store.layout import COMPLETE, RECEIPTS, SCRATCH, SHARDS, open_array, open_group, open_store
 from eegzarr.store.open import recipes
 from eegzarr.watch.run import STATUS

@@ -1,0 +1,1 @@
+"""What a BIDS dataset holds: recordings, events, tables, wherever its files are."""

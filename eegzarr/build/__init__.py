@@ -1,0 +1,1 @@
+"""From recordings to a group of a lake: plan, tasks on Dask, finish."""

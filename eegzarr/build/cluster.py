@@ -1,0 +1,362 @@
+"""Dask: processes that inspect recordings and write shards, within a memory limit."""
+
+from __future__ import annotations
+
+import logging
+import math
+import multiprocessing
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from pathlib import Path
+from typing import Any
+
+import dask
+from dask.distributed import Client, Future, LocalCluster, as_completed
+
+from eegzarr import __version__
+from eegzarr.bids.dataset import Recording
+from eegzarr.build.plan import Inspection, inspect, with_shared_channels
+from eegzarr.build.task import ShardTask, drop_prepared, prepare, write_shard
+from eegzarr.errors import UsageError
+from eegzarr.machine.memory import MemoryGate, machine_memory, usable_cores
+from eegzarr.recipes.recipe import Recipe
+from eegzarr.store.receipt import Receipt
+
+_MIB = 2**20
+# Measured as proportional set size: the main process with the scheduler, xarray and zarr, and
+# a worker with MNE, pandas and zarr, neither at work.
+MAIN_IDLE = 230 * _MIB
+WORKER_IDLE = 170 * _MIB
+
+_INSPECT_BATCH = 16
+_RETRIES = 2  # of a task whose worker died, or that failed
+_GUARD = "put what builds below `if __name__ == '__main__':`, since each worker imports the script"
+
+
+def projected_worker_memory(shard_size: int, itemsize: int, *, prepares: bool = False, remote: bool = False) -> int:
+    """Return the bytes that a worker needs to write shards of a size, given in stored bytes.
+
+    It holds as much as one recording has in a shard, at most all of it, as float32; what
+    reading a recording takes besides, more where it is prepared as a whole; and, where the
+    lake is in a bucket, which takes whole objects, the shard's frames twice.
+    """
+    reading = 300 * _MIB if prepares else 40 * _MIB
+    encoded = int(2.3 * shard_size) if remote else 0
+    return WORKER_IDLE + shard_size * 4 // itemsize + encoded + reading
+
+
+def affordable_shard_size(largest: int, itemsize: int, workers: int | None, memory: int | None, **kind: bool) -> int:
+    """Return the largest shard of which a memory limit has room for one in each worker, on as many cores as may be.
+
+    `largest`, halved up to three times. `kind` is that of `projected_worker_memory`.
+    """
+    memory = memory or default_memory()
+    sizes = [largest >> halvings for halvings in range(4)]
+    for wanted in [workers] if workers else range(usable_cores(), 0, -1):
+        for size in sizes:
+            if MAIN_IDLE + wanted * projected_worker_memory(size, itemsize, **kind) <= memory:
+                return size
+    return sizes[-1]
+
+
+def default_memory() -> int:
+    """Return the memory limit where none is given: half of what this process may have."""
+    return machine_memory() // 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """How many workers share which memory.
+
+    Attributes
+    ----------
+    memory : int
+        Bytes for the whole process tree; 0 where the workers belong to a cluster of the user's.
+    """
+
+    workers: int
+    memory: int
+
+    def projected(self, worker_at_work: int) -> int:
+        """Bytes that all processes together will need, each worker `worker_at_work`."""
+        return MAIN_IDLE + self.workers * worker_at_work
+
+    @classmethod
+    def of_cluster(cls, client: Client) -> Resources:
+        """Return what a running cluster has now."""
+        return cls(workers=sum(client.nthreads().values()), memory=0)
+
+    @property
+    def worker_memory(self) -> int:
+        """Bytes at which Dask restarts a worker."""
+        return (self.memory - MAIN_IDLE) // self.workers
+
+    @classmethod
+    def fit(cls, worker_at_work: int, workers: int | None = None, memory: int | None = None) -> Resources:
+        """Choose workers for the memory, and the memory for the machine.
+
+        Parameters
+        ----------
+        worker_at_work : int
+            Bytes that a worker needs, see `projected_worker_memory`.
+        workers : int, optional
+            Default: one a core, as far as the memory goes.
+        memory : int, optional
+            Bytes; default half of the machine's or the cgroup's.
+
+        Raises
+        ------
+        UsageError
+            If the memory is too little for the workers asked for, or for one.
+        """
+        if workers is not None and workers < 1:
+            raise UsageError(f"--workers must be at least 1, got {workers}")
+        memory = memory or default_memory()
+        affordable = (memory - MAIN_IDLE) // worker_at_work
+        wanted = workers or max(1, min(usable_cores(), affordable))
+        if affordable < wanted:
+            needed = math.ceil((MAIN_IDLE + wanted * worker_at_work) / _MIB)
+            raise UsageError(
+                f"--memory-limit {memory / _MIB:.0f}MiB is too small for {wanted} worker{'s' * (wanted > 1)}: "
+                f"give at least {needed}MiB{', or fewer --workers' if wanted > 1 else ''}"
+            )
+        return cls(workers=wanted, memory=memory)
+
+
+@contextmanager
+def local_client(resources: Resources) -> Iterator[Client]:
+    """Run worker processes on this machine, inside the ``with``."""
+    config = {
+        "distributed.worker.memory.target": False,
+        "distributed.worker.memory.spill": False,
+        # A paused worker would wait for memory that nobody gives back: a task holds one shard.
+        "distributed.worker.memory.pause": False,
+        "distributed.worker.memory.terminate": 0.95,
+        "distributed.comm.timeouts.connect": "60s",
+        # Nobody looks at it here, and it stops the workers a hundred times a second.
+        "distributed.worker.profile.enabled": False,
+        # Read when a process starts. Shards go back to the system when freed, segments of a
+        # recording stay: a page fault for each of them took twice the time of reading it.
+        "distributed.nanny.pre-spawn-environ": {
+            "MALLOC_MMAP_THRESHOLD_": str(16 * _MIB),
+            "MALLOC_TRIM_THRESHOLD_": str(32 * _MIB),
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "MKL_NUM_THREADS": "1",
+            # MNE asks numba for help that reading recordings never needs; it costs 40 MB.
+            "MNE_USE_NUMBA": "false",
+            "DASK_LOGGING__DISTRIBUTED": "critical",
+        },
+    }
+    with (
+        tempfile.TemporaryDirectory(prefix="eegzarr-", ignore_cleanup_errors=True) as scratch,
+        dask.config.set(config),
+        _silent("distributed"),
+        _started_without_interrupts(
+            LocalCluster,
+            n_workers=resources.workers,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=resources.worker_memory,
+            dashboard_address=None,
+            # Any free port: the usual one may belong to another cluster, and a warning would say so.
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+            local_directory=scratch,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def _silent(logger: str) -> Iterator[None]:
+    """Have a package log only what is critical, inside the ``with``.
+
+    LocalCluster's own option ends before its connections do, which then tell that they were closed.
+    """
+    before = logging.getLogger(logger).level
+    logging.getLogger(logger).setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.getLogger(logger).setLevel(before)
+
+
+@contextmanager
+def running_client(address: str | None, scheduler_file: str | None, worker_at_work: int) -> Iterator[Client]:
+    """Use a cluster that runs already, inside the ``with``.
+
+    Raises
+    ------
+    UsageError
+        If no scheduler answers, it has no worker, or its workers can't do the work.
+    """
+    option = f"--scheduler {address}" if address else f"--scheduler-file {scheduler_file}"
+    if scheduler_file and not Path(scheduler_file).is_file():
+        raise UsageError(f"{option}: no such file; the scheduler writes it when it starts")
+    try:
+        client = Client(address, scheduler_file=scheduler_file, timeout="20s")
+    except (OSError, TimeoutError, ValueError) as error:
+        raise UsageError(f"{option}: no Dask scheduler answers there: {error}") from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=60)
+        except TimeoutError as error:
+            raise UsageError(f"{option}: the cluster has no worker; start one, or wait until its job runs") from error
+        for name, worker in client.scheduler_info(n_workers=-1)["workers"].items():
+            memory = worker["memory_limit"]
+            needed = WORKER_IDLE + worker["nthreads"] * (worker_at_work - WORKER_IDLE)
+            if memory and memory < needed:
+                raise UsageError(
+                    f"{option}: the worker {name} has {memory / _MIB:.0f}MiB for {worker['nthreads']} threads, and "
+                    f"needs {needed / _MIB:.0f}MiB: give it more memory or fewer threads, or a smaller --shard-size"
+                )
+        _check_versions(client, option)
+        yield client
+
+
+def _check_versions(client: Client, option: str) -> None:
+    try:
+        versions = client.run(_version)
+    except (ImportError, RuntimeError) as error:
+        raise UsageError(f"{option}: its workers can't import eegzarr: install it where they run ({error})") from error
+    others = sorted(set(versions.values()) - {_version()})
+    if others:
+        raise UsageError(f"{option}: its workers have eegzarr {', '.join(others)}, this is {_version()}")
+
+
+def _version() -> str:
+    return __version__
+
+
+def _started_without_interrupts(cluster: type[LocalCluster], **options: Any) -> LocalCluster:
+    """Start a cluster whose processes never see Ctrl-C, also those that are started again later.
+
+    A blocked signal stays blocked in threads and processes that come from this thread; the
+    main process alone decides what an interrupt means.
+
+    Raises
+    ------
+    UsageError
+        If the workers don't start, as in a script that they can't import.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise SystemExit(f"a worker can't start: it imports the script, which starts a build again. {_GUARD}")
+    if threading.current_thread() is not threading.main_thread():
+        return cluster(**options)
+    resource_tracker.ensure_running()  # which would unblock the signal when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return cluster(**options)
+    except RuntimeError as error:
+        raise UsageError(f"the workers couldn't start ({error}). In a script of your own: {_GUARD}") from error
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def inspect_on(
+    client: Client, root: str, recipe: Recipe, recordings: Sequence[Recording], on_done: Callable[[int], None]
+) -> list[Inspection]:
+    """Inspect recordings on the workers; return inspections in the recordings' order."""
+    batches = [recordings[first : first + _INSPECT_BATCH] for first in range(0, len(recordings), _INSPECT_BATCH)]
+    found: dict[int, tuple[Inspection, ...]] = {}
+    done = 0
+    for index, batch in _unordered(
+        client, lambda i: (_inspect_batch, root, batches[i], recipe), range(len(batches)), ahead=4
+    ):
+        found[index] = batch.inspections
+        done += len(batch.inspections)
+        on_done(done)
+    return [inspection for index in range(len(batches)) for inspection in found[index]]
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Inspections that travel together: of a list Dask sends each for itself, with channel names of its own."""
+
+    inspections: tuple[Inspection, ...]
+
+
+def _inspect_batch(root: str, recordings: Sequence[Recording], recipe: Recipe) -> _Batch:
+    return _Batch(tuple(with_shared_channels(inspect(root, recording, recipe) for recording in recordings)))
+
+
+def write_shards(
+    client: Client,
+    tasks: Callable[[int], ShardTask],
+    shards: Sequence[int],
+    shared: Mapping[int, Sequence[int]],
+    gate: MemoryGate,
+) -> Iterator[Receipt]:
+    """Write shards on the workers; yield each receipt as it comes.
+
+    Parameters
+    ----------
+    shared : mapping of int to sequence of int
+        Shards of each recording that is to be prepared as a whole and lies in more than one:
+        it is prepared once, in a task of its own, and dropped after the last of them.
+    gate : MemoryGate
+        Asked before a shard starts.
+    """
+    left = {row: set(own) & set(shards) for row, own in shared.items()}
+    prepared: dict[int, Future] = {}
+
+    def call(shard: int) -> tuple:
+        task = tasks(shard)
+        needed = {}
+        for piece in task.pieces:
+            if piece.recording in left and not piece.as_it_stands:
+                if piece.recording not in prepared:
+                    prepared[piece.recording] = client.submit(prepare, task, piece, pure=False, retries=_RETRIES)
+                needed[piece.recording] = prepared[piece.recording]
+        return write_shard, task, needed
+
+    for shard, receipt in _unordered(client, call, shards, ahead=2, gate=gate):
+        for row in [row for row, own in left.items() if shard in own]:
+            left[row].discard(shard)
+            if not left[row] and (future := prepared.pop(row, None)) is not None:
+                if not future.result():
+                    drop_prepared(tasks(shard).lake, tasks(shard).group, row)
+                future.release()
+        yield receipt
+
+
+def _unordered(
+    client: Client,
+    call: Callable[[int], tuple],
+    keys: Iterable[int],
+    ahead: int,
+    gate: MemoryGate | None = None,
+) -> Iterator[tuple[int, Any]]:
+    """Run ``call(key)`` on the cluster, at most `ahead` calls a worker's thread under way or queued.
+
+    The scheduler never holds more than that, whatever the number of keys.
+    """
+    pending = iter(keys)
+    following = next(pending, None)
+    running: dict[Any, int] = {}
+    completed = as_completed()
+    while running or following is not None:
+        room = ahead * max(1, sum(client.nthreads().values()))
+        while following is not None and len(running) < room and (gate is None or gate.is_open()):
+            function, *arguments = call(following)
+            future: Future = client.submit(function, *arguments, pure=False, retries=_RETRIES)
+            running[future.key] = following
+            completed.add(future)
+            following = next(pending, None)
+        if not running:
+            assert gate is not None
+            gate.check_patience()
+            time.sleep(0.5)
+            continue
+        future = next(completed)
+        result = future.result()
+        key = running.pop(future.key)
+        future.release()
+        yield key, result

@@ -1,0 +1,168 @@
+"""The life of a group in a lake: begun, given shards and receipts, finished.
+
+Every step can be done again, and what counts is written last: a shard before its receipt,
+all arrays before ``status = complete``, that before the lake's consolidated metadata.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from zarr.abc.store import Store
+from zarr.codecs import Crc32cCodec
+from zarr.core.sync import sync
+from zarr.storage import MemoryStore
+
+from eegzarr import __version__
+from eegzarr.build.plan import Plan
+from eegzarr.build.tables import labels, recording_moments, recordings_table, rounding_attributes, shards_table
+from eegzarr.store.layout import (
+    BUILDING,
+    COMPLETE,
+    EEG,
+    FORMAT,
+    METADATA,
+    RECEIPTS,
+    RECORDINGS,
+    SCRATCH,
+    SHARDS,
+    create_eeg,
+    label_encoding,
+    open_array,
+    open_dataset,
+    open_group,
+    open_store,
+)
+from eegzarr.store.receipt import Receipt
+from eegzarr.store.root import drop, settle
+from eegzarr.store.staging import put_all
+
+_REQUESTS = 16  # at once, for receipts
+
+
+def begin(lake: str, group: str, plan: Plan) -> None:
+    """Write a group's metadata and its empty array of receipts; drop what was there before."""
+    store = open_store(lake)
+    root = open_group(store, mode="a")
+    root.require_group(group.rpartition("/")[0])
+    drop(lake, group)
+    staged = MemoryStore()
+    node = zarr.create_group(staged, path=group, zarr_format=3, attributes=_attributes(plan, BUILDING))
+    create_eeg(node, plan.n_windows, plan.geometry)
+    scratch = node.create_group(SCRATCH, attributes={"fingerprints": fingerprints(plan)})
+    scratch.create_array(
+        RECEIPTS, shape=(plan.n_shards,), chunks=(1,), dtype="string", compressors=[Crc32cCodec()], fill_value=""
+    )
+    # Last: without it a later run begins again.
+    put_all(store, staged, group, last=f"{group}/{SCRATCH}/{RECEIPTS}/{METADATA}")
+
+
+def fingerprints(plan: Plan) -> dict[str, str]:
+    """Return the fingerprint of each recording that the plan knows, by its path."""
+    return {inspection.recording.path: inspection.fingerprint for inspection in plan.inspections}
+
+
+def begun_fingerprints(lake: str, group: str) -> dict[str, str] | None:
+    """Return the fingerprints of the recordings when the group was begun, None before that."""
+    store = open_store(lake, read_only=True)
+    try:
+        scratch = open_group(store, f"{group}/{SCRATCH}")
+        return dict(scratch.attrs["fingerprints"])  # type: ignore[arg-type]
+    except FileNotFoundError:
+        pass
+    try:
+        table = open_dataset(store, f"{group}/{RECORDINGS}")
+    except FileNotFoundError:
+        return None
+    return dict(zip(table["path"].to_numpy().tolist(), table["fingerprint"].to_numpy().tolist(), strict=True))
+
+
+def read_receipts(lake: str, group: str, plan: Plan) -> dict[int, Receipt]:
+    """Return the receipts of an earlier run of the same plan, by shard.
+
+    A receipt that can't be read, or whose shard isn't there in full, is left out: its shard
+    is made again.
+    """
+    try:
+        array = open_array(lake, f"{group}/{SCRATCH}/{RECEIPTS}")
+    except FileNotFoundError:
+        return {}
+
+    def read(shard: int) -> Receipt | None:
+        try:
+            text = str(array[shard])
+            receipt = Receipt.from_json(text) if text else None
+        except (ValueError, KeyError, TypeError, OSError):
+            return None
+        if receipt is None or receipt.plan_digest != plan.digest:
+            return None
+        written = _size(lake, f"{group}/{EEG}/{plan.geometry.shard_key(shard)}")
+        return receipt if written == receipt.nbytes else None
+
+    with ThreadPoolExecutor(_REQUESTS) as pool:
+        receipts = pool.map(read, range(array.shape[0]))
+        return {shard: receipt for shard, receipt in enumerate(receipts) if receipt is not None}
+
+
+def finish(lake: str, group: str, plan: Plan, receipts: dict[int, Receipt], positions: np.ndarray) -> None:
+    """Write labels, tables and statistics, declare the group complete, and tidy the lake.
+
+    Parameters
+    ----------
+    positions : array, shape (channel, 3)
+        Of the electrodes, in m.
+    """
+    ordered = [receipts[shard] for shard in range(plan.n_shards)]
+    moments = recording_moments(plan, ordered)
+    staged = MemoryStore()
+    _write(staged, group, labels(plan, ordered, moments, positions))
+    _write(staged, f"{group}/{RECORDINGS}", recordings_table(plan, ordered, moments))
+    _write(staged, f"{group}/{SHARDS}", shards_table(plan, ordered))
+    node = open_group(staged, group, "r+")
+    measured = rounding_attributes(plan, ordered)
+    node.attrs.put({**_attributes(plan, COMPLETE), **measured, "coordinates": node.attrs["coordinates"]})
+    # A power cut may not leave a group that says that it is complete, and lacks labels.
+    flush = None if "://" in lake else os.sync
+    put_all(open_store(lake), staged, group, last=f"{group}/{METADATA}", before_last=flush)
+    settle(lake, group)
+
+
+def _write(store: Store, group: str, dataset: xr.Dataset) -> None:
+    encoding = {str(name): label_encoding(v.dtype, v.shape) for name, v in dataset.variables.items()}
+    dataset.to_zarr(store, group=group, mode="a", zarr_format=3, consolidated=False, encoding=encoding)
+
+
+def _attributes(plan: Plan, status: str) -> dict[str, Any]:
+    recipe = plan.recipe
+    return {
+        "title": f"EEG windows of {recipe.name} from {plan.source.name}",
+        "status": status,
+        "format_version": FORMAT,
+        "recipe": recipe.to_json(),
+        "release": plan.source.name,
+        "sampling_rate": recipe.sfreq,
+        "source": plan.source.root,
+        "plan_digest": plan.digest,
+        "eegzarr_version": __version__,
+    }
+
+
+def _size(lake: str, key: str) -> int:
+    """Bytes of an object, or -1 if it isn't there."""
+    if "://" not in lake:
+        path = Path(lake) / key
+        return path.stat().st_size if path.exists() else -1
+    return _remote_size(lake, key)
+
+
+def _remote_size(lake: str, key: str) -> int:
+    try:
+        return sync(open_store(lake, read_only=True).getsize(key))
+    except FileNotFoundError:
+        return -1

@@ -1,0 +1,185 @@
+"""The labels and tables of a group: one row a window, a recording, a shard."""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import add
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from eegzarr.bids.dataset import availability, typed_participants
+from eegzarr.build.plan import Plan
+from eegzarr.recipes.expression import evaluate
+from eegzarr.recipes.recipe import GIVEN
+from eegzarr.store.layout import LABELS, NUMERIC_PARTICIPANTS
+from eegzarr.store.receipt import Moments, Receipt, max_rounding
+
+
+def recording_moments(plan: Plan, receipts: list[Receipt]) -> dict[int, Moments]:
+    """Add up the moments of each recording over the shards that it lies in."""
+    parts: dict[int, list[Moments]] = {}
+    for receipt in receipts:
+        for piece, moments in zip(plan.pieces(receipt.shard), receipt.moments, strict=True):
+            parts.setdefault(piece.recording, []).append(moments)
+    return {recording: reduce(add, moments) for recording, moments in parts.items()}
+
+
+def labels(plan: Plan, receipts: list[Receipt], moments: dict[int, Moments], positions: np.ndarray) -> xr.Dataset:
+    """Return every variable of the group but the signals, as coordinates."""
+    windows = plan.windows
+    recording = windows["recording"].to_numpy()
+    entities = pd.DataFrame([vars(inspection.recording) for inspection in plan.inspections])
+    people = typed_participants(plan.source.participants, NUMERIC_PARTICIPANTS)
+    cut = ("recording", "start_sample")
+    columns: dict[str, np.ndarray] = {
+        "recording": recording,
+        **{str(name): windows[name].to_numpy() for name in windows if name not in cut},
+    }
+    for name in ("subject", "task", "session", "run"):
+        columns[name] = entities[name].to_numpy(object)[recording]
+    columns["release"] = np.full(plan.n_windows, plan.source.name, dtype=object)
+    columns.setdefault("start", windows["start_sample"].to_numpy() / plan.recipe.sfreq)
+    flags = [availability(plan.source.participants, inspection.recording) for inspection in plan.inspections]
+    columns.setdefault("availability", np.array(flags, dtype=object)[recording])
+    columns["peak_to_peak"] = np.concatenate([receipt.peak_to_peak for receipt in receipts])
+    columns["valid"] = np.concatenate([receipt.valid for receipt in receipts])
+    for column, per_recording in _subject_columns(people, entities["subject"]).items():
+        if column in columns and column not in people:
+            continue  # given with the windows
+        columns[f"participant_{column}" if column in columns else column] = per_recording[recording]
+    columns["target"] = evaluate(plan.recipe.target, columns)
+
+    ordered = [name for name in LABELS if name in columns] + [name for name in columns if name not in LABELS]
+    coords = {
+        name: _label(
+            name, columns[name], "label of the window" if name in windows else f"{name}, from participants.tsv"
+        )
+        for name in ordered
+    }
+    coords |= _axes(plan, positions) | _statistics(plan, moments)
+    return xr.Dataset(coords=coords)
+
+
+def _subject_columns(people: pd.DataFrame, subjects: pd.Series) -> dict[str, np.ndarray]:
+    """One value a recording for each column of participants.tsv; missing where no row is."""
+    wanted = people.reindex(subjects.to_numpy())
+    columns = {}
+    for name in NUMERIC_PARTICIPANTS:
+        if name not in wanted:
+            wanted[name] = np.float32(np.nan)
+    if "sex" not in wanted:
+        wanted["sex"] = ""
+    for column, values in wanted.items():
+        is_number = values.dtype.kind == "f"
+        columns[str(column)] = values.to_numpy(np.float32) if is_number else values.fillna("").to_numpy(object)
+    return columns
+
+
+def _label(name: str, values: np.ndarray, meaning: str) -> tuple[str, np.ndarray, dict[str, str]]:
+    if name in LABELS:
+        dtype, units, long_name = LABELS[name]
+        values = values.astype(object if dtype == "str" else dtype)
+    else:
+        units, long_name = "", meaning
+    return "window", values, {"long_name": long_name} | ({"units": units} if units else {})
+
+
+def _axes(plan: Plan, positions: np.ndarray) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:
+    recipe = plan.recipe
+    time = (recipe.span.first_sample(recipe.sfreq) + np.arange(recipe.n_times)) / recipe.sfreq
+    anchors = {"recording": "start of the window's span", GIVEN: "event that the window was cut around"}
+    anchor = anchors.get(recipe.anchor, recipe.anchor.replace("_", " "))
+    metres = {
+        axis: ("channel", positions[:, i], {"long_name": f"{axis} of the electrode, in MNE's head frame", "units": "m"})
+        for i, axis in enumerate("xyz")
+    }
+    return {
+        "window": ("window", np.arange(plan.n_windows), {"long_name": "window; with release its name for good"}),
+        "channel": ("channel", np.array(plan.channels, dtype=object), {"long_name": "EEG channel"}),
+        "time": ("time", time, {"long_name": f"time from the {anchor}", "units": "s"}),
+        **metres,
+    }
+
+
+def _statistics(plan: Plan, moments: dict[int, Moments]) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:
+    nothing = Moments.of(np.empty((0, len(plan.channels), 1), np.float32))
+    total = reduce(add, moments.values(), nothing)
+    mean = total.mean if total.count else np.full(len(plan.channels), np.nan)
+    std = np.sqrt(total.squares / total.count) if total.count else mean
+    return {
+        "mean": ("channel", mean, {"long_name": "mean over all valid windows", "units": "uV"}),
+        "std": ("channel", std, {"long_name": "standard deviation over all valid windows", "units": "uV"}),
+    }
+
+
+def recordings_table(plan: Plan, receipts: list[Receipt], moments: dict[int, Moments]) -> xr.Dataset:
+    """Return one row a recording of the source, with or without windows."""
+    rows = []
+    unread = {row: reason for receipt in receipts for row, reason in receipt.reasons.items()}
+    for row, inspection in enumerate(plan.inspections):
+        header = inspection.header
+        note = unread.get(row, inspection.reason)
+        known = inspection.recording.subject in plan.source.participants.index
+        rows.append(
+            {
+                **vars(inspection.recording),
+                "sampling_rate": header.sfreq if header else np.nan,
+                "duration": header.duration if header else np.nan,
+                "trials": inspection.trials,
+                "windows": inspection.n_windows,
+                "dropped": inspection.dropped,
+                "status": "unreadable" if row in unread else "skipped" if inspection.reason else "built",
+                "reason": note or ("" if known else "no row in participants.tsv"),
+                "fingerprint": inspection.fingerprint,
+            }
+        )
+    table = pd.DataFrame(rows)
+    nothing = Moments(0, np.zeros(len(plan.channels)), np.zeros(len(plan.channels)))
+    parts = [moments.get(row, nothing) for row in range(len(rows))]
+    count = np.array([m.count for m in parts], dtype=np.int64)[:, None].repeat(len(plan.channels), axis=1)
+    mean = np.stack([m.mean for m in parts])
+    squares = np.stack([m.squares for m in parts]) + count * mean**2
+    units = {"sampling_rate": "Hz", "duration": "s"}
+    variables: dict[str, Any] = {
+        str(name): (
+            "recording",
+            values.to_numpy() if values.dtype.kind in "if" else values.to_numpy(object),
+            {"units": units[str(name)]} if name in units else {},
+        )
+        for name, values in table.items()
+    }
+    per_channel = ("recording", "channel")
+    variables["count"] = (per_channel, count, {"long_name": "samples in the recording's valid windows"})
+    variables["mean"] = (per_channel, mean, {"long_name": "their mean", "units": "uV"})
+    variables["sum_of_squares"] = (per_channel, squares, {"long_name": "sum of their squares", "units": "uV2"})
+    return xr.Dataset(
+        variables,
+        coords={
+            "recording": np.arange(len(rows), dtype=np.int32),
+            "channel": ("channel", np.array(plan.channels, dtype=object)),
+        },
+    )
+
+
+def shards_table(plan: Plan, receipts: list[Receipt]) -> xr.Dataset:
+    slices = [plan.shard_slice(shard) for shard in range(plan.n_shards)]
+    return xr.Dataset(
+        {
+            "first_window": ("shard", np.array([s.start for s in slices], dtype=np.int64)),
+            "windows": ("shard", np.array([s.stop - s.start for s in slices], dtype=np.int64)),
+            "nbytes": ("shard", np.array([r.nbytes for r in receipts], dtype=np.int64), {"units": "byte"}),
+            "crc32c": ("shard", np.array([r.crc32c for r in receipts], dtype=np.uint32)),
+        },
+        coords={"shard": np.arange(plan.n_shards, dtype=np.int32)},
+    )
+
+
+def rounding_attributes(plan: Plan, receipts: list[Receipt]) -> dict[str, float]:
+    """Return the largest errors of a float16 group; float32 has none."""
+    if plan.geometry.dtype == "float32":
+        return {}
+    largest = reduce(max_rounding, (receipt.rounding for receipt in receipts))
+    return {"largest_relative_error": largest.relative, "largest_error_uV": largest.absolute}

@@ -1,0 +1,208 @@
+"""What a worker does: read a shard's windows, write the shard, then its receipt."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from numcodecs import blosc
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+
+from eegzarr.bids.buckets import at_hand, fingerprint_of
+from eegzarr.build.plan import Piece
+from eegzarr.errors import BuildStopped, LakeError, RecordingError
+from eegzarr.recipes.recipe import Preparation
+from eegzarr.recordings.preparation import cut, prepare_recording
+from eegzarr.recordings.reader import read_windows
+from eegzarr.store.layout import EEG, RECEIPTS, SCRATCH, Geometry, open_array, open_store
+from eegzarr.store.receipt import Moments, Receipt, Rounding, max_rounding
+from eegzarr.store.shard import ShardEncoder, put, reused, writing
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardTask:
+    """All that a worker needs to write one shard.
+
+    Attributes
+    ----------
+    crc32c : int, optional
+        What the file must come out with, where a shard of a complete group is repaired.
+    """
+
+    lake: str
+    group: str
+    shard: int
+    source_root: str
+    channels: tuple[str, ...]
+    geometry: Geometry
+    pieces: tuple[Piece, ...]
+    plan_digest: str
+    sfreq: float
+    preparation: Preparation
+    crc32c: int | None = None
+
+
+def write_shard(task: ShardTask, prepared: dict[int, str]) -> Receipt:
+    """Read, encode and write one shard, then its receipt.
+
+    A window that can't be read stays NaN and ``valid`` is False; none moves. Called in a
+    worker process; doing it twice writes the same bytes twice.
+
+    Parameters
+    ----------
+    prepared : dict of int to str
+        Recordings that `prepare` has put beside the receipts, by their row in the plan; with the
+        reason where it could not.
+
+    Raises
+    ------
+    BuildStopped
+        If a recording isn't what the plan was made from.
+    """
+    buffer = shard_buffer(task.geometry)
+
+    def windows_of(piece: Piece) -> npt.NDArray[np.float32]:
+        part = buffer[: len(piece.starts)]
+        _read(task, piece, prepared, part)
+        return part
+
+    return fill_shard(task, windows_of)
+
+
+def shard_buffer(geometry: Geometry, name: str = "windows") -> npt.NDArray[np.float32]:
+    """Return the calling thread's buffer of a name for up to a shard of windows, (window, channel, time)."""
+    return reused(name, (geometry.windows_per_shard, geometry.n_channels, geometry.n_times), np.float32)
+
+
+def fill_shard(task: ShardTask, windows_of: Callable[[Piece], npt.NDArray[np.float32]]) -> Receipt:
+    """Encode the windows of each piece of a shard, write the shard as they come, then its receipt.
+
+    Where `windows_of` raises a RecordingError, or the type can't hold what it gives, the piece's
+    windows become NaN and its recording gets the reason.
+    """
+    geometry = task.geometry
+    blosc.use_threads = False  # for good: several threads of one worker may encode
+    moments, valid, peak_to_peak, reasons = [], [], [], {}
+    rounding = Rounding()
+    with writing(task.lake, f"{task.group}/{EEG}/{geometry.shard_key(task.shard)}") as write:
+        encoder = ShardEncoder(geometry, write)
+        for piece in task.pieces:
+            try:
+                part = windows_of(piece)
+                least, largest = _extremes(part, geometry.dtype)
+            except RecordingError as error:
+                reasons[piece.recording] = str(error)
+                part = shard_buffer(geometry)[: len(piece.starts)]
+                part[:] = np.nan
+                least = largest = part[:, :, 0]
+            # Extremes are finite only where all samples are: one pass over the signal less.
+            finite = np.isfinite(least).all(axis=1) & np.isfinite(largest).all(axis=1)
+            valid.append(finite)
+            peak_to_peak.append((largest - least).max(axis=1))
+            readable = part if finite.all() else part[finite]
+            moments.append(Moments.of(readable))
+            if geometry.dtype == "float16":
+                rounding = max_rounding(rounding, Rounding.of(readable))
+            encoder.add(part)
+        encoder.close()
+        if task.crc32c not in (None, encoder.crc32c):
+            raise LakeError(
+                f"shard {task.shard} of {task.lake}/{task.group} comes out otherwise than it was: the signals in "
+                f"{task.source_root} have changed. Build the group anew with python -m eegzarr.build --overwrite"
+            )
+    receipt = Receipt(
+        shard=task.shard,
+        plan_digest=task.plan_digest,
+        nbytes=encoder.nbytes,
+        crc32c=encoder.crc32c,
+        peak_to_peak=np.concatenate(peak_to_peak),
+        valid=np.concatenate(valid),
+        moments=tuple(moments),
+        reasons=reasons,
+        rounding=rounding,
+    )
+    if task.crc32c is None:
+        receipts = open_array(task.lake, f"{task.group}/{SCRATCH}/{RECEIPTS}", read_only=False)
+        receipts[task.shard] = receipt.to_json()
+    return receipt
+
+
+def _read(task: ShardTask, piece: Piece, prepared: dict[int, str], out: npt.NDArray[np.float32]) -> None:
+    if piece.recording in prepared:
+        if reason := prepared[piece.recording]:
+            raise RecordingError(reason)
+        cut(_get_prepared(task.lake, _prepared_key(task.group, piece.recording)), piece.starts, out)
+        return
+    _check_unchanged(task.source_root, piece)
+    with at_hand(task.source_root, piece.path) as path:
+        if piece.as_it_stands:
+            read_windows(path, piece.starts, task.channels, out)
+        else:
+            cut(prepare_recording(path, task.channels, task.preparation, task.sfreq), piece.starts, out)
+
+
+def prepare(task: ShardTask, piece: Piece) -> str:
+    """Prepare a recording that several shards need, once, and put it beside the receipts.
+
+    Returns
+    -------
+    str
+        Why that can't be, or "".
+    """
+    _check_unchanged(task.source_root, piece)
+    try:
+        with at_hand(task.source_root, piece.path) as path:
+            signal = prepare_recording(path, task.channels, task.preparation, task.sfreq)
+    except RecordingError as error:
+        return str(error)
+    buffer = io.BytesIO()
+    np.save(buffer, signal)
+    put(task.lake, _prepared_key(task.group, piece.recording), buffer.getbuffer())
+    return ""
+
+
+def drop_prepared(lake: str, group: str, recording: int) -> None:
+    """Remove what `prepare` put."""
+    sync(open_store(lake).delete(_prepared_key(group, recording)))
+
+
+def _prepared_key(group: str, recording: int) -> str:
+    return f"{group}/{SCRATCH}/prepared/{recording}.npy"
+
+
+def _get_prepared(lake: str, key: str) -> npt.NDArray[np.float32]:
+    if "://" not in lake:
+        signal: npt.NDArray[np.float32] = np.load(Path(lake) / key, mmap_mode="r")
+        return signal
+    content = sync(open_store(lake, read_only=True).get(key, default_buffer_prototype()))
+    if content is None:
+        raise LakeError(f"{lake}/{key} is gone: run the same command again")
+    fetched: npt.NDArray[np.float32] = np.load(io.BytesIO(content.to_bytes()))
+    return fetched
+
+
+def _check_unchanged(root: str, piece: Piece) -> None:
+    path = f"{root}/{piece.path}"
+    try:
+        now = fingerprint_of(root, piece.path)
+    except RecordingError as error:
+        raise BuildStopped(
+            f"{path} went away while the build ran: restore it and run the same command again"
+        ) from error
+    if now != piece.fingerprint:
+        raise BuildStopped(f"{path} changed while the build ran: restore it, or build anew with --overwrite")
+
+
+def _extremes(windows: npt.NDArray[np.float32], dtype: str) -> tuple[npt.NDArray[np.float32], ...]:
+    """Return the least and the largest sample of each window's channels, (window, channel)."""
+    least, largest = windows.min(axis=2), windows.max(axis=2)
+    reached = np.abs(np.stack([least, largest]))
+    highest = reached.max(initial=0, where=np.isfinite(reached))
+    if highest > np.finfo(dtype).max:
+        raise RecordingError(f"reaches {highest:.3g} uV, more than {dtype} holds")
+    return least, largest

@@ -1,0 +1,1 @@
+"""HBN-EEG and the EEG Foundation Challenge: what belongs to them alone."""

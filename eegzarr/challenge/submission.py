@@ -1,0 +1,196 @@
+"""A submission to the EEG Foundation Challenge: ``python -m eegzarr.train.submission RUN1 RUN2 -o submission.zip``.
+
+The archive has one level: ``submission.py`` with the class ``Submission(SFREQ, DEVICE)``, and the
+weights. Its code is the text of `eegzarr.train.models.predictor`, which imports torch and braindecode
+alone. Several runs of one challenge are averaged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import inspect
+import json
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from eegzarr.challenge.rules import NUMBERS, WEIGHTS
+from eegzarr.command import run_command
+from eegzarr.errors import EegzarrError, UsageError
+from eegzarr.train.ensemble import held_out_windows
+from eegzarr.train.loop.run import RunFolder
+from eegzarr.train.models import predictor
+from eegzarr.train.models.predictor import MICROVOLTS
+from eegzarr.train.models.zoo import known_models, load_model
+from eegzarr.train.score.metrics import nrmse, overall_nrmse
+from eegzarr.train.score.predict import evaluation_stream, predict
+
+_CODE = '''
+
+import json
+from pathlib import Path
+
+MODELS = json.loads({models!r})
+
+
+def _weights(name):
+    """Return the path of a file of this archive, wherever the evaluator has put it."""
+    here = Path(__file__).resolve().parent
+    for folder in (Path("/app/input/res"), Path("/app/input"), here, Path(".")):
+        if (folder / name).exists():
+            return folder / name
+    raise FileNotFoundError(f"{{name}} is neither beside submission.py nor in /app/input")
+
+
+class Submission:
+    """What the challenge's evaluator asks for models."""
+
+    def __init__(self, SFREQ, DEVICE):
+        self.sfreq = SFREQ
+        self.device = DEVICE
+
+    def get_model_challenge_1(self):
+        return self._model("1")
+
+    def get_model_challenge_2(self):
+        return self._model("2")
+
+    def _model(self, challenge):
+        members = []
+        for number, spec in enumerate(MODELS[challenge]):
+            if round(self.sfreq) != round(spec["sfreq"]):
+                raise ValueError(f"the model was trained at {{spec['sfreq']}} Hz, got {{self.sfreq}} Hz")
+            model = build_predictor(spec)
+            path = _weights(f"weights_challenge_{{challenge}}_{{number}}.pt")
+            model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+            members.append(model)
+        return Ensemble(members).to(self.device).eval()
+'''
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m eegzarr.train.submission",
+        description="Pack runs of challenge 1 and 2 for the challenge's evaluator, load the archive as it does, and "
+        "score it on the subjects that the runs held out.",
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN")
+    parser.add_argument("-o", "--out", type=Path, default=Path("submission.zip"), metavar="FILE.zip")
+    parser.add_argument(
+        "--unit", choices=tuple(MICROVOLTS), default="V", help="what the evaluator gives (default: V, as MNE does)"
+    )
+    parser.add_argument("--no-score", action="store_true", help="only load it")
+    arguments = parser.parse_args(argv)
+    return run_command("eegzarr.train.submission", lambda: _submit(arguments), again="")
+
+
+def write_submission(runs: Sequence[RunFolder], out: Path, unit: str = "V") -> dict[str, list[RunFolder]]:
+    """Write the archive; return the runs by challenge.
+
+    Raises
+    ------
+    UsageError
+        If a run is of no challenge, isn't finished, or the file can't be written.
+    """
+    by_challenge: dict[str, list[RunFolder]] = {}
+    for run in runs:
+        recipe = run.options().recipe
+        if recipe not in NUMBERS:
+            raise UsageError(f"{run.path} is of the recipe {recipe}: a submission has runs of {' and '.join(NUMBERS)}")
+        by_challenge.setdefault(recipe, []).append(run)
+    specs: dict[str, list[dict[str, Any]]] = {}
+    weights: dict[str, dict[str, torch.Tensor]] = {}
+    for recipe, members in by_challenge.items():
+        number = NUMBERS[recipe]
+        for place, run in enumerate(members):
+            saved_model = load_model(run.best)
+            spec = torch.load(run.best, map_location="cpu", weights_only=True)["spec"]
+            specs.setdefault(str(number), []).append(spec | {"unit": unit})
+            weights[f"weights_challenge_{number}_{place}.pt"] = saved_model.state_dict()
+    code = inspect.getsource(predictor) + _CODE.format(models=json.dumps(specs))
+    part = out.with_name(f"{out.name}.partial")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive, tempfile.TemporaryDirectory() as scratch:
+            archive.writestr("submission.py", code)
+            for name, state in weights.items():
+                torch.save(state, Path(scratch) / name)
+                archive.write(Path(scratch) / name, name)
+        part.replace(out)
+    except OSError as error:
+        raise UsageError(f"{out} can't be written: {error.strerror or error}") from error
+    return by_challenge
+
+
+def load_submission(path: Path, folder: Path, sfreq: float, device: torch.device) -> Any:
+    """Unpack an archive into a folder and return its ``Submission``, as the challenge's evaluator does.
+
+    Raises
+    ------
+    EegzarrError
+        If it isn't as the evaluator expects it.
+    """
+    with zipfile.ZipFile(path) as archive:
+        if any("/" in name for name in archive.namelist()):
+            raise EegzarrError(f"{path} has folders: the evaluator wants one level")
+        archive.extractall(folder)
+    known_models()  # braindecode is imported without its warnings
+    specification = importlib.util.spec_from_file_location("submission", folder / "submission.py")
+    if specification is None or specification.loader is None:
+        raise EegzarrError(f"{path} has no submission.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module.Submission(sfreq, device)
+
+
+def score_submission(
+    path: Path, by_challenge: dict[str, list[RunFolder]], unit: str = "V", device: torch.device | None = None
+) -> dict[str, float]:
+    """Score an archive on the windows that its runs held out, in the unit that it was written for.
+
+    Returns
+    -------
+    dict of str to float
+        NRMSE by recipe.
+    """
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    scores = {}
+    for recipe, runs in by_challenge.items():
+        windows = held_out_windows(runs)
+        with tempfile.TemporaryDirectory() as folder:
+            submission = load_submission(path, Path(folder), float(windows.attrs["sampling_rate"]), device)
+            model: nn.Module = getattr(submission, f"get_model_challenge_{NUMBERS[recipe]}")()
+        stream = evaluation_stream(windows, runs[0].options().batch_size)
+        predicted = predict(model, stream, device, scale=1 / MICROVOLTS[unit])
+        scores[recipe] = nrmse(predicted.target, predicted.prediction)
+    return scores
+
+
+def _submit(arguments: argparse.Namespace) -> int:
+    by_challenge = write_submission([RunFolder(path) for path in arguments.runs], arguments.out, arguments.unit)
+    missing = sorted(set(NUMBERS) - set(by_challenge))
+    print(f"{arguments.out}: {sum(map(len, by_challenge.values()))} models, input in {arguments.unit}")
+    if missing:
+        print(f"  no run of {missing[0]} was given: the evaluator will want one")
+    if arguments.no_score:
+        with tempfile.TemporaryDirectory() as folder:
+            load_submission(arguments.out, Path(folder), 100.0, torch.device("cpu"))
+        return 0
+    scores = score_submission(arguments.out, by_challenge, arguments.unit)
+    for recipe, score in scores.items():
+        print(f"  {recipe}: NRMSE {score:.3f} on the held-out subjects, loaded from the archive")
+    if set(scores) == set(WEIGHTS):
+        print(f"  overall: {overall_nrmse(scores):.3f} (0.3 of challenge 1, 0.7 of challenge 2)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""To and from MNE, braindecode, HDF5 and LMDB."""

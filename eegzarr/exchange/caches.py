@@ -1,0 +1,49 @@
+"""Caches of windows that trainings keep: which kind one is, and braindecode's own."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eegzarr.errors import SourceError, UsageError
+from eegzarr.recordings.reader import READ_ERRORS, first_line
+
+if TYPE_CHECKING:
+    from braindecode.datasets import BaseConcatDataset
+
+_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+def kind_of(path: Path) -> str:
+    """Return ``hdf5``, ``lmdb`` or ``braindecode``.
+
+    Raises
+    ------
+    SourceError
+        If it is none of them.
+    """
+    if not path.exists():
+        raise SourceError(f"{path} doesn't exist: give an HDF5 file, an LMDB folder or a braindecode cache")
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(len(_HDF5_SIGNATURE)) == _HDF5_SIGNATURE:
+                return "hdf5"
+        raise SourceError(f"{path} is no HDF5 file, or its beginning is damaged")
+    if (path / "data.mdb").exists():
+        return "lmdb"
+    if any(path.glob("*/description.json")):
+        return "braindecode"
+    raise SourceError(f"{path} holds neither LMDB's data.mdb nor the numbered folders that braindecode saves")
+
+
+def load_braindecode(path: Path) -> BaseConcatDataset[Any]:
+    """Open a folder that braindecode's ``BaseConcatDataset.save`` wrote; its signals stay there."""
+    try:
+        from braindecode.datautil import load_concat_dataset
+    except ModuleNotFoundError as error:
+        raise UsageError(f"a braindecode cache needs {error.name}: pip install 'eegzarr[train]'") from error
+    try:
+        return load_concat_dataset(path, preload=False)
+    except (*READ_ERRORS, AttributeError, pickle.UnpicklingError) as error:
+        raise SourceError(f"{path} can't be opened as a braindecode cache: {first_line(error)}") from error

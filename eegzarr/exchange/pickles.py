@@ -1,0 +1,138 @@
+"""LMDB folders of pickled windows."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from eegzarr.errors import SourceError, UsageError
+from eegzarr.exchange.meaning import Told, given, meaning_of, version_of
+from eegzarr.exchange.write import GivenWindows
+from eegzarr.recordings.reader import first_line
+
+if TYPE_CHECKING:
+    import lmdb
+
+# A pickle can run any code: only what arrays, numbers and texts are made of is let through.
+_IN_PICKLES = {
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "scalar"),
+    ("numpy._core.numeric", "_frombuffer"),
+    ("collections", "OrderedDict"),
+    ("_codecs", "encode"),
+}
+
+
+@contextmanager
+def open_lmdb(path: Path, told: Told) -> Iterator[GivenWindows]:
+    """Open an LMDB of pickles, ``{"sample": array, "label": number}`` each, inside the ``with``.
+
+    As CBraMod's preprocessing writes them: ``__keys__`` lists the keys of each split, which becomes the
+    label ``split``, and a sample of (channel, patch, time) is one window of all its patches.
+    """
+    try:
+        import lmdb
+    except ModuleNotFoundError as error:
+        raise UsageError(f"LMDB needs {error.name}: pip install 'eegzarr[convert]'") from error
+    try:
+        with (
+            lmdb.open(str(path), readonly=True, lock=False, readahead=False) as environment,
+            environment.begin(buffers=True) as transaction,
+        ):
+            _check_length(environment, path / "data.mdb")
+            yield _opened(transaction, path, told)
+    except lmdb.Error as error:
+        raise SourceError(f"{path} is damaged, or no LMDB: {first_line(error)}") from error
+
+
+def _check_length(environment: lmdb.Environment, content: Path) -> None:
+    # LMDB maps the file: reading past its end would end the process, without an error.
+    needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    if content.stat().st_size < needed:
+        raise SourceError(f"{content} is truncated: {content.stat().st_size} bytes of {needed}")
+
+
+def _opened(transaction: lmdb.Transaction, path: Path, told: Told) -> GivenWindows:
+    keys, splits = _lmdb_keys(transaction, path)
+    if not keys:
+        raise SourceError(f"{path} has no sample")
+    labels = pd.DataFrame([_lmdb_labels(_sample(transaction, key, path)[1]) for key in keys])
+    labels["key"] = [key.decode(errors="replace") for key in keys]
+    if any(splits):
+        labels["split"] = splits
+    shape = _window(_sample(transaction, keys[0], path)[0]).shape
+    meaning = meaning_of(path, {}, told, shape[0])
+
+    def read(first: int, out: npt.NDArray[np.float32]) -> None:
+        for row, key in zip(out, keys[first : first + len(out)], strict=True):
+            window = _window(_sample(transaction, key, path)[0])
+            if window.shape != shape:
+                raise SourceError(f"{path}: {key.decode(errors='replace')} has the shape {window.shape}, not {shape}")
+            np.multiply(window, meaning.factor, out=row, casting="unsafe")
+
+    return given(path, meaning, told, labels, shape[1], version_of(path / "data.mdb"), read)
+
+
+def _lmdb_keys(transaction: lmdb.Transaction, path: Path) -> tuple[list[bytes], list[str]]:
+    """Return the keys of samples and the split of each, "" where there are none."""
+    listed = transaction.get(b"__keys__")
+    if listed is None:
+        keys = [bytes(key) for key, _ in transaction.cursor() if not bytes(key).startswith(b"__")]
+        return keys, [""] * len(keys)
+    told = _unpickled(listed, f"{path}, __keys__")
+    by_split = told if isinstance(told, dict) else {"": told}
+    pairs = [(key if isinstance(key, bytes) else str(key).encode(), str(s)) for s, ks in by_split.items() for key in ks]
+    return [key for key, _ in pairs], [split for _, split in pairs]
+
+
+def _sample(transaction: lmdb.Transaction, key: bytes, path: Path) -> tuple[Any, dict[str, Any]]:
+    """Return a sample's signal and what else stands beside it."""
+    name = f"{path}, {key.decode(errors='replace')}"
+    content = transaction.get(key)
+    if content is None:
+        raise SourceError(f"{name}: it is listed, but not there")
+    value = _unpickled(content, name)
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        value = {"sample": value[0], "label": value[1]}
+    sample = value.get("sample") if isinstance(value, dict) else None
+    if not isinstance(sample, np.ndarray) or sample.dtype.kind not in "fiu":
+        raise SourceError(f"{name}: no array of numbers under 'sample'")
+    return value["sample"], {name: other for name, other in value.items() if name != "sample"}
+
+
+def _lmdb_labels(beside: dict[str, Any]) -> dict[str, Any]:
+    single = {str(name): np.asarray(value) for name, value in beside.items()}
+    return {"target" if name == "label" else name: value.item() for name, value in single.items() if value.size == 1}
+
+
+def _window(sample: npt.NDArray) -> npt.NDArray:
+    if sample.ndim == 3:
+        return sample.reshape(sample.shape[0], -1)
+    if sample.ndim == 2:
+        return sample
+    raise SourceError(f"a sample has the shape {sample.shape}: (channel, time) or (channel, patch, time) is wanted")
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        module = module.replace("numpy.core.", "numpy._core.")
+        if (module, name) not in _IN_PICKLES:
+            raise pickle.UnpicklingError(f"it holds a {module}.{name}, and only arrays, numbers and texts are read")
+        return super().find_class(module, name)
+
+
+def _unpickled(content: bytes | memoryview, name: str) -> Any:
+    try:
+        return _ArrayUnpickler(io.BytesIO(content)).load()
+    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise SourceError(f"{name}: its pickle can't be read: {first_line(error)}") from error

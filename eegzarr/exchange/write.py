@@ -1,0 +1,257 @@
+"""Write windows that another program has cut into a group of a lake.
+
+A group of such windows is what a build makes, but for its source: there are no recordings to
+make a shard from again. Its recipe says so with the anchor ``given``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from eegzarr.bids.dataset import Recording, Source
+from eegzarr.build import group as groups
+from eegzarr.build.plan import NO_TRIAL, Inspection, Piece, Plan
+from eegzarr.build.run import (
+    BuildSummary,
+    Written,
+    began,
+    check_same,
+    check_writable,
+    checked_name,
+    disk_faults_named,
+    finish_group,
+    shard_task,
+    summarize,
+)
+from eegzarr.build.task import fill_shard, shard_buffer
+from eegzarr.errors import LakeError, UsageError
+from eegzarr.events import Listener, Noticed, ShardFinished, tell
+from eegzarr.exchange.labels import ENTITIES, typed_labels
+from eegzarr.recipes.expression import labels_of
+from eegzarr.recipes.recipe import GIVEN, Recipe, WindowSpan
+from eegzarr.recordings.reader import channel_positions
+from eegzarr.store.group import stored_geometry
+from eegzarr.store.layout import COMPLETE, SHARD_SIZE, Geometry, check_storage, group_path, lake_url
+from eegzarr.store.root import only_builder, settle
+
+Read = Callable[[int, npt.NDArray[np.float32]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenWindows:
+    """Windows that are there already, in order, with what is known of them.
+
+    Parameters
+    ----------
+    source : str
+        Where they come from, for people.
+    channels : tuple of str
+    sfreq : float
+        Hz.
+    start : float
+        Of a window's first sample, in s from what the window was cut around.
+    n_times : int
+        Samples in a window.
+    labels : DataFrame
+        One row a window. ``subject``, ``session``, ``task``, ``run`` and ``recording``, with
+        ``release`` where they are of several, tell which windows are of one recording;
+        ``start`` is in s from the recording's beginning, NaN where missing. What eegzarr derives
+        from signals itself (``peak_to_peak``, ``valid`` …) is left out.
+    fingerprint : str
+        Changes when the signals do: a write that goes on compares it.
+    read : callable
+        ``read(first, out)`` fills ``out``, (window, channel, time), in uV, with the windows
+        from number `first` on.
+    positions : array of float32, shape (channel, 3), optional
+        Of the electrodes in m, in MNE's head frame; default by the channels' names.
+    """
+
+    source: str
+    channels: tuple[str, ...]
+    sfreq: float
+    start: float
+    n_times: int
+    labels: pd.DataFrame
+    fingerprint: str
+    read: Read
+    positions: npt.NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        if not len(self.labels):
+            raise UsageError(f"{self.source} has no window to write")
+        if len(set(self.channels)) < len(self.channels):
+            raise UsageError(f"{self.source} has two channels of one name: rename one of them")
+
+    def recipe(self, name: str, target: str) -> Recipe:
+        """Return what says of these windows what a recipe says of those that a build cuts."""
+        span = WindowSpan(start=self.start, stop=self.start + self.n_times / self.sfreq)
+        return Recipe(
+            name=name, anchor=GIVEN, span=span, target=target, sfreq=self.sfreq, channels=self.channels, require=()
+        )
+
+
+def write_windows(
+    lake: str | Path,
+    recipe: str,
+    release: str,
+    windows: GivenWindows,
+    *,
+    target: str = "target",
+    dtype: str = "float32",
+    compression: str = "lz4",
+    overwrite: bool = False,
+    shard_size: int | None = None,
+    listeners: Sequence[Listener] = (),
+) -> BuildSummary:
+    """Write windows into the group ``<recipe>/<release>``, shard by shard.
+
+    One shard of them is in memory at a time, as samples and encoded. A write that was stopped
+    goes on where it was when it is called again with the same windows.
+
+    Parameters
+    ----------
+    lake : path or URL
+    recipe, release : str
+        Names of the group. Releases of one recipe are opened together.
+    windows : GivenWindows
+    target : str
+        Label to predict, or an expression of labels; see `eegzarr.recipes.expression`.
+    dtype : {"float32", "float16"}
+        Of the stored samples. A recording that float16 can't hold is marked invalid.
+    compression : {"lz4", "zstd", "none"}
+        Of the stored samples; none of them loses anything.
+    overwrite : bool
+        Write anew where other windows stand.
+    shard_size : int, optional
+        Bytes of a shard before compression; default 64 MiB.
+    listeners : sequence of callable
+        Called with events of `eegzarr.events`.
+
+    Raises
+    ------
+    UsageError
+        If names, target or type can't be.
+    LakeError
+        If the lake can't be written, or holds something else at this place.
+    BuildStopped
+        If the disk is full: the same call goes on later.
+    """
+    started = time.monotonic()
+    check_storage(dtype, compression)
+    url = lake_url(lake)
+    group = group_path(recipe, checked_name(release))
+    check_writable(url)
+    geometry = Geometry.of(len(windows.channels), windows.n_times, dtype, shard_size or SHARD_SIZE, compression)
+    plan = _plan(windows, windows.recipe(recipe, target), release, geometry)
+    attributes = None if overwrite else check_same(url, group, plan.recipe, dtype, compression)
+    if attributes is not None:
+        plan = replace(plan, geometry=stored_geometry(url, group) or plan.geometry)
+        if attributes["plan_digest"] != plan.digest:
+            raise LakeError(
+                f"{url}/{group} holds other windows than those of {windows.source}: give another release or lake, "
+                f"or overwrite to write it anew"
+            )
+        if attributes["status"] == COMPLETE:
+            settle(url, group)
+            return replace(summarize(url, group), already=True)
+    with only_builder(url, group), disk_faults_named(url):
+        written = _write_shards(url, group, plan, windows, overwrite, tuple(listeners))
+    finish_group(url, group, plan, written)
+    return replace(summarize(url, group), seconds=time.monotonic() - started)
+
+
+def _write_shards(
+    lake: str, group: str, plan: Plan, windows: GivenWindows, overwrite: bool, watchers: tuple[Listener, ...]
+) -> Written:
+    receipts = {} if overwrite else groups.read_receipts(lake, group, plan)
+    if not receipts:
+        groups.begin(lake, group, plan)
+    tell(watchers, began(group, plan, receipts, workers=1))
+    for shard in range(plan.n_shards):
+        if shard in receipts:
+            continue
+        task = shard_task(lake, group, plan, shard)
+        receipt = receipts[shard] = fill_shard(task, _given(windows, plan, shard))
+        for row, reason in receipt.reasons.items():
+            path = plan.inspections[row].recording.path
+            tell(watchers, Noticed(message=f"{path}: {reason}; its windows are marked invalid"))
+        tell(watchers, ShardFinished(shard=shard, windows=len(receipt.valid), nbytes=receipt.nbytes))
+    positions = windows.positions if windows.positions is not None else channel_positions(windows.channels)
+    return Written(receipts, positions)
+
+
+def _given(windows: GivenWindows, plan: Plan, shard: int) -> Callable[[Piece], npt.NDArray[np.float32]]:
+    """Read a shard's windows at once: what a source compresses, it seldom compresses by recording."""
+    rows = plan.shard_slice(shard)
+    left = shard_buffer(plan.geometry, "given")[: rows.stop - rows.start]
+    windows.read(rows.start, left)
+
+    def windows_of(piece: Piece) -> npt.NDArray[np.float32]:
+        nonlocal left
+        part, left = np.split(left, [len(piece.starts)])
+        return part
+
+    return windows_of
+
+
+def _plan(windows: GivenWindows, recipe: Recipe, release: str, geometry: Geometry) -> Plan:
+    labels = typed_labels(windows.labels)
+    _check_target(recipe, labels)
+    recordings, row = _recordings(windows.labels, labels, windows.source)
+    # No sample to cut at: `start` stands in the labels themselves.
+    table = pd.DataFrame({"recording": row.astype(np.int32), "start_sample": np.int64(0)})
+    absent: dict[str, Any] = {
+        name: value for name, value in {**NO_TRIAL, "start": np.nan}.items() if name not in labels
+    }
+    own = labels.drop(columns=[name for name in ENTITIES if name in labels])
+    table = pd.concat([table, own], axis=1).assign(**absent)
+    counts = np.bincount(row, minlength=len(recordings)).tolist()
+    content = hashlib.sha256(pd.util.hash_pandas_object(table).to_numpy().tobytes()).hexdigest()[:16]
+    inspections = tuple(
+        Inspection(
+            recording=recording,
+            header=None,
+            n_windows=count,
+            fingerprint=f"{windows.fingerprint}:{content}",
+        )
+        for recording, count in zip(recordings, counts, strict=True)
+    )
+    subjects = pd.DataFrame(index=pd.Index(sorted({recording.subject for recording in recordings}), name="subject"))
+    source = Source(windows.source, release, recordings, subjects)
+    return Plan(recipe, source, geometry, windows.channels, inspections, table)
+
+
+def _recordings(
+    given: pd.DataFrame, labels: pd.DataFrame, source: str
+) -> tuple[tuple[Recording, ...], npt.NDArray[np.int64]]:
+    """Return the recordings that windows are of, in the order of their first windows, and each window's row."""
+    known = [name for name in (*ENTITIES, "release", "recording") if name in given]
+    row = np.zeros(len(given), np.int64)
+    if known:
+        same = given[known].astype(str).groupby(known, sort=False, dropna=False)
+        row = np.asarray(same.ngroup(), dtype=np.int64)
+    _, first = np.unique(row, return_index=True)
+    entities = labels.iloc[first]
+    return tuple(
+        Recording(
+            path=f"{source}#{number}",
+            **{name: str(one[name]) if name in labels else "" for name in ENTITIES},
+        )
+        for number, (_, one) in enumerate(entities.iterrows())
+    ), row
+
+
+def _check_target(recipe: Recipe, labels: pd.DataFrame) -> None:
+    known = {*labels.columns, *NO_TRIAL}
+    missing = [] if recipe.target in known else [name for name in labels_of(recipe.target) if name not in known]
+    if missing:
+        raise UsageError(f"windows have no label {missing[0]!r} to predict; they have {', '.join(sorted(known))}")

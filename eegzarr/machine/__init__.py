@@ -1,0 +1,1 @@
+"""The machine: its memory, and what only some systems have."""

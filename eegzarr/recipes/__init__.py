@@ -1,0 +1,1 @@
+"""What a window is, and how events become windows: pure functions."""

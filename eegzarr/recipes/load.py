@@ -1,0 +1,37 @@
+"""Recipes by name, or from a TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from eegzarr.challenge.presets import CHALLENGE1, CHALLENGE2
+from eegzarr.errors import RecipeError
+from eegzarr.recipes.recipe import Recipe, recipe_from_fields
+
+PRESETS = {recipe.name: recipe for recipe in (CHALLENGE1, CHALLENGE2)}
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """Return a preset by its name, or the recipe in a TOML file.
+
+    Raises
+    ------
+    RecipeError
+        If it is neither, or the file has a key or a value that a recipe can't have.
+    """
+    if name_or_path in PRESETS:
+        return PRESETS[name_or_path]
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        raise RecipeError(f"unknown recipe {name_or_path!r}: choose {' or '.join(PRESETS)}, or give a .toml file")
+    try:
+        fields = tomllib.loads(path.read_text(encoding="utf8"))
+    except OSError as error:
+        raise RecipeError(f"recipe {path}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"recipe {path} is no TOML: {error}") from error
+    try:
+        return recipe_from_fields({"name": path.stem, **fields})
+    except RecipeError as error:
+        raise RecipeError(f"recipe {path}: {error}") from error

@@ -1,0 +1,229 @@
+"""What a window is: where it lies, what it predicts, and which recordings have one.
+
+A `Recipe` is a value. Its JSON form is stored with every group of a lake, and two groups
+with the same recipe hold windows that mean the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from eegzarr.errors import RecipeError
+
+Anchor = Literal["stimulus", "response", "trial_start", "recording", "given"]
+GIVEN: Anchor = "given"  # another program cut the windows: there is nothing to cut them from
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowSpan:
+    """Where a window lies around its anchor.
+
+    Parameters
+    ----------
+    start, stop : float
+        Seconds from the anchor; the sample at `stop` is not part of the window.
+    """
+
+    start: float
+    stop: float
+
+    def __post_init__(self) -> None:
+        if not self.start < self.stop:
+            raise RecipeError(f"a window must end after it starts, got start={self.start} s, stop={self.stop} s")
+
+    def first_sample(self, sfreq: float) -> int:
+        """Samples from the anchor to the first sample of the window."""
+        return round(self.start * sfreq)
+
+    def samples(self, sfreq: float) -> int:
+        """Length of the window in samples at `sfreq` Hz."""
+        return round((self.stop - self.start) * sfreq)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialEvents:
+    """The values in the ``value`` and ``feedback`` columns of events.tsv that make a trial.
+
+    The defaults are those of HBN's contrast change detection task.
+    """
+
+    trial_start: tuple[str, ...] = ("contrastTrial_start",)
+    stimulus: tuple[str, ...] = ("left_target", "right_target")
+    response: tuple[str, ...] = ("left_buttonPress", "right_buttonPress")
+    end: tuple[str, ...] = ("end_experiment",)
+    correct: tuple[str, ...] = ("smiley_face",)
+    wrong: tuple[str, ...] = ("sad_face",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """What is done to a whole recording before windows are cut from it.
+
+    Parameters
+    ----------
+    l_freq, h_freq : float, optional
+        Edges of a band-pass in Hz; one alone is a high-pass or a low-pass.
+    resample : bool
+        Bring recordings of any rate to the recipe's; without it others are skipped.
+    reference : str
+        ``"average"``, or the channel to subtract; "" leaves the reference alone.
+    """
+
+    l_freq: float | None = None
+    h_freq: float | None = None
+    resample: bool = False
+    reference: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("l_freq", "h_freq"):
+            if (edge := getattr(self, name)) is not None and edge <= 0:
+                raise RecipeError(f"{name} must be positive, got {edge} Hz")
+        if self.l_freq is not None and self.h_freq is not None and self.l_freq >= self.h_freq:
+            raise RecipeError(f"l_freq must lie below h_freq, got {self.l_freq} and {self.h_freq} Hz")
+
+    @property
+    def leaves_signals_alone(self) -> bool:
+        """Whether windows of recordings at the recipe's rate are read as they stand."""
+        return self == Preparation(resample=self.resample)
+
+    @property
+    def touches_recordings(self) -> bool:
+        """Whether any recording may have to be prepared as a whole."""
+        return self != Preparation()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How windows are cut from recordings and what they are labelled with.
+
+    Parameters
+    ----------
+    name : str
+        Name of the groups that it makes: ``<name>/<release>``.
+    span : WindowSpan
+        Where a window lies around its anchor.
+    anchor : {"stimulus", "response", "trial_start", "recording", "given"}
+        What a window is cut around. With ``"recording"`` windows follow each other every
+        `stride` seconds from the first sample on, as long as they fit. ``"given"`` is for
+        windows that were cut elsewhere (`eegzarr.from_mne`); no build can cut them.
+    target : str
+        The label to predict: a column of the trial table or of participants.tsv, or an
+        expression of such columns, as ``log(rt_from_stimulus)``; see `eegzarr.recipes.expression`.
+    tasks : tuple of str
+        BIDS task names that are used; empty for all.
+    stride : float, optional
+        Seconds from one window to the next, for ``anchor="recording"``.
+    sfreq : float
+        Sampling rate in Hz that a recording must have.
+    channels : tuple of str
+        Channels and their order; empty for those that most recordings of the source have.
+    events : TrialEvents
+        Event values of a trial, for the other anchors.
+    require : tuple of str
+        Columns of the trial table without which a trial gives no window.
+    preparation : Preparation
+        Filters, resampling and reference.
+    """
+
+    name: str
+    span: WindowSpan
+    anchor: Anchor
+    target: str
+    tasks: tuple[str, ...] = ()
+    stride: float | None = None
+    sfreq: float = 100.0
+    channels: tuple[str, ...] = ()
+    events: TrialEvents = TrialEvents()
+    require: tuple[str, ...] = ("stimulus_onset", "response_onset")
+    preparation: Preparation = Preparation()
+
+    def __post_init__(self) -> None:
+        if not self.name or "/" in self.name or self.name.startswith("."):
+            raise RecipeError(f"recipe name {self.name!r} can't name a group: use letters, digits, - and _")
+        if self.sfreq <= 0:
+            raise RecipeError(f"recipe {self.name}: sfreq must be positive, got {self.sfreq} Hz")
+        if self.anchor == "recording" and (self.stride is None or self.stride <= 0):
+            raise RecipeError(f"recipe {self.name}: windows along a recording need a stride > 0, in seconds")
+        if self.anchor != "recording" and self.stride is not None:
+            raise RecipeError(f"recipe {self.name}: a stride has no meaning with the anchor {self.anchor!r}")
+        if self.anchor == "recording" and self.span.start < 0:
+            raise RecipeError(f"recipe {self.name}: span.start must be at least 0 with the anchor 'recording'")
+        if self.n_times < 1:
+            raise RecipeError(f"recipe {self.name}: the span holds no sample at {self.sfreq} Hz")
+        reference = self.preparation.reference
+        if self.channels and reference not in ("", "average", *self.channels):
+            raise RecipeError(f"recipe {self.name}: the reference {reference!r} is none of its channels")
+
+    @property
+    def n_times(self) -> int:
+        """Samples in a window."""
+        return self.span.samples(self.sfreq)
+
+    def to_json(self) -> str:
+        """Return the recipe as canonical JSON: equal recipes give equal text."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+
+
+def recipe_from_json(text: str) -> Recipe:
+    """Return the recipe that `Recipe.to_json` wrote."""
+    return recipe_from_fields(json.loads(text))
+
+
+def recipe_from_fields(fields: dict[str, Any]) -> Recipe:
+    """Return the recipe with the given fields, as TOML or JSON gives them.
+
+    Raises
+    ------
+    RecipeError
+        If a field is missing, unknown, or of the wrong kind.
+    """
+    fields = dict(fields)
+    nested = {"span": WindowSpan, "events": TrialEvents, "preparation": Preparation}
+    for key, kind in nested.items():
+        if key in fields:
+            fields[key] = _make(kind, fields[key], key)
+    recipe = _make(Recipe, fields, "recipe")
+    assert isinstance(recipe, Recipe)
+    return recipe
+
+
+def _make(kind: type, fields: object, where: str) -> Any:
+    if not isinstance(fields, dict):
+        raise RecipeError(f"{where} must be a table, got {fields!r}")
+    known = {field.name: field for field in dataclasses.fields(kind)}
+    unknown = sorted(set(fields) - set(known))
+    if unknown:
+        raise RecipeError(f"{where} has no {', '.join(unknown)}; it can have {', '.join(known)}")
+    required = {n for n, f in known.items() if f.default is dataclasses.MISSING}
+    if missing := sorted(required - set(fields)):
+        raise RecipeError(f"{where} needs {', '.join(missing)}")
+    return kind(**{name: _checked(known[name].type, value, f"{where}.{name}") for name, value in fields.items()})
+
+
+def _checked(annotation: object, value: object, where: str) -> object:
+    """Hold a value from TOML or JSON against a field's annotation (as text)."""
+    wanted = str(annotation)
+    if wanted.startswith("tuple"):
+        values = [value] if isinstance(value, str) else value
+        if not isinstance(values, (list, tuple)) or not all(isinstance(v, str) for v in values):
+            raise RecipeError(f"{where} must be a list of texts, got {value!r}")
+        return tuple(values)
+    if wanted.startswith("float"):
+        if value is None and "None" in wanted:
+            return None
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise RecipeError(f"{where} must be a number, got {value!r}")
+        return float(value)
+    if wanted == "bool":
+        if not isinstance(value, bool):
+            raise RecipeError(f"{where} must be true or false, got {value!r}")
+    elif wanted == "Anchor":
+        anchors = get_args(Anchor)
+        if value not in anchors:
+            raise RecipeError(f"{where} must be one of {', '.join(anchors)}, got {value!r}")
+    elif wanted == "str" and not isinstance(value, str):
+        raise RecipeError(f"{where} must be a text, got {value!r}")
+    return value

@@ -1,0 +1,78 @@
+"""A group of a lake as it is stored: its attributes, geometry and tables."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import xarray as xr
+import zarr
+from zarr.codecs import BloscCodec
+
+from eegzarr.errors import LakeError
+from eegzarr.store.layout import EEG, RECORDINGS, SHARDS, Geometry, open_array, open_dataset, open_group, open_store
+
+
+def read_attributes(lake: str, group: str) -> dict[str, Any] | None:
+    """Return a group's own attributes, or None if it isn't there.
+
+    Raises
+    ------
+    LakeError
+        If its metadata can't be read.
+    """
+    try:
+        node = open_group(open_store(lake, read_only=True), group)
+    except FileNotFoundError:
+        return None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, ValueError, TypeError) as error:
+        raise LakeError(f"{lake}/{group}/zarr.json is damaged: {error}") from error
+    return dict(node.attrs)
+
+
+def stored_geometry(lake: str, group: str) -> Geometry | None:
+    """Return how a group's windows lie in its shards, None before there is an array for them.
+
+    Raises
+    ------
+    LakeError
+        If the array is not laid out as eegzarr writes it.
+    """
+    try:
+        array = open_array(lake, f"{group}/{EEG}")
+    except FileNotFoundError:
+        return None
+    return geometry_of(array, f"{lake}/{group}/{EEG}")
+
+
+def geometry_of(array: zarr.Array, name: str) -> Geometry:
+    """Return how the windows of an array of signals lie in its shards.
+
+    Raises
+    ------
+    LakeError
+        If they don't as eegzarr writes them.
+    """
+    blosc = array.compressors[0] if array.compressors else None
+    if array.shards is None or not isinstance(blosc, BloscCodec):
+        raise LakeError(f"{name} is no array of eegzarr: shards of Blosc frames with CRC-32C expected")
+    return Geometry(
+        n_channels=array.shape[1],
+        n_times=array.shape[2],
+        dtype=str(array.dtype),
+        windows_per_frame=array.chunks[0],
+        windows_per_shard=array.shards[0],
+        cname=blosc.cname.value,
+        clevel=blosc.clevel,
+        shuffle=blosc.shuffle.value if blosc.shuffle else "noshuffle",
+    )
+
+
+def read_tables(lake: str, group: str) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
+    """Return a group's Dataset and its tables of recordings and of shards, not yet loaded."""
+    store = open_store(lake, read_only=True)
+    return (
+        open_dataset(store, group),
+        open_dataset(store, f"{group}/{RECORDINGS}"),
+        open_dataset(store, f"{group}/{SHARDS}"),
+    )

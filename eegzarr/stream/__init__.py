@@ -1,0 +1,1 @@
+"""Windows for training: selections, orders, streams and splits. Needs torch alone."""

@@ -1,0 +1,102 @@
+"""The training, validation and test parts of a run: disjoint in subjects, by construction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import xarray as xr
+
+from eegzarr.challenge.rules import VALIDATION_RELEASE
+from eegzarr.errors import UsageError
+from eegzarr.store.group import read_attributes
+from eegzarr.store.layout import group_path
+from eegzarr.store.open import open_windows, recipes
+from eegzarr.stream.splits import drop_start_kit_exclusions, kfold_by_subject, split_by_subject, without_subjects
+from eegzarr.train.options import FitOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Windows of each part; no subject is in two.
+
+    Attributes
+    ----------
+    test : Dataset or None
+        None where a release is the validation part: then there is no other.
+    notes : tuple of str
+        What a user should know about the split.
+    plan_digests : dict of str to str
+        Of each group, to tell whether a lake is still the same.
+    """
+
+    train: xr.Dataset
+    valid: xr.Dataset
+    test: xr.Dataset | None
+    notes: tuple[str, ...]
+    plan_digests: dict[str, str]
+
+    def subjects(self) -> dict[str, list[str]]:
+        """Return the subjects of each part, sorted."""
+        parts = {"train": self.train, "valid": self.valid, "test": self.test}
+        return {
+            name: [] if part is None else sorted(set(part["subject"].to_numpy().tolist()))
+            for name, part in parts.items()
+        }
+
+
+def make_parts(options: FitOptions) -> Parts:
+    """Open a lake's windows and split them as the options say.
+
+    Raises
+    ------
+    UsageError
+        If they can't be split so.
+    LakeError
+        If the lake can't be read.
+    """
+    windows = open_windows(options.lake, options.recipe, list(options.releases) or None)
+    releases = list(options.releases) or recipes(options.lake)[options.recipe]
+    digests = {
+        release: str((read_attributes(options.lake, group_path(options.recipe, release)) or {}).get("plan_digest"))
+        for release in releases
+    }
+    notes = []
+    if not options.keep_start_kit_exclusions:
+        windows, excluded = drop_start_kit_exclusions(windows)
+        if excluded:
+            notes.append(f"{excluded} subjects left out, as in the challenge's start kit (--keep-excluded)")
+    train, valid, test = _split(options, windows, releases, notes)
+    return Parts(train=train, valid=valid, test=test, notes=tuple(notes), plan_digests=digests)
+
+
+def _split(
+    options: FitOptions, windows: xr.Dataset, releases: list[str], notes: list[str]
+) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset | None]:
+    has_validation_release = VALIDATION_RELEASE in releases and len(releases) > 1
+    if options.split == "challenge" and not has_validation_release:
+        raise UsageError(
+            f"--split challenge validates on {VALIDATION_RELEASE} and trains on other releases; "
+            f"{options.lake} gives {', '.join(releases)}"
+        )
+    if options.split == "challenge" or (options.split == "auto" and has_validation_release and not options.folds):
+        release = windows["release"].to_numpy()
+        valid = windows.isel(window=release == VALIDATION_RELEASE)
+        train = windows.isel(window=release != VALIDATION_RELEASE)
+        # Nobody should be in two releases; if somebody is, they are for validation.
+        train, shared = without_subjects(train, valid["subject"].to_numpy().tolist())
+        notes.append(f"validation on {VALIDATION_RELEASE}, training on the other releases, as in the challenge")
+        if shared:
+            notes.append(f"{shared} subjects of {VALIDATION_RELEASE} left out of training")
+        return train, valid, None
+    at_least = 2 if _belongs_to_person(windows) else 1
+    train, valid, test = split_by_subject(windows, options.fractions, seed=options.split_seed, at_least=at_least)
+    if options.folds:
+        rest, _ = without_subjects(windows, test["subject"].to_numpy().tolist())
+        train, valid = kfold_by_subject(rest, options.folds, seed=options.split_seed)[options.fold]
+    return train, valid, test
+
+
+def _belongs_to_person(windows: xr.Dataset) -> bool:
+    """Tell whether the windows of a subject all have one target."""
+    columns = windows.reset_coords()[["subject", "target"]].to_dataframe()
+    return bool((columns.groupby("subject")["target"].nunique() <= 1).all())

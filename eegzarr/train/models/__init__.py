@@ -1,0 +1,1 @@
+"""Networks, the ridge baseline and augmentation."""

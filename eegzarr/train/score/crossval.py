@@ -1,0 +1,89 @@
+"""Cross-validation over subjects: a run a fold, each of which can be stopped and goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from eegzarr.errors import UsageError
+from eegzarr.train.loop.run import RunFolder, write_json
+from eegzarr.train.options import FitOptions, read_options
+from eegzarr.train.score.metrics import bootstrap_interval, nrmse
+from eegzarr.train.score.results import FitSummary
+
+SCORES = "cross-validation.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossValidation:
+    """How a cross-validation ended.
+
+    Attributes
+    ----------
+    folds : tuple of float
+        Validation NRMSE of each fold.
+    nrmse, low, high : float
+        Over all out-of-fold predictions, with its 95 % interval over subjects. Each fold's best
+        epoch was chosen on the same subjects, so it is a little too good; the test part, which is
+        in no fold, is not.
+    runs : tuple of str
+        Folders of the folds, for `eegzarr.train.ensemble`.
+    """
+
+    folds: tuple[float, ...]
+    nrmse: float
+    low: float
+    high: float
+    subjects: int
+    runs: tuple[str, ...]
+
+
+def fold_folder(folder: Path, fold: int) -> Path:
+    """Return the folder of a fold's run."""
+    return folder / f"fold-{fold}"
+
+
+def cross_validate(
+    options: FitOptions, folder: str | Path, fit_or_resume: Callable[[FitOptions, Path], FitSummary]
+) -> CrossValidation:
+    """Train every fold that isn't finished, then score all out-of-fold predictions together.
+
+    Parameters
+    ----------
+    options : FitOptions
+        With `folds`.
+    folder : path
+        Gets a run a fold and ``cross-validation.json``.
+    fit_or_resume : callable
+        Trains a fold in its folder, or goes on with it.
+
+    Raises
+    ------
+    UsageError
+        If the folder holds folds of other options.
+    """
+    folder = Path(folder)
+    runs = [RunFolder(fold_folder(folder, fold)) for fold in range(options.folds)]
+    for fold, run in enumerate(runs):
+        wanted = replace(options, fold=fold)
+        if run.is_begun and replace(read_options(run.config), threads=options.threads) != wanted:
+            raise UsageError(f"{run.path} was begun with other options: give another --out, or remove it")
+        if not run.is_finished:
+            fit_or_resume(wanted, run.path)
+    tables = [pd.read_csv(run.predictions) for run in runs]
+    held_out = pd.concat([table[table["part"] == "valid"] for table in tables])
+    target, prediction = held_out["target"].to_numpy(), held_out["prediction"].to_numpy()
+    low, high = bootstrap_interval(target, prediction, held_out["subject"].to_numpy())
+    result = CrossValidation(
+        folds=tuple(run.read_json(run.summary)["scores"]["valid"]["nrmse"] for run in runs),
+        nrmse=nrmse(target, prediction),
+        low=low,
+        high=high,
+        subjects=held_out["subject"].nunique(),
+        runs=tuple(str(run.path) for run in runs),
+    )
+    write_json(folder / SCORES, asdict(result))
+    return result

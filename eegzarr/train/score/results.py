@@ -1,0 +1,78 @@
+"""The end of a fit: its best model is scored, and all that a finished run has is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from eegzarr.train.loop.parts import Parts
+from eegzarr.train.loop.run import RunFolder, write_csv, write_json
+from eegzarr.train.models.zoo import load_model
+from eegzarr.train.options import FitOptions
+from eegzarr.train.score.card import write_card
+from eegzarr.train.score.evaluate import PartScore, evaluate
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSummary:
+    """How a run ended.
+
+    Attributes
+    ----------
+    scores : dict of str to PartScore
+        Of the best epoch's model, by part: ``valid`` and, unless a release is the validation
+        part, ``test``.
+    seconds : float
+        Of all the processes that worked on it, one after another.
+    peak_memory : int
+        Bytes of the process tree, in the last of them.
+    """
+
+    run: str
+    recipe: str
+    model: str
+    device: str
+    notes: tuple[str, ...]
+    train_windows: int
+    epochs: int
+    best_epoch: int
+    scores: dict[str, PartScore]
+    seconds: float
+    peak_memory: int
+
+    @property
+    def nrmse(self) -> float:
+        """The score to report: of the test part where there is one."""
+        return self.scores.get("test", self.scores["valid"]).nrmse
+
+
+def score_best(
+    folder: RunFolder,
+    parts: Parts,
+    options: FitOptions,
+    device: torch.device,
+    precision: torch.dtype,
+    between: Callable[[], None],
+) -> dict[str, PartScore]:
+    """Score a run's best model, and write and draw its predictions."""
+    from eegzarr.train.score.figures import draw_predictions  # matplotlib takes a second to load
+
+    model = load_model(folder.best).to(device)
+    scores, rows = evaluate(model, parts, options.batch_size, device, precision, between)
+    write_csv(folder.predictions, rows)
+    draw_predictions(rows, json.loads(parts.valid.attrs["recipe"])["target"], folder.path)
+    return scores
+
+
+def write_results(summary: FitSummary, history: list[dict[str, Any]], options: FitOptions, folder: RunFolder) -> None:
+    """Write the curves, the card and, last, the summary, with which a run counts as finished."""
+    from eegzarr.train.score.figures import draw_curves
+
+    write_csv(folder.metrics, history)
+    draw_curves(history, folder.path / "curves.png")
+    write_card(summary, options, folder)
+    write_json(folder.summary, asdict(summary))
