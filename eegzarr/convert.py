@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from eegzarr.build.__main__ import describe
-from eegzarr.build.run import BuildSummary
+from eegzarr.build.summary import BuildSummary
 from eegzarr.command import run_command
 from eegzarr.errors import UsageError
 from eegzarr.exchange.caches import kind_of, load_braindecode

@@ -16,7 +16,7 @@ from conftest import SMALL_SHARDS, run_command, tree_digests
 
 import eegzarr
 import eegzarr.build.cluster
-import eegzarr.build.run
+import eegzarr.build.session
 import eegzarr.machine.memory
 from eegzarr.build.cluster import MAIN_IDLE, Resources, affordable_shard_size, projected_worker_memory
 from eegzarr.challenge.presets import CHALLENGE1
@@ -96,7 +96,7 @@ def test_what_is_projected_fits_the_limit(mib: int) -> None:
 def test_a_worker_that_takes_too_much_ends_the_build_with_the_way_out(
     sample_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(eegzarr.build.run, "projected_worker_memory", lambda *_, **__: 60 * MIB)
+    monkeypatch.setattr(eegzarr.build.session, "projected_worker_memory", lambda *_, **__: 60 * MIB)
     with pytest.raises(LakeError, match="give a larger --memory-limit or fewer --workers"):
         eegzarr.build_lake(
             sample_root, tmp_path / "lake.zarr", recipe=CHALLENGE1, workers=1, memory_limit=MAIN_IDLE + 120 * MIB

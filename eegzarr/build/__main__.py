@@ -8,7 +8,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from eegzarr.build.run import BuildSummary, Forecast, build_lake, forecast
+from eegzarr.build.run import build_lake, forecast
+from eegzarr.build.summary import BuildSummary, Forecast
 from eegzarr.challenge.releases import find_release
 from eegzarr.command import parsed_by, run_command
 from eegzarr.errors import UsageError

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -21,7 +21,11 @@ from zarr.storage import MemoryStore
 
 from eegzarr import __version__
 from eegzarr.build.plan import Plan
+from eegzarr.build.state import Found
 from eegzarr.build.tables import labels, recording_moments, recordings_table, rounding_attributes, shards_table
+from eegzarr.errors import LakeError
+from eegzarr.recipes.recipe import recipe_from_json
+from eegzarr.store.group import put_attributes, read_attributes, stored_geometry
 from eegzarr.store.layout import (
     BUILDING,
     COMPLETE,
@@ -40,17 +44,57 @@ from eegzarr.store.layout import (
     open_store,
 )
 from eegzarr.store.receipt import Receipt
-from eegzarr.store.root import drop, settle
-from eegzarr.store.staging import put_all
+from eegzarr.store.root import drop, is_settled, leave_root, settle
+from eegzarr.store.staging import paths_below, put_all
 
 _REQUESTS = 16  # at once, for receipts
 
 
+def look_at(lake: str, group: str) -> Found:
+    """Return what stands at a group's place."""
+    try:
+        attributes = read_attributes(lake, group)
+        if attributes is None:
+            lost = paths_below(open_store(lake, read_only=True), f"{group}/{EEG}/c/", most=1)
+            return Found(status="damaged", damage=_lost(lake, group)) if lost else Found()
+        if "recipe" not in attributes:
+            return Found()
+        if attributes.get("format_version") != FORMAT:
+            return Found(status=_status(attributes), format=str(attributes.get("format_version")))
+        return Found(
+            status=_status(attributes),
+            recipe=recipe_from_json(attributes["recipe"]),
+            geometry=stored_geometry(lake, group),
+            fingerprints=begun_fingerprints(lake, group),
+            plan_digest=str(attributes.get("plan_digest", "")),
+            is_settled=is_settled(lake, group, attributes),
+        )
+    except LakeError as error:
+        return Found(status="damaged", damage=str(error))
+
+
+def _status(attributes: dict[str, Any]) -> Literal["building", "complete"]:
+    return "complete" if attributes.get("status") == COMPLETE else "building"
+
+
+def _lost(lake: str, group: str) -> str:
+    return (
+        f"{lake}/{group} has signals but no {METADATA}: python -m eegzarr.verify --repair restores it, "
+        f"--overwrite builds it anew"
+    )
+
+
 def begin(lake: str, group: str, plan: Plan) -> None:
-    """Write a group's metadata and its empty array of receipts; drop what was there before."""
+    """Write a group's metadata and its empty array of receipts; drop what was there before.
+
+    A group that was complete says first that it is being built, then the lake's copy of its metadata
+    goes, and only then what they describe.
+    """
     store = open_store(lake)
     root = open_group(store, mode="a")
     root.require_group(group.rpartition("/")[0])
+    put_attributes(store, group, _attributes(plan, BUILDING))
+    leave_root(lake, group)
     drop(lake, group)
     staged = MemoryStore()
     node = zarr.create_group(staged, path=group, zarr_format=3, attributes=_attributes(plan, BUILDING))

@@ -11,17 +11,11 @@ import zarr
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
+from eegzarr.build.checks import named_source
 from eegzarr.build.cluster import Resources, local_client, write_shards
-from eegzarr.build.run import (
-    finish_group,
-    named_source,
-    plan_on,
-    shard_task,
-    watched_memory,
-    worker_memory,
-    write_group,
-)
+from eegzarr.build.session import plan_on, watched_memory, worker_memory
 from eegzarr.build.task import ShardTask
+from eegzarr.build.write import finish_group, shard_task, write_group
 from eegzarr.errors import LakeError
 from eegzarr.events import BuildBegan, Listener, ShardFinished, tell
 from eegzarr.machine.memory import MemoryGate
@@ -107,7 +101,7 @@ def _repair_group(
         shards = [fault.shard for fault in faults if fault.shard is not None]
         if len(shards) < len(faults):
             with only_builder(lake, group):
-                written = write_group(client, lake, group, plan, True, resources, gate, watchers)
+                written = write_group(client, lake, group, plan, {}, resources, gate, watchers)
                 finish_group(lake, group, plan, written)
             return
         tell(

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from eegzarr.build.run import BuildSummary
+from eegzarr.build.summary import BuildSummary
 from eegzarr.errors import UsageError
 from eegzarr.exchange.parts import EpochsPart, Part, RawPart
 from eegzarr.exchange.write import GivenWindows, write_windows

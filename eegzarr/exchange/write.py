@@ -19,28 +19,20 @@ import pandas as pd
 
 from eegzarr.bids.dataset import Recording, Source
 from eegzarr.build import group as groups
+from eegzarr.build.checks import check_writable, checked_name
 from eegzarr.build.plan import NO_TRIAL, Inspection, Piece, Plan
-from eegzarr.build.run import (
-    BuildSummary,
-    Written,
-    began,
-    check_same,
-    check_writable,
-    checked_name,
-    disk_faults_named,
-    finish_group,
-    shard_task,
-    summarize,
-)
+from eegzarr.build.state import Asked, Step, decide
+from eegzarr.build.summary import BuildSummary, summarize
 from eegzarr.build.task import fill_shard, shard_buffer
+from eegzarr.build.write import Written, began, disk_faults_named, finish_group, shard_task, tell_written
 from eegzarr.errors import LakeError, UsageError
-from eegzarr.events import Listener, Noticed, ShardFinished, tell
+from eegzarr.events import Listener, tell
 from eegzarr.exchange.labels import ENTITIES, typed_labels
 from eegzarr.recipes.expression import labels_of
 from eegzarr.recipes.recipe import GIVEN, Recipe, WindowSpan
 from eegzarr.recordings.reader import channel_positions
-from eegzarr.store.group import stored_geometry
-from eegzarr.store.layout import COMPLETE, SHARD_SIZE, Geometry, check_storage, group_path, lake_url
+from eegzarr.store.layout import SHARD_SIZE, Geometry, check_storage, group_path, lake_url
+from eegzarr.store.receipt import Receipt
 from eegzarr.store.root import only_builder, settle
 
 Read = Callable[[int, npt.NDArray[np.float32]], None]
@@ -152,39 +144,62 @@ def write_windows(
     check_writable(url)
     geometry = Geometry.of(len(windows.channels), windows.n_times, dtype, shard_size or SHARD_SIZE, compression)
     plan = _plan(windows, windows.recipe(recipe, target), release, geometry)
-    attributes = None if overwrite else check_same(url, group, plan.recipe, dtype, compression)
-    if attributes is not None:
-        plan = replace(plan, geometry=stored_geometry(url, group) or plan.geometry)
-        if attributes["plan_digest"] != plan.digest:
-            raise LakeError(
-                f"{url}/{group} holds other windows than those of {windows.source}: give another release or lake, "
-                f"or overwrite to write it anew"
-            )
-        if attributes["status"] == COMPLETE:
-            settle(url, group)
+    with only_builder(url, group):
+        plan, step = _decided(url, group, plan, windows, dtype, compression, overwrite)
+        if step in (Step.ALREADY, Step.SETTLE):
+            if step is Step.SETTLE:
+                settle(url, group)
             return replace(summarize(url, group), already=True)
-    with only_builder(url, group), disk_faults_named(url):
-        written = _write_shards(url, group, plan, windows, overwrite, tuple(listeners))
-    finish_group(url, group, plan, written)
+        receipts = groups.read_receipts(url, group, plan) if step is Step.RESUME else {}
+        with disk_faults_named(url):
+            written = _write_shards(url, group, plan, windows, receipts, tuple(listeners))
+        finish_group(url, group, plan, written)
     return replace(summarize(url, group), seconds=time.monotonic() - started)
 
 
+def _decided(
+    lake: str, group: str, plan: Plan, windows: GivenWindows, dtype: str, compression: str, overwrite: bool
+) -> tuple[Plan, Step]:
+    """Return the plan in the geometry that the group has, if it goes on with it, and what to do.
+
+    Raises
+    ------
+    LakeError
+        If the group is nothing that may be touched.
+    """
+    found = groups.look_at(lake, group)
+    begun = plan if found.geometry is None else replace(plan, geometry=found.geometry)
+    asked = Asked(
+        place=f"{lake}/{group}",
+        source=windows.source,
+        recipe=plan.recipe,
+        dtype=dtype,
+        compression=compression,
+        overwrite=overwrite,
+        plan_digest=begun.digest,
+    )
+    decision = decide(found, asked)
+    if decision.step is Step.REFUSE:
+        raise LakeError(decision.message)
+    return plan if decision.step in (Step.BEGIN, Step.OVERWRITE) else begun, decision.step
+
+
 def _write_shards(
-    lake: str, group: str, plan: Plan, windows: GivenWindows, overwrite: bool, watchers: tuple[Listener, ...]
+    lake: str,
+    group: str,
+    plan: Plan,
+    windows: GivenWindows,
+    receipts: dict[int, Receipt],
+    watchers: tuple[Listener, ...],
 ) -> Written:
-    receipts = {} if overwrite else groups.read_receipts(lake, group, plan)
     if not receipts:
         groups.begin(lake, group, plan)
     tell(watchers, began(group, plan, receipts, workers=1))
     for shard in range(plan.n_shards):
-        if shard in receipts:
-            continue
-        task = shard_task(lake, group, plan, shard)
-        receipt = receipts[shard] = fill_shard(task, _given(windows, plan, shard))
-        for row, reason in receipt.reasons.items():
-            path = plan.inspections[row].recording.path
-            tell(watchers, Noticed(message=f"{path}: {reason}; its windows are marked invalid"))
-        tell(watchers, ShardFinished(shard=shard, windows=len(receipt.valid), nbytes=receipt.nbytes))
+        if shard not in receipts:
+            task = shard_task(lake, group, plan, shard)
+            receipts[shard] = fill_shard(task, _given(windows, plan, shard))
+            tell_written(plan, receipts[shard], watchers)
     positions = windows.positions if windows.positions is not None else channel_positions(windows.channels)
     return Written(receipts, positions)
 

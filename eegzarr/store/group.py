@@ -7,10 +7,23 @@ from typing import Any
 
 import xarray as xr
 import zarr
+from zarr.abc.store import Store
 from zarr.codecs import BloscCodec
+from zarr.storage import MemoryStore
 
 from eegzarr.errors import LakeError
-from eegzarr.store.layout import EEG, RECORDINGS, SHARDS, Geometry, open_array, open_dataset, open_group, open_store
+from eegzarr.store.layout import (
+    EEG,
+    METADATA,
+    RECORDINGS,
+    SHARDS,
+    Geometry,
+    open_array,
+    open_dataset,
+    open_group,
+    open_store,
+)
+from eegzarr.store.staging import put_all
 
 
 def read_attributes(lake: str, group: str) -> dict[str, Any] | None:
@@ -28,6 +41,13 @@ def read_attributes(lake: str, group: str) -> dict[str, Any] | None:
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, ValueError, TypeError) as error:
         raise LakeError(f"{lake}/{group}/zarr.json is damaged: {error}") from error
     return dict(node.attrs)
+
+
+def put_attributes(store: Store, group: str, attributes: dict[str, Any]) -> None:
+    """Write a group's own metadata, and nothing below it, at one go."""
+    staged = MemoryStore()
+    zarr.create_group(staged, path=group, zarr_format=3, attributes=attributes)
+    put_all(store, staged, group, last=f"{group}/{METADATA}")
 
 
 def stored_geometry(lake: str, group: str) -> Geometry | None:

@@ -1,23 +1,32 @@
-"""What all groups of a lake share: its consolidated metadata, and who may change what."""
+"""What all groups of a lake share: its consolidated metadata, and who may change what.
+
+The lake's copy of a group's metadata is what plain xarray opens. It is there only while the group
+is complete: a group that is to change leaves it before, and comes back when all is written.
+"""
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import zarr
 from zarr.abc.store import Store
+from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.errors import ZarrUserWarning
+from zarr.storage import MemoryStore
 
 from eegzarr.errors import LakeError
 from eegzarr.store.checksums import write_checksums
-from eegzarr.store.layout import PARTS, SCRATCH, open_group, open_store
+from eegzarr.store.layout import COMPLETE, EEG, METADATA, PARTS, SCRATCH, open_group, open_store
+from eegzarr.store.staging import delete_all, get_all, paths_below
 
 
 def settle(lake: str, group: str) -> None:
@@ -31,6 +40,33 @@ def settle(lake: str, group: str) -> None:
         write_checksums(store, group, without=f"{group}/{SCRATCH}/")
     sync(store.delete_dir(f"{group}/{SCRATCH}"))
     renew_root(lake, group)
+
+
+def is_settled(lake: str, group: str, attributes: dict[str, Any]) -> bool:
+    """Tell whether nothing of a complete group's build is left, and the lake's copy of its attributes is right."""
+    store = open_store(lake, read_only=True)
+    return not sync(store.exists(f"{group}/{SCRATCH}/{METADATA}")) and _copied(store, group) == attributes
+
+
+def leave_root(lake: str, group: str) -> None:
+    """Take a group out of the lake's consolidated metadata, where it is in them.
+
+    The group must say already that it isn't complete: whoever renews the lake's metadata reads that.
+    """
+    if _copied(open_store(lake, read_only=True), group) is not None:
+        renew_root(lake)
+
+
+def _copied(store: Store, group: str) -> dict[str, Any] | None:
+    """Return a group's attributes as the lake's consolidated metadata have them, None where they don't."""
+    content = sync(store.get(METADATA, default_buffer_prototype()))
+    if content is None:
+        return None
+    try:
+        copied = json.loads(content.to_bytes())["consolidated_metadata"]["metadata"]
+        return dict(copied[group]["attributes"]) if group in copied else None
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def renew_root(lake: str, group: str = "") -> None:
@@ -65,21 +101,58 @@ def _waiting_for_others(lake: str) -> Iterator[None]:
 
 
 def consolidate(store: Store) -> None:
-    """Write the metadata of all nodes into the root's."""
+    """Write the metadata of all complete groups into the root's."""
+    content = consolidated(store)
+    sync(store.set(METADATA, default_buffer_prototype().buffer.from_bytes(content)))
+
+
+def consolidated(store: Store) -> bytes:
+    """Return what the root's metadata must be: those of all complete groups and what lies in them.
+
+    A group that isn't complete is left out, so that plain Zarr and xarray refuse to open it.
+    """
+    paths = [path for path in paths_below(store, "") if _is_metadata(path) and path != METADATA]
+    contents = dict(zip(paths, get_all(store, paths), strict=True))
+    unfinished = tuple(
+        f"{path.removesuffix(METADATA)}"
+        for path, content in contents.items()
+        if path.count("/") == 2 and content is not None and not _says_complete(content.to_bytes())
+    )
+    copy = MemoryStore()
+    zarr.open_group(copy, mode="w", zarr_format=3)
+    for path, content in contents.items():
+        if content is not None and not path.startswith(unfinished):
+            sync(copy.set(path, content))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part", ZarrUserWarning)
-        zarr.consolidate_metadata(store)
+        zarr.consolidate_metadata(copy)
+    written = sync(copy.get(METADATA, default_buffer_prototype()))
+    assert written is not None
+    return written.to_bytes()
+
+
+def _is_metadata(path: str) -> bool:
+    # Below the signals' own metadata lie shards alone, thousands of them.
+    return path.rpartition("/")[2] == METADATA and f"/{EEG}/c/" not in path
+
+
+def _says_complete(metadata: bytes) -> bool:
+    try:
+        return bool(json.loads(metadata)["attributes"]["status"] == COMPLETE)
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def drop(lake: str, group: str) -> None:
-    """Remove what is in a group, but not a local group's folder: a build holds its lock."""
+    """Remove what is in a group, but not its own metadata nor a local group's folder: a build holds its lock."""
     if "://" in lake:
-        sync(open_store(lake).delete_dir(group))
+        store = open_store(lake)
+        delete_all(store, (path for path in paths_below(store, f"{group}/") if path != f"{group}/{METADATA}"))
         return
     for entry in (Path(lake) / group).iterdir():
         if entry.is_dir():
             shutil.rmtree(entry)
-        else:
+        elif entry.name != METADATA:
             entry.unlink()
 
 
@@ -87,7 +160,8 @@ def drop(lake: str, group: str) -> None:
 def only_builder(lake: str, group: str) -> Iterator[None]:
     """Keep a second build off the same local group, inside the ``with``.
 
-    The lock is on the folder itself, which leaves no lock file and goes with its process.
+    The lock is on the folder itself, which leaves no lock file and goes with its process. Folders that
+    were made for it and are still empty at the end are removed again.
 
     Raises
     ------
@@ -98,12 +172,32 @@ def only_builder(lake: str, group: str) -> Iterator[None]:
         yield
         return
     folder = Path(lake) / group
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
+    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    descriptor = _locked(folder)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
-    except BlockingIOError as error:
-        raise LakeError(f"{folder} is being built by another process; wait for it, or stop it first") from error
     finally:
+        for empty in made:
+            try:
+                empty.rmdir()
+            except OSError:
+                break
+        os.close(descriptor)
+
+
+def _locked(folder: Path) -> int:
+    """Make a folder, and return a descriptor of it that holds its lock."""
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # removed again by a build that found nothing to do
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise LakeError(f"{folder} is being built by another process; wait for it, or stop it first") from error
+        if folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat()):
+            return descriptor
         os.close(descriptor)

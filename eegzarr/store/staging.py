@@ -58,11 +58,25 @@ def get_all(store: Store, paths: Iterable[str]) -> list[Buffer | None]:
     return _for_all(get, paths)
 
 
-def paths_below(store: Store, prefix: str) -> list[str]:
-    """Return the paths of all files below a folder, sorted."""
+def delete_all(store: Store, paths: Iterable[str]) -> None:
+    """Delete files, side by side."""
+
+    async def delete(path: str) -> None:
+        await store.delete(path)
+
+    _for_all(delete, paths)
+
+
+def paths_below(store: Store, prefix: str, most: int | None = None) -> list[str]:
+    """Return the paths of all files below a folder, or of the first `most` that are found, sorted."""
 
     async def paths() -> list[str]:
-        return [path async for path in store.list_prefix(prefix)]
+        found: list[str] = []
+        async for path in store.list_prefix(prefix):
+            found.append(path)
+            if len(found) == most:
+                break
+        return found
 
     return sorted(sync(paths()))
 

@@ -1,0 +1,57 @@
+"""Mistakes in a request, found before a lake is touched or a worker started."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from eegzarr.bids.dataset import Source, find_source
+from eegzarr.build.plan import trial_labels
+from eegzarr.errors import LakeError, RecipeError
+from eegzarr.recipes.expression import labels_of
+from eegzarr.recipes.recipe import Recipe
+from eegzarr.store.layout import METADATA, PARTS
+
+
+def named_source(root: str | Path, recipe: Recipe, name: str | None) -> Source:
+    """Find a recipe's recordings, under the name that their group has."""
+    found = find_source(root, recipe.tasks)
+    return found if name is None else replace(found, name=checked_name(name))
+
+
+def checked_name(name: str) -> str:
+    """Return the name of a release, if it can name a group."""
+    if not name or "/" in name or name.startswith("."):
+        raise RecipeError(f"--name {name!r} can't name a group: use letters, digits, - and _")
+    return name
+
+
+def check_target(recipe: Recipe, source: Source) -> None:
+    """Refuse a target that is no label of the source's windows."""
+    known = [*trial_labels(), *source.participants.columns]
+    if recipe.target in known:
+        return
+    for name in labels_of(recipe.target):
+        if name not in known:
+            raise RecipeError(f"recipe {recipe.name}: the target {name!r} is none of {', '.join(known)}")
+
+
+def check_writable(lake: str) -> None:
+    """Refuse a place that can't be written, or that holds something else; touch nothing."""
+    if "://" in lake:
+        return
+    path = Path(lake)
+    if path.exists():
+        if not path.is_dir():
+            raise LakeError(f"--out {path} is a file: give a folder, such as lake.zarr")
+        if not (path / METADATA).exists() and _holds_files(path):
+            raise LakeError(f"--out {path} holds files that are no lake: give a new or an empty folder")
+    nearest = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not os.access(nearest, os.W_OK | os.X_OK) or os.statvfs(nearest).f_flag & os.ST_RDONLY:
+        raise LakeError(f"--out {path} can't be written: no permission to write in {nearest}")
+
+
+def _holds_files(folder: Path) -> bool:
+    """Tell whether a folder holds more than a build that is killed right after its start leaves there."""
+    return any(entry.is_symlink() or not (entry.is_dir() or entry.match(PARTS)) for entry in folder.rglob("*"))

@@ -1,0 +1,124 @@
+"""The workers of a build, for as long as it needs them, and the plan that they help to make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+from dask.distributed import Client
+from distributed.client import FutureCancelledError
+from distributed.comm import CommClosedError
+from distributed.scheduler import KilledWorker
+
+from eegzarr.bids.dataset import Source
+from eegzarr.build.cluster import (
+    Resources,
+    affordable_shard_size,
+    inspect_on,
+    local_client,
+    projected_worker_memory,
+    running_client,
+)
+from eegzarr.build.plan import Plan, make_plan
+from eegzarr.build.request import BuildRequest
+from eegzarr.errors import BuildStopped, LakeError
+from eegzarr.events import Inspected, Listener, MemorySampled, tell
+from eegzarr.machine.memory import MemoryWatch
+from eegzarr.recipes.recipe import Recipe
+from eegzarr.store.layout import SHARD_SIZE, Geometry
+
+
+@contextmanager
+def session(
+    request: BuildRequest,
+    lake: str,
+    source: Source,
+    stored: Geometry | None,
+    watchers: tuple[Listener, ...],
+    held: ExitStack,
+) -> Iterator[tuple[Client, Plan, Resources, MemoryWatch]]:
+    """Run workers and plan the group, inside the ``with``; watch memory until `held` ends.
+
+    `stored` is the geometry of a group that was begun: it stays.
+    """
+    itemsize = np.dtype(request.dtype).itemsize
+    kind = _kind_of_work(request.recipe, lake)
+    if stored is not None:
+        shard_size = stored.windows_per_shard * stored.window_bytes
+    elif request.on_running_cluster:
+        shard_size = request.shard_size or SHARD_SIZE
+    else:
+        shard_size = request.shard_size or affordable_shard_size(
+            SHARD_SIZE, itemsize, request.workers, request.memory_limit, **kind
+        )
+    at_work = projected_worker_memory(shard_size, itemsize, **kind)
+
+    def geometry(channels: int, times: int) -> Geometry:
+        return stored or Geometry.of(channels, times, request.dtype, shard_size, request.compression)
+
+    with ExitStack() as stack:
+        if request.on_running_cluster:
+            client = stack.enter_context(running_client(request.scheduler, request.scheduler_file, at_work))
+            resources = Resources.of_cluster(client)
+        else:
+            resources = Resources.fit(at_work, request.workers, request.memory_limit)
+            client = stack.enter_context(local_client(resources))
+        watch = held.enter_context(watched_memory(resources, watchers))
+        stack.enter_context(_lost_workers_named())
+        yield client, plan_on(client, source, request.recipe, geometry, watchers), resources, watch
+
+
+@contextmanager
+def _lost_workers_named() -> Iterator[None]:
+    """Say what to do when workers or their scheduler are gone."""
+    try:
+        yield
+    except KilledWorker as error:
+        raise LakeError(
+            f"workers died several times at the same task ({error.task}), probably for want of memory: "
+            f"give a larger --memory-limit or fewer --workers, and run the same command again"
+        ) from error
+    except (FutureCancelledError, CommClosedError) as error:
+        raise BuildStopped(
+            f"the Dask cluster went away ({error}): see that it runs, and run the same command again"
+        ) from error
+
+
+def worker_memory(recipe: Recipe, lake: str, geometry: Geometry) -> int:
+    """Return the bytes that a worker needs to write shards of a geometry."""
+    shard_size = geometry.windows_per_shard * geometry.window_bytes
+    return projected_worker_memory(shard_size, geometry.itemsize, **_kind_of_work(recipe, lake))
+
+
+def _kind_of_work(recipe: Recipe, lake: str) -> dict[str, bool]:
+    return {"prepares": recipe.preparation.touches_recordings, "remote": "://" in lake}
+
+
+def watched_memory(resources: Resources, watchers: tuple[Listener, ...]) -> MemoryWatch:
+    """Return the watch that samples the memory of a build."""
+
+    def sampled(tree: int, share: float) -> None:
+        tell(watchers, MemorySampled(tree=tree, limit=resources.memory, machine_used_share=share))
+
+    return MemoryWatch(sampled)
+
+
+def plan_on(
+    client: Client,
+    source: Source,
+    recipe: Recipe,
+    geometry: Callable[[int, int], Geometry],
+    watchers: tuple[Listener, ...],
+) -> Plan:
+    """Inspect a source's recordings on the workers and plan its group."""
+
+    def inspected(done: int) -> None:
+        tell(watchers, Inspected(done=done, total=len(source.recordings)))
+
+    return make_plan(
+        source,
+        recipe,
+        geometry,
+        lambda recordings: inspect_on(client, source.root, recipe, list(recordings), inspected),
+    )

@@ -1,0 +1,97 @@
+"""What a build made, and what it would make: values for people and for the log."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from eegzarr.store.group import read_tables
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildSummary:
+    """What a build made.
+
+    Attributes
+    ----------
+    reasons : Counter
+        Recordings by the reason why they gave no windows, or not all that they should.
+    dropped : int
+        Trials left out because their window would leave the recording.
+    nbytes, decoded_nbytes : int
+        Size of the shards, and of the signals in them before compression.
+    peak_memory, memory_limit : int
+        Bytes of the whole process tree, as proportional set size.
+    already : bool
+        The group was complete before.
+    """
+
+    group: str
+    windows: int
+    invalid: int
+    subjects: int
+    recordings: int
+    built: int
+    dropped: int
+    reasons: Counter[str]
+    nbytes: int
+    decoded_nbytes: int
+    seconds: float = 0.0
+    peak_memory: int = 0
+    memory_limit: int = 0
+    already: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What a build would make and take.
+
+    Attributes
+    ----------
+    reasons : Counter
+        Recordings by the reason why they would give no windows.
+    skipped : tuple of (str, str)
+        Path and reason of each of them.
+    decoded_nbytes : int
+        Of the signals before compression: EEG takes about 1.1 times less as float32 on the disk.
+    projected_memory, memory_limit : int
+        Bytes of the whole process tree.
+    finished : int
+        Shards that an earlier run has written.
+    """
+
+    group: str
+    windows: int
+    subjects: int
+    recordings: int
+    built: int
+    dropped: int
+    reasons: Counter[str]
+    skipped: tuple[tuple[str, str], ...]
+    decoded_nbytes: int
+    shards: int
+    finished: int
+    workers: int
+    projected_memory: int
+    memory_limit: int
+
+
+def summarize(lake: str, group: str) -> BuildSummary:
+    """Summarize a complete group from what is stored of it."""
+    labels, recordings, shards = read_tables(lake, group)
+    reasons = Counter(str(reason) for reason in recordings["reason"].to_numpy() if reason)
+    eeg = labels["eeg"]
+    return BuildSummary(
+        group=group,
+        windows=labels.sizes["window"],
+        invalid=int((~labels["valid"].to_numpy()).sum()),
+        subjects=len(set(labels["subject"].to_numpy().tolist())),
+        recordings=recordings.sizes["recording"],
+        built=int((recordings["windows"].to_numpy() > 0).sum()),
+        dropped=int(recordings["dropped"].to_numpy().sum()),
+        reasons=reasons,
+        nbytes=int(shards["nbytes"].to_numpy().sum()),
+        decoded_nbytes=int(np.prod(eeg.shape)) * eeg.dtype.itemsize,
+    )

@@ -1,0 +1,119 @@
+"""Write a group: begin or resume it, its shards on the workers, then its labels."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from dask.distributed import Client
+
+from eegzarr.build import group as groups
+from eegzarr.build.cluster import Resources, write_shards
+from eegzarr.build.plan import Plan
+from eegzarr.build.task import ShardTask
+from eegzarr.errors import BuildStopped, LakeError
+from eegzarr.events import BuildBegan, Listener, Noticed, ShardFinished, tell
+from eegzarr.machine.memory import MemoryGate
+from eegzarr.recordings.reader import channel_positions
+from eegzarr.store.receipt import Receipt
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a group's finish needs of its shards: their receipts, and where the electrodes are, in m."""
+
+    receipts: dict[int, Receipt]
+    positions: npt.NDArray[np.float32]
+
+
+def write_group(
+    client: Client,
+    lake: str,
+    group: str,
+    plan: Plan,
+    receipts: dict[int, Receipt],
+    resources: Resources,
+    gate: MemoryGate,
+    watchers: tuple[Listener, ...],
+) -> Written:
+    """Write the shards that a group lacks; begin it where it has none.
+
+    Parameters
+    ----------
+    receipts : dict of int to Receipt
+        Of the shards that an earlier run of the same plan has written.
+    """
+    receipts = dict(receipts)
+    with disk_faults_named(lake):
+        if not receipts:
+            groups.begin(lake, group, plan)
+        tell(watchers, began(group, plan, receipts, resources.workers))
+        # On a worker, beside its shards: MNE takes a second to load.
+        positions = client.submit(channel_positions, plan.channels)
+        missing = [shard for shard in range(plan.n_shards) if shard not in receipts]
+        shared = plan.shards_of_recordings()
+        for receipt in write_shards(client, lambda shard: shard_task(lake, group, plan, shard), missing, shared, gate):
+            receipts[receipt.shard] = receipt
+            tell_written(plan, receipt, watchers)
+        return Written(receipts, positions.result())
+
+
+def tell_written(plan: Plan, receipt: Receipt, watchers: tuple[Listener, ...]) -> None:
+    """Tell that a shard is written, and which of its recordings could not be read."""
+    for row, reason in receipt.reasons.items():
+        path = plan.inspections[row].recording.path
+        tell(watchers, Noticed(message=f"{path}: {reason}; its windows are marked invalid"))
+    tell(watchers, ShardFinished(shard=receipt.shard, windows=len(receipt.valid), nbytes=receipt.nbytes))
+
+
+def finish_group(lake: str, group: str, plan: Plan, written: Written) -> None:
+    """Give a group whose shards are written its labels, and declare it complete."""
+    with disk_faults_named(lake):
+        groups.finish(lake, group, plan, written.receipts, written.positions)
+
+
+@contextmanager
+def disk_faults_named(lake: str) -> Iterator[None]:
+    """Say what to do when a disk is full or refuses."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise BuildStopped(f"no space left for {lake}: make room and run the same command again") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise LakeError(f"{lake} can't be written: {error.strerror}") from error
+        raise
+
+
+def began(group: str, plan: Plan, receipts: dict[int, Receipt], workers: int) -> BuildBegan:
+    """Return the event that a group's shards begin to be written."""
+    return BuildBegan(
+        group=group,
+        recordings=len(plan.inspections),
+        skipped=sum(bool(inspection.reason) for inspection in plan.inspections),
+        windows=plan.n_windows,
+        shards=plan.n_shards,
+        finished=len(receipts),
+        windows_finished=sum(len(receipt.valid) for receipt in receipts.values()),
+        workers=workers,
+    )
+
+
+def shard_task(lake: str, group: str, plan: Plan, shard: int) -> ShardTask:
+    """Return all that a worker needs to write a shard of a plan."""
+    return ShardTask(
+        lake=lake,
+        group=group,
+        shard=shard,
+        source_root=plan.source.root,
+        channels=plan.channels,
+        geometry=plan.geometry,
+        pieces=plan.pieces(shard),
+        plan_digest=plan.digest,
+        sfreq=plan.recipe.sfreq,
+        preparation=plan.recipe.preparation,
+    )
