@@ -195,7 +195,8 @@ def test_challenge2_has_windows_every_two_seconds_over_all_tasks(bdf: Path, tmp_
         ("l_freq = 0", "l_freq must be positive"),
         ("reference = 'E999'", "the reference 'E999' is none of its channels"),
         ("resample = 1", "resample must be true or false"),
-        ("notch = 50", "preparation has no notch"),
+        ("notch = -50", "notch must have positive frequencies"),
+        ("notch = 'mains'", "notch must be a frequency"),
     ],
 )
 def test_a_preparation_that_cannot_be_is_refused(line: str, told: str, tmp_path: Path) -> None:

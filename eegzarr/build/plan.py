@@ -24,7 +24,10 @@ from eegzarr.bids.dataset import Recording, Source, read_events
 from eegzarr.errors import LakeError, RecordingError
 from eegzarr.recipes.recipe import Recipe
 from eegzarr.recipes.trials import trial_columns
-from eegzarr.recordings.reader import Header, read_header
+from eegzarr.recordings.header import Header
+from eegzarr.recordings.mixing import check_mixing
+from eegzarr.recordings.preparation import check_preparation
+from eegzarr.recordings.reader import read_header
 from eegzarr.store.layout import Geometry
 
 # Trial columns that every group has, also one whose windows aren't cut around events.
@@ -91,6 +94,8 @@ class Piece:
         Of the recording when the plan was made.
     as_it_stands : bool
         Whether windows are read as they stand in the recording; else it is prepared as a whole.
+    header : Header, optional
+        Of the recording; None for windows that were cut elsewhere.
     """
 
     recording: int
@@ -98,6 +103,7 @@ class Piece:
     starts: npt.NDArray[np.int64]
     fingerprint: str
     as_it_stands: bool
+    header: Header | None
 
 
 @dataclass(frozen=True)
@@ -156,8 +162,9 @@ class Plan:
             as_it_stands=(
                 self.recipe.preparation.leaves_signals_alone
                 and header is not None
-                and header.sfreq == self.recipe.sfreq
+                and header.has_rate(self.recipe.sfreq)
             ),
+            header=header,
         )
 
     def shards_of_recordings(self) -> dict[int, list[int]]:
@@ -209,13 +216,9 @@ def inspect(root: str, recording: Recording, recipe: Recipe) -> Inspection:
 
 
 def _check_header(header: Header, recipe: Recipe) -> None:
-    preparation = recipe.preparation
-    if header.sfreq != recipe.sfreq and not preparation.resample:
-        raise RecordingError(f"sampled at {header.sfreq:g} Hz, the recipe wants {recipe.sfreq:g} Hz")
-    if recipe.channels and header.channels != recipe.channels:
-        raise RecordingError(_channel_difference(header.channels, recipe.channels))
-    if preparation.h_freq is not None and preparation.h_freq >= header.sfreq / 2:
-        raise RecordingError(f"sampled at {header.sfreq:g} Hz, too slow for h_freq {preparation.h_freq:g} Hz")
+    check_preparation(header, recipe.preparation, recipe.sfreq)
+    check_mixing(header, recipe.preparation)
+    header.check(recipe.channels)
 
 
 def make_plan(
@@ -240,7 +243,9 @@ def make_plan(
     """
     inspections = tuple(_without_ambiguous(source, i) for i in inspect_all(source.recordings))
     channels = recipe.channels or _usual_channels(inspections)
-    inspections = tuple(_with_channels(inspection, channels) for inspection in inspections)
+    inspections = tuple(
+        _with_channels(inspection, channels, chosen=bool(recipe.channels)) for inspection in inspections
+    )
     if not any(inspection.n_windows for inspection in inspections):
         reasons = Counter(inspection.reason for inspection in inspections)
         listed = "; ".join(f"{reason} ({n})" for reason, n in reasons.most_common(3))
@@ -275,18 +280,20 @@ def _cut(path: Path, recipe: Recipe, header: Header) -> tuple[dict[str, npt.NDAr
     if recipe.anchor == "recording":
         assert recipe.stride is not None
         stride = max(1, round(recipe.stride * recipe.sfreq))
-        starts = np.arange(offset, header.n_times - length + 1, stride, dtype=np.int64)
+        grid = np.arange(offset, header.n_times - length + 1, stride, dtype=np.int64)
+        whole = header.holds(grid, length)
+        starts = grid[whole]
         unknown = {
             name: np.full(len(starts), value, object if isinstance(value, str) else np.asarray(value).dtype)
             for name, value in NO_TRIAL.items()
         }
-        return {"start_sample": starts, **unknown}, 0, 0
+        return {"start_sample": starts, **unknown}, 0, int((~whole).sum())
     trials = trial_columns(read_events(path), recipe.events)
     onset = trials[_ANCHOR_COLUMN[recipe.anchor]]
     asked = np.logical_and.reduce([~pd.isna(trials[name]) for name in recipe.require] + [~np.isnan(onset)])
     # MNE rounds onsets to samples with np.round; so does the start kit through it.
-    starts = np.round(onset[asked] * recipe.sfreq).astype(np.int64) + offset
-    fits = (starts >= 0) & (starts + length <= header.n_times)
+    starts = np.round(onset[asked] * header.sfreq).astype(np.int64) + offset
+    fits = header.holds(starts, length)
     labels = {name: trials[name][asked][fits] for name in NO_TRIAL}
     return {"start_sample": starts[fits], **labels}, len(onset), int((~fits).sum())
 
@@ -305,11 +312,17 @@ def _usual_channels(inspections: tuple[Inspection, ...]) -> tuple[str, ...]:
     return max(counts, key=lambda names: (counts[names], names)) if counts else ()
 
 
-def _with_channels(inspection: Inspection, channels: tuple[str, ...]) -> Inspection:
+def _with_channels(inspection: Inspection, channels: tuple[str, ...], *, chosen: bool) -> Inspection:
     header = inspection.header
-    if header is None or inspection.reason or header.channels == channels:
+    if header is None or inspection.reason:
         return inspection
-    return _skipped(inspection, _channel_difference(header.channels, channels))
+    if header.channels != channels and not chosen:
+        return _skipped(inspection, _channel_difference(header.channels, channels))
+    try:
+        header.check(channels)
+    except RecordingError as error:
+        return _skipped(inspection, str(error))
+    return inspection
 
 
 def _without_ambiguous(source: Source, inspection: Inspection) -> Inspection:

@@ -119,6 +119,7 @@ def recordings_table(plan: Plan, receipts: list[Receipt], moments: dict[int, Mom
     """Return one row a recording of the source, with or without windows."""
     rows = []
     unread = {row: reason for receipt in receipts for row, reason in receipt.reasons.items()}
+    read = {row for row, own in moments.items() if own.count}
     for row, inspection in enumerate(plan.inspections):
         header = inspection.header
         note = unread.get(row, inspection.reason)
@@ -131,7 +132,11 @@ def recordings_table(plan: Plan, receipts: list[Receipt], moments: dict[int, Mom
                 "trials": inspection.trials,
                 "windows": inspection.n_windows,
                 "dropped": inspection.dropped,
-                "status": "unreadable" if row in unread else "skipped" if inspection.reason else "built",
+                "status": "unreadable"
+                if row in unread and row not in read
+                else "skipped"
+                if inspection.reason
+                else "built",
                 "reason": note or ("" if known else "no row in participants.tsv"),
                 "fingerprint": inspection.fingerprint,
             }

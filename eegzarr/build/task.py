@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from numcodecs import blosc
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
 
 from eegzarr.bids.buckets import at_hand, fingerprint_of
 from eegzarr.build.plan import Piece
 from eegzarr.errors import BuildStopped, LakeError, RecordingError
 from eegzarr.recipes.recipe import Preparation
-from eegzarr.recordings.preparation import cut, prepare_recording
+from eegzarr.recordings.header import Header
+from eegzarr.recordings.mixing import Mixing, mixing
+from eegzarr.recordings.preparation import channel_blocks, cut, prepare_recording
 from eegzarr.recordings.reader import read_windows
 from eegzarr.store.layout import EEG, RECEIPTS, SCRATCH, Geometry, open_array, open_store
-from eegzarr.store.private import get_bytes, run
 from eegzarr.store.receipt import Moments, Receipt, Rounding, max_rounding
 from eegzarr.store.shard import ShardEncoder, put, reused, writing
 
@@ -93,7 +96,9 @@ def fill_shard(task: ShardTask, windows_of: Callable[[Piece], npt.NDArray[np.flo
         for piece in task.pieces:
             try:
                 part = windows_of(piece)
-                least, largest = _extremes(part, geometry.dtype)
+                least, largest, refused = _extremes(part, geometry.dtype)
+                if refused:
+                    reasons[piece.recording] = refused
             except RecordingError as error:
                 reasons[piece.recording] = str(error)
                 part = shard_buffer(geometry)[: len(piece.starts)]
@@ -132,17 +137,41 @@ def fill_shard(task: ShardTask, windows_of: Callable[[Piece], npt.NDArray[np.flo
 
 
 def _read(task: ShardTask, piece: Piece, prepared: dict[int, str], out: npt.NDArray[np.float32]) -> None:
-    if piece.recording in prepared:
-        if reason := prepared[piece.recording]:
-            raise RecordingError(reason)
-        cut(_get_prepared(task.lake, _prepared_key(task.group, piece.recording)), piece.starts, out)
+    if piece.as_it_stands:
+        _check_unchanged(task.source_root, piece)
+        with at_hand(task.source_root, piece.path) as path:
+            read_windows(path, piece.starts, task.channels, out, piece.header)
+        return
+    if reason := prepared.get(piece.recording):
+        raise RecordingError(reason)
+    mixed = mixing(_header(piece), task.channels, task.preparation)
+    windows = out
+    if len(mixed.channels) > len(task.channels):
+        windows = reused("mixed", (len(out), len(mixed.channels), out.shape[2]), np.float32)
+    first = 0
+    for block in _blocks(task, piece, mixed, is_stored=piece.recording in prepared):
+        cut(block, piece.starts, first, windows)
+        first += len(block)
+    mixed.apply(windows)
+    if windows is not out:
+        out[:] = windows[:, : len(task.channels)]
+
+
+def _blocks(task: ShardTask, piece: Piece, mixed: Mixing, *, is_stored: bool) -> Iterator[npt.NDArray[np.float32]]:
+    """Yield a recording's prepared channels, a few at a time: those that `prepare` has put, or as they are made."""
+    if is_stored:
+        for number, _ in enumerate(channel_blocks(mixed.channels, _header(piece).n_times)):
+            yield _get_prepared(task.lake, _prepared_key(task.group, piece.recording, number))
         return
     _check_unchanged(task.source_root, piece)
     with at_hand(task.source_root, piece.path) as path:
-        if piece.as_it_stands:
-            read_windows(path, piece.starts, task.channels, out)
-        else:
-            cut(prepare_recording(path, task.channels, task.preparation, task.sfreq), piece.starts, out)
+        yield from prepare_recording(path, mixed.channels, task.preparation, task.sfreq, _header(piece))
+
+
+def _header(piece: Piece) -> Header:
+    if piece.header is None:
+        raise ValueError(f"{piece.path} was cut elsewhere: it has no header")
+    return piece.header
 
 
 def prepare(task: ShardTask, piece: Piece) -> str:
@@ -153,35 +182,38 @@ def prepare(task: ShardTask, piece: Piece) -> str:
     str
         Why that can't be, or "".
     """
-    _check_unchanged(task.source_root, piece)
     try:
-        with at_hand(task.source_root, piece.path) as path:
-            signal = prepare_recording(path, task.channels, task.preparation, task.sfreq)
+        mixed = mixing(_header(piece), task.channels, task.preparation)
+        for number, block in enumerate(_blocks(task, piece, mixed, is_stored=False)):
+            buffer = io.BytesIO()
+            np.save(buffer, block)
+            put(task.lake, _prepared_key(task.group, piece.recording, number), buffer.getbuffer())
     except RecordingError as error:
         return str(error)
-    buffer = io.BytesIO()
-    np.save(buffer, signal)
-    put(task.lake, _prepared_key(task.group, piece.recording), buffer.getbuffer())
     return ""
 
 
 def drop_prepared(lake: str, group: str, recording: int) -> None:
     """Remove what `prepare` put."""
-    run(open_store(lake).delete(_prepared_key(group, recording)))
+    sync(open_store(lake).delete_dir(_prepared_folder(group, recording)))
 
 
-def _prepared_key(group: str, recording: int) -> str:
-    return f"{group}/{SCRATCH}/prepared/{recording}.npy"
+def _prepared_folder(group: str, recording: int) -> str:
+    return f"{group}/{SCRATCH}/prepared/{recording}"
+
+
+def _prepared_key(group: str, recording: int, block: int) -> str:
+    return f"{_prepared_folder(group, recording)}/{block}.npy"
 
 
 def _get_prepared(lake: str, key: str) -> npt.NDArray[np.float32]:
     if "://" not in lake:
         signal: npt.NDArray[np.float32] = np.load(Path(lake) / key, mmap_mode="r")
         return signal
-    content = get_bytes(open_store(lake, read_only=True), key)
+    content = sync(open_store(lake, read_only=True).get(key, default_buffer_prototype()))
     if content is None:
         raise LakeError(f"{lake}/{key} is gone: run the same command again")
-    fetched: npt.NDArray[np.float32] = np.load(io.BytesIO(content))
+    fetched: npt.NDArray[np.float32] = np.load(io.BytesIO(content.to_bytes()))
     return fetched
 
 
@@ -197,11 +229,19 @@ def _check_unchanged(root: str, piece: Piece) -> None:
         raise BuildStopped(f"{path} changed while the build ran: restore it, or build anew with --overwrite")
 
 
-def _extremes(windows: npt.NDArray[np.float32], dtype: str) -> tuple[npt.NDArray[np.float32], ...]:
-    """Return the least and the largest sample of each window's channels, (window, channel)."""
+def _extremes(
+    windows: npt.NDArray[np.float32], dtype: str
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], str]:
+    """Return the least and the largest sample of each window's channels, (window, channel).
+
+    A window with a sample that the type can't hold becomes NaN, whole; the others stay. The third value says so.
+    """
     least, largest = windows.min(axis=2), windows.max(axis=2)
     reached = np.abs(np.stack([least, largest]))
-    highest = reached.max(initial=0, where=np.isfinite(reached))
-    if highest > np.finfo(dtype).max:
-        raise RecordingError(f"reaches {highest:.3g} uV, more than {dtype} holds")
-    return least, largest
+    highest = reached.max(axis=(0, 2), initial=0, where=np.isfinite(reached))
+    too_high = highest > np.finfo(dtype).max
+    if not too_high.any():
+        return least, largest, ""
+    windows[too_high] = np.nan
+    least[too_high] = largest[too_high] = np.nan
+    return least, largest, f"reaches {highest.max():.3g} uV, more than {dtype} holds: windows that do are invalid"

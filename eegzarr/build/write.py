@@ -18,7 +18,7 @@ from eegzarr.build.task import ShardTask
 from eegzarr.errors import BuildStopped, LakeError
 from eegzarr.events import BuildBegan, Listener, Noticed, ShardFinished, tell
 from eegzarr.machine.memory import MemoryGate
-from eegzarr.recordings.reader import channel_positions
+from eegzarr.recordings.positions import channel_positions
 from eegzarr.store.receipt import Receipt
 
 

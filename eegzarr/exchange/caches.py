@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eegzarr.errors import SourceError, UsageError
-from eegzarr.recordings.reader import READ_ERRORS, first_line
+from eegzarr.errors import RecordingError, SourceError, UsageError
+from eegzarr.recordings.boundary import boundary
 
 if TYPE_CHECKING:
     from braindecode.datasets import BaseConcatDataset
@@ -44,6 +43,8 @@ def load_braindecode(path: Path) -> BaseConcatDataset[Any]:
     except ModuleNotFoundError as error:
         raise UsageError(f"a braindecode cache needs {error.name}: pip install 'eegzarr[train]'") from error
     try:
-        return load_concat_dataset(path, preload=False)
-    except (*READ_ERRORS, AttributeError, pickle.UnpicklingError) as error:
-        raise SourceError(f"{path} can't be opened as a braindecode cache: {first_line(error)}") from error
+        with boundary(path):
+            return load_concat_dataset(path, preload=False)
+    except RecordingError as error:
+        why = str(error).removeprefix("unreadable: ")
+        raise SourceError(f"{path} can't be opened as a braindecode cache: {why}") from error

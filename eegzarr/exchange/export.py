@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from eegzarr.errors import UsageError
-from eegzarr.recordings.reader import MICROVOLTS
+from eegzarr.recordings.foreign import MICROVOLTS
 from eegzarr.store.table import label_table
 
 if TYPE_CHECKING:

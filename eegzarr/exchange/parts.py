@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from eegzarr.bids.dataset import parse_recording
-from eegzarr.errors import SourceError, UsageError
-from eegzarr.recordings.reader import MICROVOLTS, READ_ERRORS, first_line
+from eegzarr.errors import RecordingError, SourceError, UsageError
+from eegzarr.recordings.boundary import boundary
+from eegzarr.recordings.foreign import MICROVOLTS
 
 if TYPE_CHECKING:
     from braindecode.datasets import EEGWindowsDataset
@@ -39,12 +40,12 @@ class Part(ABC):
 
     def checked_volts(self, first: int, stop: int) -> npt.NDArray:
         """Return windows, or name those that can't be read."""
+        windows = f"{self.name}: windows {first} to {stop - 1}"
         try:
-            return self.volts(first, stop)
-        except READ_ERRORS as error:
-            raise SourceError(
-                f"{self.name}: windows {first} to {stop - 1} can't be read: {first_line(error)}"
-            ) from error
+            with boundary(windows):
+                return self.volts(first, stop)
+        except RecordingError as error:
+            raise SourceError(f"{windows} can't be read: {str(error).removeprefix('unreadable: ')}") from error
 
     def read(self, first: int, out: npt.NDArray[np.float32]) -> None:
         """Fill `out` with windows from `first` on, in uV."""

@@ -16,7 +16,7 @@ import pandas as pd
 from eegzarr.errors import SourceError, UsageError
 from eegzarr.exchange.meaning import Told, given, meaning_of, version_of
 from eegzarr.exchange.write import GivenWindows
-from eegzarr.recordings.reader import first_line
+from eegzarr.recordings.boundary import first_line
 
 if TYPE_CHECKING:
     import lmdb

@@ -30,7 +30,7 @@ from eegzarr.events import Listener, tell
 from eegzarr.exchange.labels import ENTITIES, typed_labels
 from eegzarr.recipes.expression import labels_of
 from eegzarr.recipes.recipe import GIVEN, Recipe, WindowSpan
-from eegzarr.recordings.reader import channel_positions
+from eegzarr.recordings.positions import channel_positions
 from eegzarr.store.layout import SHARD_SIZE, Geometry, check_storage, group_path, lake_url
 from eegzarr.store.receipt import Receipt
 from eegzarr.store.root import only_builder, settle

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -69,15 +71,30 @@ class Preparation:
     resample : bool
         Bring recordings of any rate to the recipe's; without it others are skipped.
     reference : str
-        ``"average"``, or the channel to subtract; "" leaves the reference alone.
+        ``"average"`` of the good EEG channels, or the channel to subtract; "" leaves the reference alone.
+    notch : tuple of float, or "sidecar"
+        Frequencies to remove, in Hz; a single number is one of them. ``"sidecar"`` takes the recording's
+        ``PowerLineFrequency`` from eeg.json.
+    interpolate_bads : bool
+        Replace bad channels by what the others say of their places.
     """
 
     l_freq: float | None = None
     h_freq: float | None = None
     resample: bool = False
     reference: str = ""
+    notch: tuple[float, ...] | str = ()
+    interpolate_bads: bool = False
 
     def __post_init__(self) -> None:
+        if isinstance(self.notch, (int, float)):
+            object.__setattr__(self, "notch", (float(self.notch),))
+        elif not isinstance(self.notch, str):
+            object.__setattr__(self, "notch", tuple(float(freq) for freq in self.notch))
+        elif self.notch != "sidecar":
+            raise RecipeError(f"notch must be a frequency, a list of them or 'sidecar', got {self.notch!r}")
+        if not isinstance(self.notch, str) and not all(0 < freq < math.inf for freq in self.notch):
+            raise RecipeError(f"notch must have positive frequencies in Hz, got {list(self.notch)}")
         for name in ("l_freq", "h_freq"):
             if (edge := getattr(self, name)) is not None and edge <= 0:
                 raise RecipeError(f"{name} must be positive, got {edge} Hz")
@@ -164,7 +181,13 @@ class Recipe:
 
     def to_json(self) -> str:
         """Return the recipe as canonical JSON: equal recipes give equal text."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+        fields = dataclasses.asdict(self)
+        # What older recipes don't have is left out where it says nothing, so that their text stays what it was.
+        preparation = fields["preparation"]
+        for name in ("notch", "interpolate_bads"):
+            if not preparation[name]:
+                del preparation[name]
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
 
 def recipe_from_json(text: str) -> Recipe:
@@ -206,6 +229,8 @@ def _make(kind: type, fields: object, where: str) -> Any:
 def _checked(annotation: object, value: object, where: str) -> object:
     """Hold a value from TOML or JSON against a field's annotation (as text)."""
     wanted = str(annotation)
+    if wanted == "tuple[float, ...] | str":
+        return _frequencies(value, where)
     if wanted.startswith("tuple"):
         values = [value] if isinstance(value, str) else value
         if not isinstance(values, (list, tuple)) or not all(isinstance(v, str) for v in values):
@@ -227,3 +252,12 @@ def _checked(annotation: object, value: object, where: str) -> object:
     elif wanted == "str" and not isinstance(value, str):
         raise RecipeError(f"{where} must be a text, got {value!r}")
     return value
+
+
+def _frequencies(value: object, where: str) -> object:
+    if isinstance(value, str):
+        return value
+    values: Sequence[Any] = value if isinstance(value, (list, tuple)) else [value]
+    if any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in values):
+        raise RecipeError(f"{where} must be a frequency in Hz, a list of them or 'sidecar', got {value!r}")
+    return tuple(float(v) for v in values)

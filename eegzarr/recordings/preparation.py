@@ -1,7 +1,9 @@
-"""One recording filtered, resampled and referenced, as its recipe says (MNE)."""
+"""One recording filtered and resampled, a few channels at a time, as its recipe says (MNE)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,18 +11,82 @@ import numpy.typing as npt
 
 from eegzarr.errors import RecordingError
 from eegzarr.recipes.recipe import Preparation
-from eegzarr.recordings.reader import MICROVOLTS, READ_ERRORS, first_line, open_recording
+from eegzarr.recordings import foreign
+from eegzarr.recordings.boundary import boundary
+from eegzarr.recordings.edf import open_edf
+from eegzarr.recordings.edf_times import in_file
+from eegzarr.recordings.header import Header
+from eegzarr.recordings.reader import edf_rows
 
-_BLOCK = 32 * 2**20  # bytes of samples that are filtered at a time, which takes three times that
+_MIB = 2**20
+_PASSES = 32  # over a file, as far as memory allows: each block of channels reads all of it
+_BLOCK = (32 * _MIB, 256 * _MIB)  # least and most bytes of float64 samples in a block of several channels
+
+ReadBlock = Callable[[int, int, tuple[str, ...]], npt.NDArray[np.float64]]
+
+
+def check_preparation(header: Header, preparation: Preparation, sfreq: float) -> None:
+    """Refuse a recording that can't be prepared as asked.
+
+    Raises
+    ------
+    RecordingError
+    """
+    half = header.sfreq / 2
+    if not header.has_rate(sfreq) and not preparation.resample:
+        raise RecordingError(f"sampled at {header.sfreq:g} Hz, the recipe wants {sfreq:g} Hz")
+    if preparation.h_freq is not None and preparation.h_freq >= half:
+        raise RecordingError(f"sampled at {header.sfreq:g} Hz, too slow for h_freq {preparation.h_freq:g} Hz")
+    if preparation.notch:
+        for freq in notch_freqs(header, preparation):
+            if freq + 1 >= half:
+                raise RecordingError(f"sampled at {header.sfreq:g} Hz, too slow for a notch at {freq:g} Hz")
+
+
+def notch_freqs(header: Header, preparation: Preparation) -> tuple[float, ...]:
+    """Return the frequencies to remove, in Hz: the recipe's, or the line frequency of eeg.json.
+
+    Raises
+    ------
+    RecordingError
+        If eeg.json doesn't tell it.
+    """
+    if not isinstance(preparation.notch, str):
+        return preparation.notch
+    if np.isnan(header.line_freq):
+        raise RecordingError("its eeg.json has no PowerLineFrequency, which notch = 'sidecar' needs")
+    return (header.line_freq,)
+
+
+def channel_blocks(channels: tuple[str, ...], n_times: int) -> tuple[tuple[str, ...], ...]:
+    """Return the channels in the groups that are prepared at a time, so that memory stays bounded."""
+    least, most = _BLOCK
+    size = min(most, max(least, 8 * n_times * len(channels) // _PASSES))
+    per_block = max(1, size // max(1, 8 * n_times))
+    return tuple(channels[first : first + per_block] for first in range(0, len(channels), per_block))
+
+
+def preparation_memory(header: Header, channels: int, preparation: Preparation, sfreq: float) -> int:
+    """Return the bytes that preparing a recording takes at most, measured for each step (see tests/test_memory.py)."""
+    block = len(channel_blocks(("",) * channels, header.n_times)[0])
+    longest = max(stop - start for start, stop in header.spans)
+    samples, resampled = block * header.n_times, int(block * header.n_times * sfreq / header.sfreq)
+    filters = preparation.l_freq is not None or preparation.h_freq is not None or bool(preparation.notch)
+    at_once = 8 * block * longest * (3 if filters else 2)
+    if not header.has_rate(sfreq):
+        # MNE pads to a power of two, and transforms the channels together.
+        padded = block * 2 ** int(np.ceil(np.log2(longest * 1.1)))
+        at_once = max(at_once, 8 * (samples + 4 * padded))
+    return header.memory + at_once + 8 * max(samples if header.has_rate(sfreq) else resampled, 1)
 
 
 def prepare_recording(
-    path: Path, channels: tuple[str, ...], preparation: Preparation, sfreq: float
-) -> npt.NDArray[np.float32]:
-    """Return a whole recording in uV, (channel, time), prepared for windows.
+    path: Path, channels: tuple[str, ...], preparation: Preparation, sfreq: float, header: Header
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Yield a recording in uV, (channel, time), filtered and resampled, one of `channel_blocks` after the other.
 
-    Band-pass first (zero-phase FIR, MNE's default design), at the recording's own rate; then resampled;
-    then referenced. Channels are done in blocks, so that memory stays bounded.
+    Notch, then band-pass (zero-phase FIR, MNE's default designs), at the recording's own rate; then resampled.
+    Each stretch between joins or gaps is done by itself; gaps are NaN.
 
     Parameters
     ----------
@@ -30,43 +96,67 @@ def prepare_recording(
     preparation : Preparation
     sfreq : float
         Hz of the result.
+    header : Header
 
     Raises
     ------
     RecordingError
         If the recording can't be read, or has samples that are no numbers.
     """
+    after = header.at(sfreq)
+    with _reading(path, header) as read:
+        for names in channel_blocks(channels, header.n_times):
+            block = np.full((len(names), after.n_times), np.nan, np.float32)
+            for (start, stop), (begin, end) in zip(header.spans, after.spans, strict=True):
+                signal = _prepared(read(start, stop, names), header, preparation, after.sfreq)
+                block[:, begin:end] = signal[:, : end - begin]
+            yield block
+
+
+def _prepared(
+    signal: npt.NDArray[np.float64], header: Header, preparation: Preparation, sfreq: float
+) -> npt.NDArray[np.float64]:
+    """Filter and resample one stretch, (channel, time)."""
     import mne
 
-    raw = open_recording(path)
-    rate = float(raw.info["sfreq"])
-    per_block = max(1, _BLOCK // max(1, 8 * raw.n_times))
-    blocks = []
-    try:
-        for first in range(0, len(channels), per_block):
-            picks = [raw.ch_names.index(name) for name in channels[first : first + per_block]]
-            signal = raw[picks, :][0] * MICROVOLTS
-            if not np.isfinite(signal).all():
-                raise RecordingError("has samples that are no numbers, which a filter would spread")
-            if preparation.l_freq is not None or preparation.h_freq is not None:
-                signal = mne.filter.filter_data(
-                    signal, rate, preparation.l_freq, preparation.h_freq, copy=False, verbose="error"
-                )
-            if rate != sfreq:
-                signal = mne.filter.resample(signal, up=sfreq, down=rate, npad="auto", verbose="error")
-            blocks.append(signal.astype(np.float32))
-    except READ_ERRORS as error:
-        raise RecordingError(f"unreadable: {first_line(error)}") from error
-    prepared = np.concatenate(blocks)
-    if preparation.reference == "average":
-        prepared -= prepared.mean(axis=0)
-    elif preparation.reference:
-        prepared -= prepared[channels.index(preparation.reference)].copy()
-    return prepared
+    rate = header.sfreq
+    if not np.isfinite(signal).all():
+        raise RecordingError("has samples that are no numbers, which a filter would spread")
+    if freqs := notch_freqs(header, preparation):
+        signal = mne.filter.notch_filter(signal, rate, list(freqs), copy=False, verbose="error")
+    if preparation.l_freq is not None or preparation.h_freq is not None:
+        signal = mne.filter.filter_data(
+            signal, rate, preparation.l_freq, preparation.h_freq, copy=False, verbose="error"
+        )
+    if rate != sfreq:
+        signal = mne.filter.resample(signal, up=sfreq, down=rate, npad="auto", verbose="error")
+    return signal
 
 
-def cut(prepared: npt.NDArray[np.float32], starts: npt.NDArray[np.int64], out: npt.NDArray[np.float32]) -> None:
-    """Copy windows that begin at `starts` into `out`, (window, channel, time).
+@contextmanager
+def _reading(path: Path, header: Header) -> Iterator[ReadBlock]:
+    """Give what reads long parts of channels, with the file open inside the ``with``."""
+    factors = dict(header.factors)
+    if header.reader != "edf":
+        with foreign.opened(path) as (raw, _):
+            yield lambda start, stop, names: foreign.read_block(raw, start, stop, names, factors)
+        return
+    with boundary(path):
+        edf = open_edf(path)
+        if edf is None:
+            raise RecordingError("is no EDF or BDF file any more")
+
+        def read(start: int, stop: int, names: tuple[str, ...]) -> npt.NDArray[np.float64]:
+            first = int(in_file(np.array([start]), header.stored)[0]) if header.stored else start
+            return edf.blocks(first, first + stop - start, *edf_rows(edf, names, factors))
+
+        yield read
+
+
+def cut(
+    prepared: npt.NDArray[np.float32], starts: npt.NDArray[np.int64], first: int, out: npt.NDArray[np.float32]
+) -> None:
+    """Copy windows of a block of channels into `out`, (window, channel, time), from its channel `first` on.
 
     Raises
     ------
@@ -77,4 +167,4 @@ def cut(prepared: npt.NDArray[np.float32], starts: npt.NDArray[np.int64], out: n
     if len(starts) and starts.max() + length > prepared.shape[1]:
         raise RecordingError(f"has {prepared.shape[1]} samples once resampled, fewer than its header promised")
     for window, start in zip(out, starts.tolist(), strict=True):
-        window[:] = prepared[:, start : start + length]
+        window[first : first + len(prepared)] = prepared[:, start : start + length]

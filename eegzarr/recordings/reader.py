@@ -1,106 +1,112 @@
 """One recording: its header, and the samples of its windows.
 
-Plain EDF and BDF files are read by `eegzarr.recordings.edf`, all others with MNE, which is imported when
-the first of them comes: a worker without it starts in half the time and takes 60 MB less.
+EDF and BDF files are read by `eegzarr.recordings.edf`, those that it leaves alone and all others with MNE.
 """
 
 from __future__ import annotations
 
-import struct
-import warnings
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from eegzarr.bids.sidecars import Sidecars
 from eegzarr.errors import RecordingError
-from eegzarr.recordings.edf import open_plain
+from eegzarr.recordings import foreign
+from eegzarr.recordings.boundary import boundary
+from eegzarr.recordings.edf import EdfFile, open_edf
+from eegzarr.recordings.edf_times import in_file, read_timing, stretches_of
+from eegzarr.recordings.header import Header
+from eegzarr.recordings.types import bad_channels, channel_types, listed
+from eegzarr.recordings.usable import settled_units
 
-if TYPE_CHECKING:
-    import mne
-
-# What MNE's readers raise for a file that isn't what its name says.
-READ_ERRORS = (
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    RuntimeError,
-    AssertionError,
-    EOFError,
-    OverflowError,
-    ZeroDivisionError,
-    struct.error,
-)
-MICROVOLTS = 1e6  # MNE gives volts
-_MONTAGES = ("GSN-HydroCel-129", "GSN-HydroCel-128", "colin27_1005", "biosemi128", "biosemi64")
+_NOTHING = Sidecars()
+_STIMULUS = ("STATUS", "TRIGGER")  # what MNE takes for one in EDF and BDF files
 
 
-@dataclass(frozen=True, kw_only=True)
-class Header:
-    """What a recording says of itself: rate in Hz, length in samples, EEG channels in order."""
+def read_header(path: Path, sidecars: Sidecars = _NOTHING, *, annotations: bool = False) -> Header:
+    """Return what a recording holds.
 
-    sfreq: float
-    n_times: int
-    channels: tuple[str, ...]
-
-    def at(self, sfreq: float) -> Header:
-        """Return the header that the recording has once it is resampled."""
-        return replace(self, sfreq=sfreq, n_times=int(self.n_times * sfreq / self.sfreq))
-
-    @property
-    def duration(self) -> float:
-        """Length in seconds."""
-        return self.n_times / self.sfreq
-
-
-def open_recording(path: Path) -> mne.io.BaseRaw:
-    """Open a recording with MNE, without reading its signal.
-
-    Raises
-    ------
-    RecordingError
-        If MNE can't open it, or it is shorter than its header says.
-    """
-    import mne
-
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            raw = mne.io.read_raw(path, preload=False, verbose="warning")
-    except READ_ERRORS as error:
-        raise RecordingError(f"unreadable: {first_line(error)}") from error
-    for warning in caught:
-        if "does not match the file size" in str(warning.message):
-            raise RecordingError("truncated: the file is shorter than its header says")
-    return raw
-
-
-def read_header(path: Path) -> Header:
-    """Return a recording's header.
+    Parameters
+    ----------
+    path : Path
+    sidecars : Sidecars
+        What its dataset says of it.
+    annotations : bool
+        Whether the file's annotations are wanted. In EDF+ files they lie all over the file, and are left out
+        unless they are asked for; other formats have them with the header.
 
     Raises
     ------
     RecordingError
         If it can't be opened, or has no EEG channel or no sample.
     """
-    if plain := open_plain(path):
-        return Header(sfreq=plain.sfreq, n_times=plain.n_times, channels=plain.channels)
-    import mne
+    edf = open_edf(path)
+    header = None if edf is None else _edf_header(edf, sidecars, annotations)
+    if header is None:
+        header = foreign.read_header(path, sidecars)
+    if not header.channels:
+        others = f"; it has {listed([f'{name} ({kind})' for name, kind in header.others])}" if header.others else ""
+        raise RecordingError(f"no EEG channel{others}")
+    return header.described(sidecars.eeg)
 
-    raw = open_recording(path)
-    channels = tuple(raw.ch_names[i] for i in mne.pick_types(raw.info, eeg=True, exclude=()))
-    if not channels:
-        raise RecordingError("no EEG channel")
-    if not raw.n_times:
+
+def _edf_header(edf: EdfFile, sidecars: Sidecars, annotations: bool) -> Header | None:
+    """Return an EDF or BDF file's header, None where its EEG channels have different rates: MNE resamples them."""
+    if edf.n_records < 1:
         raise RecordingError("no samples")
-    return Header(sfreq=float(raw.info["sfreq"]), n_times=int(raw.n_times), channels=channels)
+    own = tuple("stim" if name.upper() in _STIMULUS else "eeg" for name in edf.names)
+    typed = channel_types(edf.names, own, sidecars)
+    undefined = [name for name, gain in zip(edf.names, edf.gain.tolist(), strict=True) if not np.isfinite(gain)]
+    settled = settled_units(edf.names, typed.types, edf.units, 1.0, sidecars, undefined)
+    is_eeg = np.array([kind == "eeg" for kind in settled.types])
+    widths = edf.width[is_eeg] if is_eeg.any() else edf.width
+    if (widths != widths[0]).any():
+        return None
+    sfreq = float(widths[0] / edf.seconds)
+    other_rate = tuple(
+        (name, f"{name} is sampled at {width / edf.seconds:g} Hz, the EEG channels at {sfreq:g} Hz")
+        for name, width in zip(edf.names, edf.width.tolist(), strict=True)
+        if width != widths[0]
+    )
+    notes = [*typed.notes, *settled.notes]
+    if edf.told_records not in (-1, edf.n_records):
+        notes.append(f"its header says {edf.told_records} records, the file has {edf.n_records}")
+    if other_rate:
+        notes.append(f"at another rate than the EEG: {listed([name for name, _ in other_rate])}")
+    header = Header(
+        sfreq=sfreq,
+        n_times=edf.n_records * int(widths[0]),
+        channels=tuple(name for name, eeg in zip(edf.names, is_eeg.tolist(), strict=True) if eeg),
+        others=tuple((n, kind) for n, kind in zip(edf.names, settled.types, strict=True) if kind != "eeg"),
+        bads=bad_channels(edf.names, (), sidecars),
+        unusable=(*other_rate, *settled.unusable),
+        factors=settled.factors,
+        notes=tuple(notes),
+    )
+    return _timed(edf, header, annotations)
 
 
-def read_windows(path: Path, starts: npt.NDArray[np.int64], channels: tuple[str, ...], out: npt.NDArray) -> None:
+def _timed(edf: EdfFile, header: Header, annotations: bool) -> Header:
+    """Return a header with the times of an interrupted file's records, and with the annotations that are wanted."""
+    if not edf.annotations or not (edf.interrupted or annotations):
+        if edf.interrupted:
+            raise RecordingError("is interrupted (EDF+D) without annotations that tell when its records were")
+        return header.annotated(()) if annotations else header
+    with boundary(edf.path):
+        timing = read_timing(edf)
+    if edf.interrupted:
+        header = header.in_stretches(stretches_of(edf, timing, header.sfreq))
+    return header.annotated(timing.annotations)
+
+
+def read_windows(
+    path: Path,
+    starts: npt.NDArray[np.int64],
+    channels: tuple[str, ...],
+    out: npt.NDArray,
+    header: Header | None = None,
+) -> None:
     """Read windows of a recording, segment by segment.
 
     Parameters
@@ -108,54 +114,37 @@ def read_windows(path: Path, starts: npt.NDArray[np.int64], channels: tuple[str,
     path : Path
         The recording.
     starts : array of int, shape (window,)
-        First sample of each window.
+        First sample of each window, in one of the recording's stretches.
     channels : tuple of str
         Channels to read, in this order.
     out : array of float, shape (window, channel, time)
         Filled with the signal in uV.
+    header : Header, optional
+        The recording's, where its dataset says more than the file does; else it is read.
 
     Raises
     ------
     RecordingError
         If the recording can't be read.
     """
-    try:
-        if plain := open_plain(path):
-            plain.read(starts, channels, out)
-        else:
-            _read_with_mne(path, starts, channels, out)
-    except READ_ERRORS as error:
-        raise RecordingError(f"unreadable: {first_line(error)}") from error
+    header = header or read_header(path)
+    factors = dict(header.factors)
+    if header.reader != "edf":
+        foreign.read_windows(path, starts, channels, factors, out)
+        return
+    with boundary(path):
+        edf = open_edf(path)
+        if edf is None:
+            raise RecordingError("is no EDF or BDF file any more")
+        rows, microvolts = edf_rows(edf, channels, factors)
+        stored = in_file(starts, header.stored) if header.stored else starts
+        edf.read(stored, rows, microvolts, out)
 
 
-def _read_with_mne(path: Path, starts: npt.NDArray[np.int64], channels: tuple[str, ...], out: npt.NDArray) -> None:
-    raw = open_recording(path)
-    picks = [raw.ch_names.index(name) for name in channels]
-    # A sorted run of picks lets MNE read a slice instead of gathering rows.
-    everything = picks == list(range(len(raw.ch_names)))
-    rows = slice(None) if everything else picks
-    for window, start in zip(out, starts.tolist(), strict=True):
-        volts = raw[rows, start : start + out.shape[2]][0]
-        np.multiply(volts, MICROVOLTS, out=window, casting="same_kind")
-
-
-def channel_positions(channels: tuple[str, ...]) -> npt.NDArray[np.float32]:
-    """Return electrode positions in m, (channel, 3), NaN where no standard montage knows the names.
-
-    In MNE's head frame: x to the right ear, y to the nose, z up, from between the ears.
-    """
-    import mne
-
-    for name in _MONTAGES:
-        if name not in mne.channels.get_builtin_montages():
-            continue
-        montage = mne.channels.make_standard_montage(name)
-        if set(channels) <= set(montage.ch_names):
-            info = mne.create_info(list(channels), 1.0, "eeg").set_montage(montage)
-            return np.array([channel["loc"][:3] for channel in info["chs"]], dtype=np.float32)
-    return np.full((len(channels), 3), np.nan, dtype=np.float32)
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or its class."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def edf_rows(
+    edf: EdfFile, channels: tuple[str, ...], factors: dict[str, float]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return where channels stand among a file's signals, and the uV of a unit of each."""
+    place = {name: row for row, name in enumerate(edf.names)}
+    rows = np.array([place[name] for name in channels])
+    return rows, np.array([factors.get(name, 1.0) for name in channels])

@@ -11,10 +11,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 from zarr.abc.store import Store
+from zarr.core.buffer import Buffer, default_buffer_prototype
+from zarr.core.sync import sync
 from zarr.storage import MemoryStore
-
-from eegzarr.store.private import Buffer, get_buffer
-from eegzarr.store.private import run as run_and_wait
 
 _AT_ONCE = 16
 Given = TypeVar("Given")
@@ -39,7 +38,7 @@ def put_all(
     """
 
     async def copy(path: str) -> None:
-        content = await get_buffer(staged, path)
+        content = await staged.get(path, default_buffer_prototype())
         if content is not None:
             await store.set(path, content)
 
@@ -54,7 +53,7 @@ def get_all(store: Store, paths: Iterable[str]) -> list[Buffer | None]:
     """Return the contents of files, in the order of their paths; None for one that isn't there."""
 
     async def get(path: str) -> Buffer | None:
-        return await get_buffer(store, path)
+        return await store.get(path, default_buffer_prototype())
 
     return _for_all(get, paths)
 
@@ -79,7 +78,7 @@ def paths_below(store: Store, prefix: str, most: int | None = None) -> list[str]
                 break
         return found
 
-    return sorted(run_and_wait(paths()))
+    return sorted(sync(paths()))
 
 
 def _for_all(work: Callable[[Given], Awaitable[Result]], given: Iterable[Given]) -> list[Result]:
@@ -99,4 +98,4 @@ def _for_all(work: Callable[[Given], Awaitable[Result]], given: Iterable[Given])
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    return run_and_wait(run())
+    return sync(run())

@@ -1,0 +1,62 @@
+"""The one boundary to readers that aren't ours, which raise anything and warn of everything."""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from eegzarr.errors import EegzarrError, RecordingError
+from eegzarr.machine.memory import machine_memory
+
+_WRONG = re.compile(r"edge artifacts|Invalid tag|truncated|corrupt", re.IGNORECASE)
+# About names of files and texts, not about what is in them; or told by the header itself.
+_IMMATERIAL = re.compile(r"does not conform to MNE naming|'boundary' events|date|filter setting|cutoff frequency")
+_log = logging.getLogger("eegzarr.recordings")
+
+
+@contextmanager
+def boundary(what: Path | str) -> Iterator[list[str]]:
+    """Turn whatever a foreign reader raises, inside the ``with``, into a RecordingError; its traceback is logged.
+
+    Yields
+    ------
+    list of str
+        Filled, at the end, with what the reader warned of.
+
+    Raises
+    ------
+    RecordingError
+        Also where a warning means that values are wrong. Interrupts and want of memory pass.
+    """
+    notes: list[str] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield notes
+    except EegzarrError:
+        raise
+    except MemoryError as error:
+        # A damaged header may ask for any size.
+        if getattr(error, "_total_size", 0) < machine_memory():
+            raise
+        raise RecordingError(f"unreadable: {first_line(error)}") from error
+    except Exception as error:
+        _log.warning("%s can't be read", what, exc_info=True)
+        raise RecordingError(f"unreadable: {first_line(error)}") from error
+    for warning in caught:
+        text = " ".join(str(warning.message).split())
+        if issubclass(warning.category, (DeprecationWarning, FutureWarning, ResourceWarning)):
+            continue
+        if _WRONG.search(text):
+            raise RecordingError(f"unreadable: {text}")
+        if not _IMMATERIAL.search(text) and text not in notes:
+            notes.append(text)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its class."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,112 @@
+"""When the records of an EDF+ or BDF+ file were recorded, and what was annotated: its annotation signals.
+
+Each record begins with a time-stamped annotation list (TAL) that has an onset and no text: the record's own
+time. See https://www.edfplus.info/specs/edfplus.html, section 2.2.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from eegzarr.errors import RecordingError
+from eegzarr.recordings.edf import EdfFile
+from eegzarr.recordings.header import Annotation
+from eegzarr.recordings.units import decoded
+
+_TAL = re.compile(rb"([+-]\d+(?:\.\d*)?)(?:\x15(\d+(?:\.\d*)?))?\x14([^\x00]*)\x14\x00")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Times of a file, in s from its first sample.
+
+    Attributes
+    ----------
+    onsets : array of float, shape (record,)
+        NaN for records that don't tell theirs.
+    annotations : tuple of Annotation
+    """
+
+    onsets: npt.NDArray[np.float64]
+    annotations: tuple[Annotation, ...]
+
+
+def read_timing(edf: EdfFile) -> Timing:
+    """Read all annotation signals of a file."""
+    onsets = np.full(edf.n_records, np.nan)
+    found: list[tuple[float, float, str]] = []
+    for record, content in enumerate(edf.annotation_bytes()):
+        # A list may lack its last zero byte where it fills the record.
+        for onset, duration, texts in _TAL.findall(content + b"\0"):
+            for text in texts.split(b"\x14"):
+                if text:
+                    found.append((float(onset), float(duration or 0), decoded(text)))
+                elif np.isnan(onsets[record]):
+                    onsets[record] = float(onset)
+    began = onsets[0] if len(onsets) and not np.isnan(onsets[0]) else 0.0
+    shifted = tuple(
+        Annotation(onset=onset - began, duration=duration, text=text)
+        for onset, duration, text in _without_channels(found, edf.names)
+    )
+    return Timing(onsets=onsets - began, annotations=shifted)
+
+
+def _without_channels(
+    found: list[tuple[float, float, str]], names: tuple[str, ...]
+) -> Iterator[tuple[float, float, str]]:
+    """Take the channel off texts as ``spike@@Fz``, and give what several channels have once."""
+    given = set()
+    for onset, duration, text in found:
+        plain, _, channel = text.partition("@@")
+        if channel in names:
+            if (onset, duration, plain) in given:
+                continue
+            given.add((onset, duration, plain))
+            text = plain
+        yield onset, duration, text
+
+
+def stretches_of(edf: EdfFile, timing: Timing, sfreq: float) -> tuple[tuple[int, int], ...]:
+    """Return first sample and end of each run of records that follow each other without a gap.
+
+    Raises
+    ------
+    RecordingError
+        If the records' times can't be: one is missing, or lies in another record.
+    """
+    if np.isnan(timing.onsets).any():
+        lacking = int(np.isnan(timing.onsets).sum())
+        raise RecordingError(f"is interrupted (EDF+D), and {lacking} of its {edf.n_records} records lack their time")
+    width = round(edf.seconds * sfreq)
+    # Half a sample of rounding is no gap.
+    gaps = np.diff(timing.onsets) - edf.seconds
+    if (gaps < -0.75 / sfreq).any():
+        raise RecordingError("is interrupted (EDF+D), and the times of its records go backwards")
+    firsts = np.flatnonzero(np.concatenate([[True], np.abs(gaps) > 0.75 / sfreq]))
+    ends = np.append(firsts[1:], edf.n_records)
+    stretches, after = [], 0
+    for first, end in zip(firsts.tolist(), ends.tolist(), strict=True):
+        begin = max(after, round(timing.onsets[first] * sfreq))
+        after = begin + (end - first) * width
+        stretches.append((begin, after))
+    return tuple(stretches)
+
+
+def in_file(starts: npt.NDArray[np.int64], stretches: tuple[tuple[int, int], ...]) -> npt.NDArray[np.int64]:
+    """Return where samples lie in a file that has its stretches one after the other.
+
+    Parameters
+    ----------
+    starts : array of int
+        Samples in recorded time, each in one of the stretches.
+    """
+    begins = np.array([begin for begin, _ in stretches])
+    lengths = np.array([stop - begin for begin, stop in stretches])
+    stored = np.concatenate([[0], np.cumsum(lengths)])[:-1]
+    which = np.searchsorted(begins, starts, side="right") - 1
+    return starts - begins[which] + stored[which]

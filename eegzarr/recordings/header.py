@@ -1,0 +1,183 @@
+"""What a recording says of itself and what its dataset says of it: values, nothing is read here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from eegzarr.errors import RecordingError
+from eegzarr.recordings.types import listed
+
+_SAME_RATE = 1e-4  # relative: exporters round rates
+_JOIN = re.compile(r"(BAD|EDGE)[ _]boundary|boundary|New Segment/.*", re.IGNORECASE)
+_GAP = "bad_acq_skip"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotation:
+    """One annotation of a recording: onset and duration in s from its first sample, and its text."""
+
+    onset: float
+    duration: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What one recording holds.
+
+    Attributes
+    ----------
+    sfreq : float
+        In Hz, of the EEG channels.
+    n_times : int
+        Samples from the first to the last, gaps included.
+    channels : tuple of str
+        EEG channels, in order.
+    others : tuple of (str, str)
+        Name and MNE type of the other channels, which a recipe may ask for by name.
+    bads : tuple of str
+        Channels that channels.tsv, or else the file, calls bad.
+    unusable : tuple of (str, str)
+        Channels whose signal can't be had in uV at `sfreq`, and why.
+    factors : tuple of (str, float)
+        uV a unit of the file, for channels where it isn't the usual: 1 for EDF and BDF, 1e6 for MNE's volts.
+    stretches : tuple of (int, int)
+        First sample and end of each stretch without a gap or a join in it; empty for one stretch.
+    stored : tuple of (int, int)
+        Those that follow each other in the file without the gaps between them; empty where samples lie in the
+        file where their number says.
+    bad_times : tuple of (int, int)
+        Stretches annotated as bad, in samples.
+    annotations : tuple of Annotation, optional
+        None where they were not read.
+    reference, line_freq : str, float
+        Of eeg.json; "" and NaN where it doesn't say.
+    positions : tuple of (float, float, float)
+        Of each of `channels`, in m in MNE's head frame; empty where they weren't asked for.
+    memory : int
+        Bytes that reading windows takes; 0 for a reader that takes what it reads.
+    reader : {"edf", "mne"}
+    notes : tuple of str
+        What was assumed or found odd.
+    """
+
+    sfreq: float
+    n_times: int
+    channels: tuple[str, ...]
+    others: tuple[tuple[str, str], ...] = ()
+    bads: tuple[str, ...] = ()
+    unusable: tuple[tuple[str, str], ...] = ()
+    factors: tuple[tuple[str, float], ...] = ()
+    stretches: tuple[tuple[int, int], ...] = ()
+    stored: tuple[tuple[int, int], ...] = ()
+    bad_times: tuple[tuple[int, int], ...] = ()
+    annotations: tuple[Annotation, ...] | None = None
+    reference: str = ""
+    line_freq: float = float("nan")
+    positions: tuple[tuple[float, float, float], ...] = ()
+    memory: int = 0
+    reader: str = "edf"
+    notes: tuple[str, ...] = ()
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return self.n_times / self.sfreq
+
+    @property
+    def spans(self) -> tuple[tuple[int, int], ...]:
+        """First sample and end of each stretch without a gap or a join in it."""
+        return self.stretches or ((0, self.n_times),)
+
+    def has_rate(self, sfreq: float) -> bool:
+        """Tell whether the recording's rate is `sfreq`, but for what exporters round."""
+        return abs(self.sfreq - sfreq) <= _SAME_RATE * sfreq
+
+    def at(self, sfreq: float) -> Header:
+        """Return the header that the recording has once it is resampled; itself at a rate that is the same."""
+        if self.has_rate(sfreq):
+            return self
+        ratio = sfreq / self.sfreq
+        stretches = tuple(
+            (round(start * ratio), round(start * ratio) + int((stop - start) * ratio)) for start, stop in self.stretches
+        )
+        bad = tuple((int(start * ratio), -int(-stop * ratio // 1)) for start, stop in self.bad_times)
+        return replace(self, sfreq=sfreq, n_times=int(self.n_times * ratio), stretches=stretches, bad_times=bad)
+
+    def holds(self, starts: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.bool_]:
+        """Tell which windows of `length` samples lie in one stretch, outside of times annotated as bad."""
+        inside = np.zeros(len(starts), bool)
+        for first, stop in self.spans:
+            inside |= (starts >= first) & (starts + length <= stop)
+        for first, stop in self.bad_times:
+            inside &= (starts + length <= first) | (starts >= stop)
+        return inside
+
+    def check(self, channels: tuple[str, ...]) -> None:
+        """Refuse channels that the recording lacks, or whose signal can't be had.
+
+        Raises
+        ------
+        RecordingError
+        """
+        there = {*self.channels, *(name for name, _ in self.others)}
+        if missing := [name for name in channels if name not in there]:
+            raise RecordingError(f"has no channel {listed(missing)}; its EEG channels are {listed([*self.channels])}")
+        for name, reason in self.unusable:
+            if name in channels:
+                raise RecordingError(reason)
+
+    def in_stretches(self, stretches: tuple[tuple[int, int], ...]) -> Header:
+        """Return the header of a recording with gaps, by its stretches in recorded time."""
+        n_times = stretches[-1][1]
+        gapped = () if stretches == ((0, n_times),) else stretches
+        return replace(self, n_times=n_times, stretches=gapped, stored=gapped)
+
+    def described(self, eeg_json: Mapping[str, object]) -> Header:
+        """Return the header with the reference and the line frequency that eeg.json tells."""
+        reference, line = eeg_json.get("EEGReference", ""), eeg_json.get("PowerLineFrequency")
+        is_known = isinstance(line, (int, float)) and line > 0
+        return replace(
+            self,
+            reference=reference if isinstance(reference, str) and reference.lower() != "n/a" else "",
+            line_freq=float(line) if is_known else float("nan"),  # type: ignore[arg-type]
+        )
+
+    def annotated(self, annotations: tuple[Annotation, ...]) -> Header:
+        """Return the header with a recording's annotations, and what they say of joins, gaps and bad times.
+
+        Joins are MNE's ``EDGE boundary`` and ``BAD boundary``, EEGLAB's ``boundary`` and BrainVision's ``New
+        Segment``; ``BAD_ACQ_SKIP`` is a gap; other texts that begin with ``bad`` are bad times, as
+        `mne.Epochs` takes them.
+        """
+        stretches, bad = list(self.spans), list(self.bad_times)
+        for annotation in annotations:
+            text = annotation.text.strip()
+            # An EEGLAB boundary lies between two samples: the next one begins a stretch.
+            first = int(np.ceil(round(annotation.onset * self.sfreq, 3)))
+            if _JOIN.fullmatch(text):
+                stretches = _parted(stretches, first, first)
+            elif text.lower().startswith(_GAP):
+                stop = first + round(annotation.duration * self.sfreq)
+                stretches = _parted(stretches, first, stop)
+            elif text.lower().startswith("bad"):
+                begin = int(round(annotation.onset * self.sfreq, 3))
+                stop = int(np.ceil(round((annotation.onset + annotation.duration) * self.sfreq, 3)))
+                bad.append((begin, max(stop, begin + 1)))
+        whole = stretches == [(0, self.n_times)]
+        return replace(self, annotations=annotations, stretches=() if whole else tuple(stretches), bad_times=tuple(bad))
+
+
+def _parted(stretches: list[tuple[int, int]], first: int, stop: int) -> list[tuple[int, int]]:
+    """Return stretches without the samples from `first` to `stop`, and none across them."""
+    parts = []
+    for begin, end in stretches:
+        for part in ((begin, min(end, first)), (max(begin, stop), end)):
+            if part[0] < part[1]:
+                parts.append(part)
+    return parts
