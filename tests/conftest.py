@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from needs import is_missing, missing_for_module, missing_for_test
 
 import eegzarr
 from eegzarr.challenge.presets import CHALLENGE1
@@ -24,6 +25,21 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("laws", deadline=None)  # a law holds on a busy machine too
 settings.load_profile("laws")
+
+
+collect_ignore = [file.name for file in sorted(Path(__file__).parent.glob("test_*.py")) if missing_for_module(file)]
+
+
+def pytest_report_header() -> str:
+    return f"left out, for want of a package: {', '.join(collect_ignore)}" if collect_ignore else ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        marked = [package for mark in item.iter_markers("needs") for package in mark.args if is_missing(package)]
+        function = getattr(item, "originalname", item.name)
+        if missing := sorted({*marked, *missing_for_test(item.path, function)}):
+            item.add_marker(pytest.mark.skip(reason=f"needs {', '.join(missing)}"))
 
 
 @pytest.fixture(scope="session")

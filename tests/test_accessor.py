@@ -186,6 +186,7 @@ def test_to_braindecode_is_what_its_scripts_take(windows: xr.Dataset) -> None:
     assert target.shape == (8,)
 
 
+@pytest.mark.needs("braindecode")
 def test_to_braindecode_names_what_it_lacks(windows: xr.Dataset) -> None:
     with pytest.raises(UsageError, match="no label 'nothing'"):
         eegzarr.to_braindecode(windows, "nothing")

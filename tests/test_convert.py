@@ -184,6 +184,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.needs("braindecode")
 def test_a_braindecode_cache_becomes_a_lake(windows: xr.Dataset, tmp_path: Path) -> None:
     dataset = windows.eegzarr.to_braindecode("rt_from_stimulus")
     (tmp_path / "cache").mkdir()
@@ -198,6 +199,7 @@ def test_a_braindecode_cache_becomes_a_lake(windows: xr.Dataset, tmp_path: Path)
     assert verify_lake(lake) == []
 
 
+@pytest.mark.needs("braindecode")
 def test_a_damaged_braindecode_cache_is_said_to_be_one(
     windows: xr.Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

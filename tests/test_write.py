@@ -73,6 +73,7 @@ def test_to_mne_and_back_is_the_same(windows: xr.Dataset, from_epochs: Path) -> 
     assert again.event_id == eegzarr.to_mne(windows).event_id
 
 
+@pytest.mark.needs("braindecode")
 def test_to_braindecode_and_back_is_the_same(windows: xr.Dataset, tmp_path: Path) -> None:
     dataset = windows.eegzarr.to_braindecode("rt_from_stimulus")
     summary = eegzarr.from_braindecode(dataset, tmp_path / "lake.zarr", "cache", "R1", dtype="float32")

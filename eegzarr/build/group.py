@@ -16,7 +16,6 @@ import xarray as xr
 import zarr
 from zarr.abc.store import Store
 from zarr.codecs import Crc32cCodec
-from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
 from eegzarr import __version__
@@ -43,6 +42,7 @@ from eegzarr.store.layout import (
     open_group,
     open_store,
 )
+from eegzarr.store.private import run
 from eegzarr.store.receipt import Receipt
 from eegzarr.store.root import drop, is_settled, leave_root, settle
 from eegzarr.store.staging import paths_below, put_all
@@ -207,6 +207,6 @@ def _size(lake: str, key: str) -> int:
 
 def _remote_size(lake: str, key: str) -> int:
     try:
-        return sync(open_store(lake, read_only=True).getsize(key))
+        return run(open_store(lake, read_only=True).getsize(key))
     except FileNotFoundError:
         return -1

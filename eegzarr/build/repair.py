@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import zarr
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
 
 from eegzarr.build.checks import named_source
 from eegzarr.build.cluster import Resources, local_client, write_shards
@@ -22,6 +20,7 @@ from eegzarr.machine.memory import MemoryGate
 from eegzarr.recipes.recipe import GIVEN, Recipe, recipe_from_json
 from eegzarr.store.group import geometry_of, read_tables
 from eegzarr.store.layout import EEG, Geometry, lake_url, open_store
+from eegzarr.store.private import set_bytes
 from eegzarr.store.root import only_builder, renew_root
 from eegzarr.store.verify import METADATA, UNREADABLE, Fault, empty_group
 
@@ -156,5 +155,5 @@ def _repair_root(lake: str, faults: Sequence[Fault]) -> None:
     store = open_store(lake)
     for fault in faults:
         if not fault.group and fault.path != METADATA:
-            sync(store.set(fault.path, default_buffer_prototype().buffer.from_bytes(empty_group())))
+            set_bytes(store, fault.path, empty_group())
     renew_root(lake)

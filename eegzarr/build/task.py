@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from numcodecs import blosc
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
 
 from eegzarr.bids.buckets import at_hand, fingerprint_of
 from eegzarr.build.plan import Piece
@@ -22,6 +20,7 @@ from eegzarr.recordings.mixing import Mixing, mixing
 from eegzarr.recordings.preparation import channel_blocks, cut, prepare_recording
 from eegzarr.recordings.reader import read_windows
 from eegzarr.store.layout import EEG, RECEIPTS, SCRATCH, Geometry, open_array, open_store
+from eegzarr.store.private import get_bytes, run
 from eegzarr.store.receipt import Moments, Receipt, Rounding, max_rounding
 from eegzarr.store.shard import ShardEncoder, put, reused, writing
 
@@ -195,7 +194,7 @@ def prepare(task: ShardTask, piece: Piece) -> str:
 
 def drop_prepared(lake: str, group: str, recording: int) -> None:
     """Remove what `prepare` put."""
-    sync(open_store(lake).delete_dir(_prepared_folder(group, recording)))
+    run(open_store(lake).delete_dir(_prepared_folder(group, recording)))
 
 
 def _prepared_folder(group: str, recording: int) -> str:
@@ -210,10 +209,10 @@ def _get_prepared(lake: str, key: str) -> npt.NDArray[np.float32]:
     if "://" not in lake:
         signal: npt.NDArray[np.float32] = np.load(Path(lake) / key, mmap_mode="r")
         return signal
-    content = sync(open_store(lake, read_only=True).get(key, default_buffer_prototype()))
+    content = get_bytes(open_store(lake, read_only=True), key)
     if content is None:
         raise LakeError(f"{lake}/{key} is gone: run the same command again")
-    fetched: npt.NDArray[np.float32] = np.load(io.BytesIO(content.to_bytes()))
+    fetched: npt.NDArray[np.float32] = np.load(io.BytesIO(content))
     return fetched
 
 

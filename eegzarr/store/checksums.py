@@ -6,15 +6,14 @@ crc32c codec, and its metadata stand in the table like all others: no byte of a 
 
 from __future__ import annotations
 
-import google_crc32c
 import numpy as np
 import xarray as xr
 from zarr.abc.store import Store
-from zarr.core.buffer import Buffer, default_buffer_prototype
-from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
+from eegzarr.store.crc import crc32c
 from eegzarr.store.layout import CHECKSUMS, EEG, METADATA, label_encoding, open_dataset
+from eegzarr.store.private import Buffer, get_bytes
 from eegzarr.store.staging import get_all, paths_below, put_all
 
 
@@ -54,12 +53,12 @@ def files_of(store: Store, group: str) -> list[str]:
 
 def checksum(store: Store, path: str) -> int | None:
     """Return the CRC-32C of a file, None if it isn't there."""
-    content = sync(store.get(path, default_buffer_prototype()))
-    return None if content is None else _crc(content)
+    content = get_bytes(store, path)
+    return None if content is None else crc32c(content)
 
 
 def _crc(content: Buffer | None) -> int:
-    return 0 if content is None else google_crc32c.value(content.to_bytes())
+    return 0 if content is None else crc32c(content.to_bytes())
 
 
 def _staged(group: str, checksums: dict[str, int]) -> MemoryStore:

@@ -18,13 +18,13 @@ import numpy.typing as npt
 import xarray as xr
 from numcodecs import blosc
 from xarray.backends import BackendArray, BackendEntrypoint
-from xarray.core import indexing
 
 from eegzarr.errors import LakeError
 from eegzarr.machine.memory import usable_cores
 from eegzarr.store.complete import check_complete
 from eegzarr.store.group import stored_geometry
 from eegzarr.store.layout import EEG, Geometry, lake_url, open_dataset, open_store
+from eegzarr.store.private import indexing
 from eegzarr.store.read import LocalReader, WindowDecoder
 
 _FRAMES_FOR_THREADS = 4  # with fewer, starting threads takes longer than they save

@@ -9,13 +9,13 @@ long-running stream earns back; and where either is missing, numcodecs does it w
 
 from __future__ import annotations
 
-import ctypes
 import threading
 from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-from numcodecs import blosc
+
+from eegzarr.store.private import blosc_decompressor
 
 # (address of each Blosc buffer, address of the first row, bytes of a row) -> index that failed, or -1
 Gather = Callable[[npt.NDArray[np.int64], int, int], int]
@@ -40,11 +40,11 @@ def _compile() -> Gather | None:
     try:
         import numba
 
-        decompress = ctypes.CDLL(blosc.__file__).blosc_decompress_ctx
-    except (ImportError, OSError, AttributeError):
-        return None  # no Numba, or a numcodecs that shows nothing of its Blosc
-    decompress.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    decompress.restype = ctypes.c_int
+    except ImportError:
+        return None
+    decompress = blosc_decompressor()
+    if decompress is None:
+        return None
 
     @numba.njit("int64(int64[::1], int64, int64)", nogil=True)
     def gather(buffers: npt.NDArray[np.int64], rows: int, nbytes: int) -> int:

@@ -76,15 +76,17 @@ def geometry_of(array: zarr.Array, name: str) -> Geometry:
     blosc = array.compressors[0] if array.compressors else None
     if array.shards is None or not isinstance(blosc, BloscCodec):
         raise LakeError(f"{name} is no array of eegzarr: shards of Blosc frames with CRC-32C expected")
+    # As it is stored: the codec's attributes are enumerations or texts, depending on the version of zarr-python.
+    configuration: Any = blosc.to_dict()["configuration"]
     return Geometry(
         n_channels=array.shape[1],
         n_times=array.shape[2],
         dtype=str(array.dtype),
         windows_per_frame=array.chunks[0],
         windows_per_shard=array.shards[0],
-        cname=blosc.cname.value,
-        clevel=blosc.clevel,
-        shuffle=blosc.shuffle.value if blosc.shuffle else "noshuffle",
+        cname=configuration["cname"],
+        clevel=configuration["clevel"],
+        shuffle=configuration["shuffle"],
     )
 
 

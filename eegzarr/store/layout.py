@@ -15,7 +15,7 @@ import xarray as xr
 import zarr
 from numcodecs import blosc
 from zarr.abc.store import Store
-from zarr.codecs import BloscCname, BloscCodec, BloscShuffle, Crc32cCodec, ZstdCodec
+from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from eegzarr.errors import RecipeError
 
@@ -223,9 +223,9 @@ def create_eeg(group: zarr.Group, n_windows: int, geometry: Geometry) -> zarr.Ar
         compressors=[
             BloscCodec(
                 typesize=geometry.itemsize,
-                cname=BloscCname(geometry.cname),
+                cname=geometry.cname,  # type: ignore[arg-type]
                 clevel=geometry.clevel,
-                shuffle=BloscShuffle(geometry.shuffle),
+                shuffle=geometry.shuffle,  # type: ignore[arg-type]
             ),
             Crc32cCodec(),
         ],

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 from xarray.backends import BackendArray
-from xarray.core import indexing
+
+from eegzarr.store.private import indexing
 
 TEXT = np.dtype(object)  # much of xarray and pandas doesn't know NumPy's variable-length texts
 

@@ -18,14 +18,13 @@ from typing import Any
 
 import zarr
 from zarr.abc.store import Store
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
 from zarr.errors import ZarrUserWarning
 from zarr.storage import MemoryStore
 
 from eegzarr.errors import LakeError
 from eegzarr.store.checksums import write_checksums
 from eegzarr.store.layout import COMPLETE, EEG, METADATA, PARTS, SCRATCH, open_group, open_store
+from eegzarr.store.private import get_bytes, run, set_bytes
 from eegzarr.store.staging import delete_all, get_all, paths_below
 
 
@@ -38,14 +37,14 @@ def settle(lake: str, group: str) -> None:
     # Once only: what came later, damage too, must not become what is right.
     if SCRATCH in node:
         write_checksums(store, group, without=f"{group}/{SCRATCH}/")
-    sync(store.delete_dir(f"{group}/{SCRATCH}"))
+    run(store.delete_dir(f"{group}/{SCRATCH}"))
     renew_root(lake, group)
 
 
 def is_settled(lake: str, group: str, attributes: dict[str, Any]) -> bool:
     """Tell whether nothing of a complete group's build is left, and the lake's copy of its attributes is right."""
     store = open_store(lake, read_only=True)
-    return not sync(store.exists(f"{group}/{SCRATCH}/{METADATA}")) and _copied(store, group) == attributes
+    return not run(store.exists(f"{group}/{SCRATCH}/{METADATA}")) and _copied(store, group) == attributes
 
 
 def leave_root(lake: str, group: str) -> None:
@@ -59,11 +58,11 @@ def leave_root(lake: str, group: str) -> None:
 
 def _copied(store: Store, group: str) -> dict[str, Any] | None:
     """Return a group's attributes as the lake's consolidated metadata have them, None where they don't."""
-    content = sync(store.get(METADATA, default_buffer_prototype()))
+    content = get_bytes(store, METADATA)
     if content is None:
         return None
     try:
-        copied = json.loads(content.to_bytes())["consolidated_metadata"]["metadata"]
+        copied = json.loads(content)["consolidated_metadata"]["metadata"]
         return dict(copied[group]["attributes"]) if group in copied else None
     except (ValueError, KeyError, TypeError):
         return None
@@ -102,8 +101,7 @@ def _waiting_for_others(lake: str) -> Iterator[None]:
 
 def consolidate(store: Store) -> None:
     """Write the metadata of all complete groups into the root's."""
-    content = consolidated(store)
-    sync(store.set(METADATA, default_buffer_prototype().buffer.from_bytes(content)))
+    set_bytes(store, METADATA, consolidated(store))
 
 
 def consolidated(store: Store) -> bytes:
@@ -122,13 +120,13 @@ def consolidated(store: Store) -> bytes:
     zarr.open_group(copy, mode="w", zarr_format=3)
     for path, content in contents.items():
         if content is not None and not path.startswith(unfinished):
-            sync(copy.set(path, content))
+            run(copy.set(path, content))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part", ZarrUserWarning)
         zarr.consolidate_metadata(copy)
-    written = sync(copy.get(METADATA, default_buffer_prototype()))
+    written = get_bytes(copy, METADATA)
     assert written is not None
-    return written.to_bytes()
+    return written
 
 
 def _is_metadata(path: str) -> bool:

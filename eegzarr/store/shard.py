@@ -19,15 +19,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import google_crc32c
 import numpy as np
 import numpy.typing as npt
 from numcodecs import blosc
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
 
+from eegzarr.store.crc import crc32c
 from eegzarr.store.frame import join_windows
 from eegzarr.store.layout import Geometry, open_store
+from eegzarr.store.private import set_bytes
 
 NO_FRAME = 2**64 - 1  # offset and length of a frame that was never written: all fill value
 
@@ -96,7 +95,7 @@ class ShardEncoder:
     def _append(self, content: bytes) -> None:
         self._write(content)
         self.nbytes += len(content)
-        self.crc32c = google_crc32c.extend(self.crc32c, content)
+        self.crc32c = crc32c(content, self.crc32c)
 
 
 def encode_shard(windows: npt.NDArray, geometry: Geometry) -> bytes:
@@ -153,8 +152,7 @@ def writing(lake: str, key: str) -> Iterator[Callable[[bytes | memoryview], obje
     if "://" in lake:
         content = io.BytesIO()
         yield content.write
-        buffer = default_buffer_prototype().buffer.from_bytes(content.getvalue())
-        sync(open_store(lake).set(key, buffer))
+        set_bytes(open_store(lake), key, content.getvalue())
         return
     path = Path(lake) / key
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -199,4 +197,4 @@ def put(lake: str, key: str, content: bytes | memoryview) -> None:
 
 
 def _crc(content: bytes) -> bytes:
-    return struct.pack("<I", google_crc32c.value(content))
+    return struct.pack("<I", crc32c(content))

@@ -11,9 +11,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 from zarr.abc.store import Store
-from zarr.core.buffer import Buffer, default_buffer_prototype
-from zarr.core.sync import sync
 from zarr.storage import MemoryStore
+
+from eegzarr.store.private import Buffer, get_buffer
+from eegzarr.store.private import run as run_and_wait
 
 _AT_ONCE = 16
 Given = TypeVar("Given")
@@ -38,7 +39,7 @@ def put_all(
     """
 
     async def copy(path: str) -> None:
-        content = await staged.get(path, default_buffer_prototype())
+        content = await get_buffer(staged, path)
         if content is not None:
             await store.set(path, content)
 
@@ -53,7 +54,7 @@ def get_all(store: Store, paths: Iterable[str]) -> list[Buffer | None]:
     """Return the contents of files, in the order of their paths; None for one that isn't there."""
 
     async def get(path: str) -> Buffer | None:
-        return await store.get(path, default_buffer_prototype())
+        return await get_buffer(store, path)
 
     return _for_all(get, paths)
 
@@ -78,7 +79,7 @@ def paths_below(store: Store, prefix: str, most: int | None = None) -> list[str]
                 break
         return found
 
-    return sorted(sync(paths()))
+    return sorted(run_and_wait(paths()))
 
 
 def _for_all(work: Callable[[Given], Awaitable[Result]], given: Iterable[Given]) -> list[Result]:
@@ -98,4 +99,4 @@ def _for_all(work: Callable[[Given], Awaitable[Result]], given: Iterable[Given])
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    return sync(run())
+    return run_and_wait(run())

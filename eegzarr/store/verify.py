@@ -20,8 +20,6 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 from zarr.abc.store import Store
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
 from zarr.errors import ZarrUserWarning
 from zarr.storage import MemoryStore
 
@@ -40,6 +38,7 @@ from eegzarr.store.layout import (
     open_dataset,
     open_store,
 )
+from eegzarr.store.private import get_bytes, run
 from eegzarr.store.read import checked_frame, index_bytes, read_index
 from eegzarr.store.root import consolidated
 from eegzarr.store.shard import NO_FRAME
@@ -136,14 +135,14 @@ def groups_of(store: Store) -> list[str]:
 
 def store_has(store: Store, path: str) -> bool:
     """Tell whether a file is there."""
-    return sync(store.exists(path))
+    return run(store.exists(path))
 
 
 def _folders(store: Store, prefix: str) -> list[str]:
     async def names() -> list[str]:
         return [name async for name in store.list_dir(prefix)]
 
-    return sorted(name for name in sync(names()) if not name.startswith(".") and not name.endswith(".json"))
+    return sorted(name for name in run(names()) if not name.startswith(".") and not name.endswith(".json"))
 
 
 def _check_group(lake: str, store: Store, group: str) -> Iterator[Checked]:
@@ -215,8 +214,8 @@ def _check_shards(lake: str, store: Store, group: str) -> Iterator[Checked]:
 def _content(lake: str, store: Store, path: str) -> npt.NDArray[np.uint8] | None:
     """Return a file's bytes, mapped where it is local; None if it isn't there."""
     if "://" in lake:
-        buffer = sync(store.get(path, default_buffer_prototype()))
-        return None if buffer is None else np.frombuffer(buffer.to_bytes(), np.uint8)
+        fetched = get_bytes(store, path)
+        return None if fetched is None else np.frombuffer(fetched, np.uint8)
     try:
         with (Path(lake) / path).open("rb") as file:
             if not os.fstat(file.fileno()).st_size:
@@ -247,14 +246,11 @@ def _check_root(store: Store, groups: list[str]) -> list[Fault]:
     faults = []
     for recipe in sorted({group.partition("/")[0] for group in groups}):
         path = f"{recipe}/{METADATA}"
-        content = sync(store.get(path, default_buffer_prototype()))
-        if content is None or content.to_bytes() != empty_group():
+        if get_bytes(store, path) != empty_group():
             faults.append(Fault(group="", path=path, kind="damaged", reason="it isn't the metadata of a plain group"))
-    if not faults:
-        content = sync(store.get(METADATA, default_buffer_prototype()))
-        if content is None or content.to_bytes() != consolidated(store):
-            reason = "the consolidated metadata aren't those of the groups"
-            faults.append(Fault(group="", path=METADATA, kind="damaged", reason=reason))
+    if not faults and get_bytes(store, METADATA) != consolidated(store):
+        reason = "the consolidated metadata aren't those of the groups"
+        faults.append(Fault(group="", path=METADATA, kind="damaged", reason=reason))
     return faults
 
 
@@ -262,9 +258,9 @@ def empty_group() -> bytes:
     """Return the metadata of a group that only holds others, as Zarr writes them."""
     store = MemoryStore()
     zarr.open_group(store, mode="w", zarr_format=3)
-    written = sync(store.get(METADATA, default_buffer_prototype()))
+    written = get_bytes(store, METADATA)
     assert written is not None
-    return written.to_bytes()
+    return written
 
 
 def _faulty(group: str, path: str, kind: Kind, reason: str, shard: int | None = None) -> Checked:

@@ -1,0 +1,57 @@
+"""All that eegzarr uses of its dependencies' private parts; where a new version breaks something, look here.
+
+zarr-python's stores are asynchronous, and the loop that their connections belong to is its own. numcodecs brings a
+compiled Blosc, and shows of it what Python code needs. xarray's guide for backends imports `xarray.core.indexing`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from numcodecs import blosc
+from xarray.core import indexing
+from zarr.abc.store import Store
+from zarr.core.buffer import Buffer, default_buffer_prototype
+from zarr.core.sync import sync
+
+__all__ = ["Buffer", "blosc_decompressor", "get_buffer", "get_bytes", "indexing", "run", "set_bytes"]
+
+_Result = TypeVar("_Result")
+
+
+def run(work: Coroutine[Any, Any, _Result]) -> _Result:
+    """Run what a store promises in zarr-python's own loop, and wait for it."""
+    return sync(work)
+
+
+async def get_buffer(store: Store, path: str) -> Buffer | None:
+    """Return the content of a file in a store as zarr-python holds it, None if it isn't there."""
+    return await store.get(path, default_buffer_prototype())
+
+
+def get_bytes(store: Store, path: str) -> bytes | None:
+    """Return the content of a file in a store, None if it isn't there."""
+    content = run(get_buffer(store, path))
+    return None if content is None else content.to_bytes()
+
+
+def set_bytes(store: Store, path: str, content: bytes) -> None:
+    """Write a file in a store."""
+    run(store.set(path, default_buffer_prototype().buffer.from_bytes(content)))
+
+
+def blosc_decompressor() -> Callable[..., int] | None:
+    """Return numcodecs' compiled ``blosc_decompress_ctx`` (source, destination, its size, threads).
+
+    Compiled code calls it without Python's lock. None if numcodecs is linked in another way.
+    """
+    try:
+        decompress = ctypes.CDLL(blosc.__file__).blosc_decompress_ctx
+    except (OSError, AttributeError):
+        return None
+    decompress.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    decompress.restype = ctypes.c_int
+    function: Callable[..., int] = decompress
+    return function
