@@ -17,6 +17,10 @@ class UsageError(EegzarrError):
     exit_code = 2
 
 
+class BatchTooLarge(UsageError):
+    """A batch has more windows than there are, or than memory holds."""
+
+
 class SourceError(UsageError):
     """A source is missing, empty, or no BIDS dataset."""
 
@@ -44,7 +48,7 @@ class BuildStopped(Stopped):
 
 
 class FitDiverged(EegzarrError):
-    """A fit's loss is no number any more."""
+    """A fit's loss or score is no number any more."""
 
 
 class FitStopped(Stopped):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,10 +12,12 @@ import pandas as pd
 import xarray as xr
 
 from eegzarr.errors import UsageError
+from eegzarr.recipes.expression import labels_of
 from eegzarr.store.layout import group_path
 from eegzarr.store.open import LAKE, RECIPE_NAME
 from eegzarr.store.table import label_table
 
+_CORRECT = "correct"
 Target = str | Sequence[str] | Callable[[pd.DataFrame], npt.ArrayLike]
 
 
@@ -127,7 +130,21 @@ def _number(windows: xr.Dataset, name: str) -> npt.NDArray[np.float32]:
     values = _label(windows, name, "predict")
     if values.dtype.kind not in "fiub":
         raise UsageError(f"the label {name!r} holds text, no number to predict")
-    return values.astype(np.float32)
+    numbers = values.astype(np.float32)
+    numbers[_unanswered(windows, name)] = np.nan
+    return numbers
+
+
+def _unanswered(windows: xr.Dataset, name: str) -> npt.NDArray[np.bool_]:
+    """Tell where a label depends on whether a response was correct, and that isn't known.
+
+    Lakes of version 1 have -1 there, which is no third kind of answer.
+    """
+    recipe = json.loads(windows.attrs.get("recipe") or "{}")
+    sources = labels_of(recipe["target"]) if name == "target" and recipe.get("target") else (name,)
+    if _CORRECT not in sources or _CORRECT not in windows.coords:
+        return np.zeros(windows.sizes["window"], bool)
+    return np.asarray(windows[_CORRECT].to_numpy() == -1)
 
 
 def _label(windows: xr.Dataset, name: str, purpose: str) -> npt.NDArray:

@@ -12,7 +12,7 @@ import torch
 import xarray as xr
 from torch.utils.data import IterableDataset, get_worker_info
 
-from eegzarr.errors import LakeError, UsageError
+from eegzarr.errors import BatchTooLarge, LakeError, UsageError
 from eegzarr.machine.memory import machine_memory, usable_cores
 from eegzarr.store.group import stored_geometry
 from eegzarr.store.layout import Geometry
@@ -171,7 +171,9 @@ class WindowStream(IterableDataset[Any]):
         if not count:
             raise UsageError(f"no window to stream: {self._why_empty()}")
         if drop_last and batch_size > count:
-            raise UsageError(f"batch_size {batch_size} is larger than the selection of {count} windows, with drop_last")
+            raise BatchTooLarge(
+                f"batch_size {batch_size} is larger than the selection of {count} windows, with drop_last"
+            )
         if disjoint_from is not None and (shared := sorted(self.subjects & disjoint_from.subjects)):
             raise UsageError(
                 f"{len(shared)} subjects are also in the stream to train on ({', '.join(shared[:3])} …): "

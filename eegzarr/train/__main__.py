@@ -89,7 +89,7 @@ def _train(arguments: argparse.Namespace, given: list[str]) -> int:
     if options is not None and options.folds:
         result = cross_validate(options, run, fit_or_resume)
         print(
-            f"{run}: NRMSE {result.nrmse:.3f} ({result.low:.3f} to {result.high:.3f}) on the "
+            f"{run}: {result.score} on the "
             f"{result.subjects} subjects outside the test part, each predicted by the fold that left it out; "
             f"folds {', '.join(f'{score:.3f}' for score in result.folds)}"
         )
@@ -110,8 +110,9 @@ def describe(summary: FitSummary) -> str:
     names = {"valid": "validation", "test": "test"}
     for part, score in summary.scores.items():
         lines.append(
-            f"  NRMSE {score.nrmse:.3f} ({score.low:.3f} to {score.high:.3f}) on {score.windows:,} windows of "
-            f"{score.subjects} {names[part]} subjects; {score.baselines}"
+            f"  {score.score} on {score.windows:,} windows of {score.subjects} {names[part]} "
+            f"subject{'s' * (score.subjects != 1)}; "
+            f"{score.baselines}"
         )
         if score.nrmse_by_subject is not None:
             lines.append(f"    {score.nrmse_by_subject:.3f} for the subjects' mean predictions")

@@ -97,8 +97,8 @@ def _ensemble(arguments: argparse.Namespace) -> int:
     for run, one in zip(runs, each, strict=True):
         print(f"  {np.sqrt(np.mean((one.prediction - one.target) ** 2)) / one.target.std():.3f}  {run.path}")
     print(
-        f"ensemble of {len(runs)}: NRMSE {score.nrmse:.3f} ({score.low:.3f} to {score.high:.3f}) on {score.windows:,} "
-        f"windows of {score.subjects} unseen subjects; {score.baselines}"
+        f"ensemble of {len(runs)}: {score.score} on {score.windows:,} windows of {score.subjects} unseen subjects; "
+        f"{score.baselines}"
     )
     if arguments.out:
         write_csv(arguments.out, prediction_rows("ensemble", together, ridge))

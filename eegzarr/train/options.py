@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eegzarr.challenge.rules import SEEN_SECONDS
-from eegzarr.errors import UsageError
+from eegzarr.errors import BatchTooLarge, UsageError
 
 LOSSES = ("mse", "mae", "huber")
 OPTIMIZERS = ("adamw", "adam", "nadam", "radam", "rmsprop", "sgd")
@@ -60,7 +60,8 @@ class FitOptions:
     batch_size : int
         Of each process.
     epoch_windows : int
-        Windows between two validations; 0 for all of the training part.
+        Windows between two validations; 0 for all of the training part. Epochs go on where the last
+        one ended, so that every window is seen before any is seen twice.
     split : {"auto", "fractions", "challenge"}
         challenge: R5 is the validation part and all other releases are trained on. auto: that,
         if the lake has R5 and another release; else by `fractions`.
@@ -115,9 +116,12 @@ class FitOptions:
         if not 0 <= self.warmup < 1:
             raise UsageError(f"--warmup is a share of all steps, from 0 to below 1, got {self.warmup}")
         if self.epoch_windows and self.epoch_windows < self.batch_size:
-            raise UsageError(f"--epoch-windows {self.epoch_windows} is less than a batch of {self.batch_size}")
+            raise BatchTooLarge(f"--epoch-windows {self.epoch_windows} is less than a batch of {self.batch_size}")
         if self.crop is not None and not 0 < self.crop < float("inf"):
             raise UsageError(f"--crop must be a number of seconds above 0, got {self.crop}")
+        seen = SEEN_SECONDS.get(self.recipe)
+        if self.crop is not None and seen is not None and self.crop > seen:
+            raise UsageError(f"--crop {self.crop:g}: of a window of {self.recipe} the evaluator gives {seen:g} s")
         if self.folds and not (self.folds >= 2 and 0 <= self.fold < self.folds):
             raise UsageError(
                 f"--folds must be at least 2 and the fold one of them, got fold {self.fold} of {self.folds}"
@@ -161,3 +165,10 @@ def options_json(options: FitOptions) -> dict[str, Any]:
 
 def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
+
+
+def option_text(value: Any) -> str:
+    """Return the value of an option as it is given on a command line."""
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value)) or "none"
+    return "none" if value in ("", None) else str(value)

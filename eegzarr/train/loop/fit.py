@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +11,18 @@ import torch
 
 from eegzarr.errors import UsageError
 from eegzarr.events import FitEnded, Listener, tell
+from eegzarr.train.loop.learner import Learner
 from eegzarr.train.loop.optimize import choose_device
-from eegzarr.train.loop.parts import make_parts
-from eegzarr.train.loop.ranks import joined_ranks, local_rank
+from eegzarr.train.loop.parts import Parts, make_parts
+from eegzarr.train.loop.position import Position
+from eegzarr.train.loop.ranks import Ranks, joined_ranks, local_rank
+from eegzarr.train.loop.resuming import check_resumable
 from eegzarr.train.loop.run import RunFolder
 from eegzarr.train.loop.stop import MemoryGuard, StopSignals
-from eegzarr.train.loop.training import Training
+from eegzarr.train.loop.training import Streams, Surroundings, Training, training_streams
+from eegzarr.train.models.checkpoint import checked_contents
 from eegzarr.train.options import FitOptions
+from eegzarr.train.score.evaluate import evaluated_streams
 from eegzarr.train.score.results import FitSummary
 
 
@@ -51,10 +57,7 @@ def fit(
     FitStopped, FitInterrupted
         If memory ran short or a signal came; its state is saved and `resume` goes on.
     """
-    folder = RunFolder(run)
-    if folder.is_begun:
-        raise UsageError(f"--out {run} holds a run: go on with --resume {run}, or give another folder")
-    return _fit(options, folder, tuple(listeners), checkpoint_interval, max_memory)
+    return _fit(options, RunFolder(run), tuple(listeners), checkpoint_interval, max_memory, is_new=True)
 
 
 def resume(
@@ -69,36 +72,99 @@ def resume(
     Raises
     ------
     UsageError
-        If there is no run, it is finished, or its lake has changed.
+        If there is no run, it is finished, its checkpoint is damaged, or its lake, its options or the number
+        of processes have changed.
+    FitDiverged
+        If it diverged before.
     """
     folder = RunFolder(run)
     options = folder.options()
-    if folder.is_finished:
-        raise UsageError(f"{run} is finished: its scores are in {folder.summary}")
-    return _fit(options, folder, tuple(listeners), checkpoint_interval, max_memory)
+    return _fit(options, folder, tuple(listeners), checkpoint_interval, max_memory, is_new=False)
 
 
 def _fit(
-    options: FitOptions, folder: RunFolder, watchers: tuple[Listener, ...], interval: float, max_memory: float
+    options: FitOptions,
+    folder: RunFolder,
+    watchers: tuple[Listener, ...],
+    interval: float,
+    max_memory: float,
+    is_new: bool,
 ) -> FitSummary:
+    _check_folder(folder, is_new)  # in vain if another process begins now, but soon
     if options.threads:
         torch.set_num_threads(options.threads)
     options = replace(options, threads=torch.get_num_threads())
     device = choose_device(options.device, local_rank())
     parts = make_parts(options)
+    evaluated = evaluated_streams(parts, options.batch_size)
     with joined_ranks(device) as ranks:
         watchers = watchers if ranks.is_first else ()
+        streams = training_streams(options, parts, evaluated, ranks)
         with StopSignals() as signals, MemoryGuard(max_memory) as guard:
-            training = Training(options, folder, parts, ranks, watchers, signals, guard, interval)
-            if ranks.is_first and not folder.is_begun:
-                folder.begin(options, training.learner.spec, parts.subjects(), parts.plan_digests, device)
-            if not ranks.is_first:
-                return training.run()
-            with folder.locked():
-                try:
-                    summary = training.run()
-                except BaseException as error:
-                    tell(watchers, FitEnded(finished=False, reason=str(error) or type(error).__name__))
-                    raise
-                tell(watchers, FitEnded(finished=True, reason="finished"))
-                return summary
+            around = Surroundings(watchers=watchers, signals=signals, guard=guard, interval=interval)
+            training = _fresh(options, folder, parts, ranks, streams, around) if is_new else None
+            with folder.locked() if ranks.is_first else nullcontext():
+                if ranks.is_first:
+                    _check_folder(folder, is_new)  # nobody else can begin here now
+                if training is None:
+                    begin = _restored if folder.last.exists() else _fresh
+                    training = begin(options, folder, parts, ranks, streams, around)
+                elif ranks.is_first:
+                    folder.begin(options, training.learner.spec, parts.subjects(), parts.plan_digests, device)
+                return _run(training, watchers)
+
+
+def _check_folder(folder: RunFolder, is_new: bool) -> None:
+    if is_new and folder.is_begun:
+        raise UsageError(
+            f"--out {folder.path} holds a run: resume it with --resume {folder.path}, or give another folder"
+        )
+    if not is_new and folder.is_finished:
+        raise UsageError(f"{folder.path} is finished: its scores are in {folder.summary}")
+    if not is_new:
+        folder.check_not_diverged()
+
+
+def _fresh(
+    options: FitOptions, folder: RunFolder, parts: Parts, ranks: Ranks, streams: Streams, around: Surroundings
+) -> Training:
+    return Training(
+        options=options,
+        folder=folder,
+        parts=parts,
+        ranks=ranks,
+        streams=streams,
+        surroundings=around,
+        learner=Learner.fresh(options, parts, streams.train.targets, ranks),
+        position=Position(),
+    )
+
+
+def _restored(
+    options: FitOptions, folder: RunFolder, parts: Parts, ranks: Ranks, streams: Streams, around: Surroundings
+) -> Training:
+    saved = folder.read_last()
+    check_resumable(saved, options, parts, ranks, folder)
+    with checked_contents(folder.last, folder.remedy):
+        return Training(
+            options=options,
+            folder=folder,
+            parts=parts,
+            ranks=ranks,
+            streams=streams,
+            surroundings=around,
+            learner=Learner.restored(options, saved, ranks),
+            position=Position.of(saved),
+            seconds_before=saved["seconds"],
+        )
+
+
+def _run(training: Training, watchers: tuple[Listener, ...]) -> FitSummary:
+    """Train, and tell those who watch how it ended."""
+    try:
+        summary = training.run()
+    except BaseException as error:
+        tell(watchers, FitEnded(finished=False, reason=str(error) or type(error).__name__))
+        raise
+    tell(watchers, FitEnded(finished=True, reason="finished"))
+    return summary

@@ -6,74 +6,110 @@ import random
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from eegzarr.store.open import selection_statistics
-from eegzarr.stream.stream import WindowStream
-from eegzarr.train.loop.optimize import choose_precision, make_loss, make_optimizer, rate_share
+from eegzarr.train.loop.optimize import choose_precision, fitting_batch, make_loss, make_optimizer, rate_share
 from eegzarr.train.loop.parts import Parts
 from eegzarr.train.loop.ranks import Ranks
 from eegzarr.train.models.augment import Augmentation, parse_augmentation
 from eegzarr.train.models.predictor import Regressor
 from eegzarr.train.models.ridge import fit_ridge
-from eegzarr.train.models.zoo import default_model, make_model, set_scales
+from eegzarr.train.models.scales import CLAMP, FEATURE_CLAMP, channel_scales, set_scales
+from eegzarr.train.models.zoo import default_model, make_model
 from eegzarr.train.options import FitOptions
 
 
 class Learner:
-    """A model between steps.
+    """A model between steps: made with `fresh` or `restored`.
 
     What a step does depends on the options, the weights and the number of the step alone.
+
+    Parameters
+    ----------
+    options : FitOptions
+    spec : dict
+        See `model_spec`.
+    model : Regressor
+        With its scales.
+    ranks : Ranks
     """
 
-    def __init__(self, options: FitOptions, parts: Parts, ranks: Ranks) -> None:
-        self.options, self.ranks = options, ranks
-        self.spec = _model_spec(options, parts, ranks.device)
-        _seed_everything(options.seed, 0)
-        self.model = make_model(self.spec)
+    def __init__(self, options: FitOptions, spec: dict[str, Any], model: Regressor, ranks: Ranks) -> None:
+        self.options, self.spec, self.ranks = options, spec, ranks
+        self.model = model.to(ranks.device)
         self.loss = make_loss(options.loss)
         self.precision = choose_precision(options.precision, ranks.device)
         steps = [parse_augmentation(text) for text in options.augment]
         self.augmentation = Augmentation(steps, options.seed, ranks.rank)
+        self.optimizer = make_optimizer(options.optimizer, model, options.learning_rate, options.weight_decay)
+        self.scaler = torch.amp.GradScaler(ranks.device.type, enabled=self.precision == torch.float16)
+        core = _Standardized(model)
+        # It gives all processes the first one's weights.
+        self.core: nn.Module = core if ranks.count == 1 else DistributedDataParallel(core)
 
-    def begin(self, parts: Parts, stream: WindowStream, saved: dict[str, Any] | None) -> None:
-        """Take the scales of a training part, and the weights that were saved or those that a ridge gives."""
-        set_scales(self.model, selection_statistics(parts.train), stream.targets)
-        if saved is not None:
-            self.model.load_state_dict(saved["model"])
-        elif self.model.readout is not None:
-            self.model.readout.load_state_dict(fit_ridge(parts.train, self.model).state_dict())
-        device, options = self.ranks.device, self.options
-        self.model.to(device)
-        self.optimizer = make_optimizer(options.optimizer, self.model, options.learning_rate, options.weight_decay)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == torch.float16)
-        core = _Standardized(self.model)
-        self.core: nn.Module = core if self.ranks.count == 1 else DistributedDataParallel(core)
-        if saved is not None:
-            self.optimizer.load_state_dict(saved["optimizer"])
-            self.scaler.load_state_dict(saved["scaler"])
+    @classmethod
+    def fresh(cls, options: FitOptions, parts: Parts, targets: npt.NDArray[np.float32], ranks: Ranks) -> Learner:
+        """Return what begins to learn: with the scales of a training part, and a ridge to improve on, if asked.
+
+        Parameters
+        ----------
+        targets : array of float, shape (window,)
+            Of the training part.
+
+        Raises
+        ------
+        UsageError
+            If the options name what there isn't, or the network doesn't fit the windows.
+        """
+        spec = model_spec(options, parts, ranks.device)
+        _seed_everything(options.seed, 0)
+        model = make_model(spec)
+        set_scales(model, channel_scales(parts.train), targets)
+        if model.readout is not None and ranks.is_first:
+            model.readout.load_state_dict(fit_ridge(parts.train, model).state_dict())
+        return cls(options, spec, model, ranks)
+
+    @classmethod
+    def restored(cls, options: FitOptions, saved: dict[str, Any], ranks: Ranks) -> Learner:
+        """Return what learned until `state` was called."""
+        model = make_model(saved["spec"])
+        model.load_state_dict(saved["model"])
+        learner = cls(options, saved["spec"], model, ranks)
+        learner.optimizer.load_state_dict(saved["optimizer"])
+        learner.scaler.load_state_dict(saved["scaler"])
+        return learner
 
     def step(self, x: torch.Tensor, y: torch.Tensor, number: int, steps: int) -> torch.Tensor:
-        """Take step `number` of `steps` with a batch on the model's device; return its loss."""
-        options, model = self.options, self.model
+        """Take step `number` of `steps` with a batch; return its loss, on the model's device.
+
+        Raises
+        ------
+        BatchTooLarge
+            If the device's memory doesn't hold what it needs.
+        """
+        options, model, device = self.options, self.model, self.ranks.device
         rate = options.learning_rate * rate_share(number, steps, options.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         _seed_everything(options.seed, 1 + number * self.ranks.count + self.ranks.rank)
-        x = self.augmentation(model.scaled(x.float()), number)
-        wanted = (y - model.target_mean) / model.target_std
-        with torch.autocast(x.device.type, self.precision, enabled=self.precision != torch.float32):
-            predicted = self.core(x)
-        loss = self.loss(predicted, wanted)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
-        if options.clip:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(model.parameters(), options.clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        with fitting_batch(len(y), device):
+            # A copy that doesn't block could still be under way when its buffer is filled again.
+            x, y = x.to(device), y.to(device)
+            x = self.augmentation(model.scaled(x.float()), number)
+            wanted = (y - model.target_mean) / model.target_std
+            with torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32):
+                predicted = self.core(x)
+            loss = self.loss(predicted, wanted)
+            self.optimizer.zero_grad(set_to_none=True)
+            self.scaler.scale(loss).backward()
+            if options.clip:
+                self.scaler.unscale_(self.optimizer)
+                nn.utils.clip_grad_norm_(model.parameters(), options.clip)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
         return loss.detach()
 
     @property
@@ -86,7 +122,7 @@ class Learner:
         return {"model": {k: v.detach().cpu() for k, v in self.model.state_dict().items()}, "spec": self.spec}
 
     def state(self) -> dict[str, Any]:
-        """What `begin` goes on from."""
+        """What `restored` goes on from."""
         return {
             **self.weights(),
             "optimizer": self.optimizer.state_dict(),
@@ -106,7 +142,11 @@ class _Standardized(nn.Module):
         return self.model.from_scaled(scaled)
 
 
-def _model_spec(options: FitOptions, parts: Parts, device: torch.device) -> dict[str, Any]:
+def model_spec(options: FitOptions, parts: Parts, device: torch.device) -> dict[str, Any]:
+    """Return what a model is made from: its network, and what it is to be given.
+
+    It is saved with the weights: the model is made from it again wherever it is used.
+    """
     sfreq = float(parts.train.attrs["sampling_rate"])
     seconds = options.crop_seconds
     return {
@@ -115,9 +155,12 @@ def _model_spec(options: FitOptions, parts: Parts, device: torch.device) -> dict
         "n_chans": parts.train.sizes["channel"],
         "n_times": parts.train.sizes["time"] if seconds is None else round(seconds * sfreq),
         "sfreq": sfreq,
+        "channels": [str(name) for name in parts.train["channel"].to_numpy()],
         "residual": options.residual,
         "views": options.tta,
         "unit": "uV",
+        "clamp": CLAMP,
+        "feature_clamp": FEATURE_CLAMP,
     }
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
 
-from eegzarr.errors import UsageError
+from eegzarr.errors import BatchTooLarge, UsageError
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -72,3 +73,23 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     if device.type == "cpu":
         return torch.float32
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+@contextmanager
+def fitting_batch(windows: int, device: torch.device) -> Iterator[None]:
+    """Turn a lack of memory inside the ``with`` into one line.
+
+    Raises
+    ------
+    BatchTooLarge
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        # On a GPU it has a class of its own, on a CPU it is known by its text alone.
+        is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
+        if not is_memory:
+            raise
+        raise BatchTooLarge(
+            f"a batch of {windows} windows doesn't fit into the memory of {device}: give a smaller --batch-size"
+        ) from error

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import xarray as xr
 
-from eegzarr.challenge.rules import VALIDATION_RELEASE
+from eegzarr.challenge.rules import SCORED_TASK, SEEN_SECONDS, VALIDATION_RELEASE
 from eegzarr.errors import UsageError
 from eegzarr.store.group import read_attributes
 from eegzarr.store.layout import group_path
@@ -65,6 +65,11 @@ def make_parts(options: FitOptions) -> Parts:
         windows, excluded = drop_start_kit_exclusions(windows)
         if excluded:
             notes.append(f"{excluded} subjects left out, as in the challenge's start kit (--keep-excluded)")
+    if options.recipe in SEEN_SECONDS:
+        notes.append(
+            f"scored as the challenge's evaluator does: {SEEN_SECONDS[options.recipe]:g} s of each window of the task "
+            f"{SCORED_TASK[options.recipe]}, where it draws them"
+        )
     train, valid, test = _split(options, windows, releases, notes)
     return Parts(train=train, valid=valid, test=test, notes=tuple(notes), plan_digests=digests)
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from eegzarr.errors import EegzarrError, FitStopped, UsageError
+from eegzarr.errors import EegzarrError, FitDiverged, FitStopped, UsageError
+from eegzarr.train.models.checkpoint import read_checkpoint
 from eegzarr.train.options import FitOptions, options_json, read_options
 
 _PACKAGES = ("eegzarr", "torch", "braindecode", "numpy", "xarray", "zarr", "numcodecs", "mne", "pandas", "optuna")
@@ -26,7 +27,8 @@ class RunFolder:
     """Paths and files of a run.
 
     ``config.json``, ``environment.json`` and ``subjects.json`` are written at its beginning;
-    ``last.pt`` is what a run goes on from, ``best.pt`` the model of the best epoch.
+    ``last.pt`` is what a run goes on from, ``best.pt`` the model of the best epoch. A run that
+    diverged has ``diverged.txt``, which says so.
 
     Parameters
     ----------
@@ -40,6 +42,7 @@ class RunFolder:
         self.environment = self.path / "environment.json"
         self.last = self.path / "last.pt"
         self.best = self.path / "best.pt"
+        self.diverged = self.path / "diverged.txt"
         self.metrics = self.path / "metrics.csv"
         self.predictions = self.path / "predictions.csv"
         self.summary = self.path / "summary.json"
@@ -60,6 +63,31 @@ class RunFolder:
     def options(self) -> FitOptions:
         """Return the options of the run."""
         return read_options(self.config)
+
+    def check_not_diverged(self) -> None:
+        """Say so if the run here diverged.
+
+        Raises
+        ------
+        FitDiverged
+        """
+        if self.diverged.exists():
+            raise FitDiverged(self.diverged.read_text().strip())
+
+    def read_last(self) -> dict[str, Any]:
+        """Return the checkpoint to go on from.
+
+        Raises
+        ------
+        UsageError
+            If it is damaged.
+        """
+        return read_checkpoint(self.last, self.remedy)
+
+    @property
+    def remedy(self) -> str:
+        """What to do about a damaged checkpoint."""
+        return f"remove it and give --resume {self.path} again to train from the beginning"
 
     def read_json(self, path: Path) -> dict[str, Any]:
         """Return the content of one of the run's JSON files.
@@ -87,7 +115,6 @@ class RunFolder:
     ) -> None:
         """Write what the run is determined by."""
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
             write_json(self.environment, environment(device))
             write_json(self.subjects, subjects)
             # Last: with it the run is begun.
@@ -106,7 +133,11 @@ class RunFolder:
             If another process works on it.
         """
         # On the folder itself: no lock file stays, and the lock goes with its process.
-        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path, os.O_RDONLY)
+        except OSError as error:
+            raise EegzarrError(f"--out {self.path} can't be written: {error.strerror or error}") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield

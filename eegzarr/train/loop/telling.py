@@ -49,11 +49,10 @@ class Teller:
         self.batches = batches  # in an epoch
         self.told_at = 0.0
 
-    def begin(self, run: str, model: str, train_windows: int, valid_windows: int, position: Position) -> None:
-        """Tell what is about to run, and what to know of its parts."""
+    def begin(self, run: str, model: str, windows: dict[str, int], position: Position) -> None:
+        """Tell what is about to run, on how many windows of each part, and what to know of these."""
         for note in self.parts.notes:
             self.notice(note)
-        test = self.parts.test
         tell(
             self.watchers,
             FitBegan(
@@ -61,9 +60,9 @@ class Teller:
                 recipe=self.options.recipe,
                 model=model,
                 device=str(self.ranks.device),
-                train_windows=train_windows,
-                valid_windows=valid_windows,
-                test_windows=0 if test is None else test.sizes["window"],
+                train_windows=windows["train"],
+                valid_windows=windows["valid"],
+                test_windows=windows.get("test", 0),
                 epochs=self.options.epochs,
                 batches=self.batches,
                 epoch=position.epoch,

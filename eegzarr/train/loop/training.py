@@ -8,14 +8,12 @@ and a resumed run takes the very steps that the uninterrupted one would have tak
 
 from __future__ import annotations
 
+import math
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-import torch
-
-from eegzarr.errors import FitDiverged, FitInterrupted, FitStopped, UsageError
+from eegzarr.errors import BatchTooLarge, FitDiverged, FitInterrupted, FitStopped
 from eegzarr.events import EpochEnded, Listener, tell
 from eegzarr.stream.stream import WindowStream
 from eegzarr.train.loop.learner import Learner
@@ -25,85 +23,128 @@ from eegzarr.train.loop.ranks import Ranks
 from eegzarr.train.loop.run import RunFolder, write_csv
 from eegzarr.train.loop.stop import MemoryGuard, StopSignals
 from eegzarr.train.loop.telling import Pace, Teller
-from eegzarr.train.options import FitOptions
+from eegzarr.train.options import FitOptions, options_json
 from eegzarr.train.score.evaluate import PartScore
 from eegzarr.train.score.metrics import nrmse
-from eegzarr.train.score.predict import evaluation_stream, predict
+from eegzarr.train.score.predict import EvaluationStream, predict
 from eegzarr.train.score.results import FitSummary, score_best, write_results
 
 _AHEAD = 4  # batches decoded ahead, until memory runs short
 
 
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """Who watches a fit, and what may stop it.
+
+    Attributes
+    ----------
+    interval : float
+        Seconds between checkpoints.
+    """
+
+    watchers: tuple[Listener, ...]
+    signals: StopSignals
+    guard: MemoryGuard
+    interval: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Streams:
+    """What a fit reads.
+
+    Attributes
+    ----------
+    train : WindowStream
+        This process's share of the shuffled batches.
+    evaluated : dict of str to EvaluationStream
+        ``valid`` and, unless a release is the validation part, ``test``.
+    batches : int
+        Of this process, between two validations.
+    """
+
+    train: WindowStream
+    evaluated: dict[str, EvaluationStream]
+    batches: int
+
+    def pass_and_batch(self, number: int) -> tuple[int, int]:
+        """Return the pass over the training part that a step belongs to, and the batches done of it before.
+
+        Epochs that are shorter than a pass go on where the last one ended: every window is seen before any
+        is seen twice.
+        """
+        return divmod(number, len(self.train))
+
+
 class Training:
-    """A fit between its steps: what learns, how far it is, and what may stop it."""
+    """A fit between its steps: what learns, how far it is, and what may stop it.
+
+    Parameters
+    ----------
+    options : FitOptions
+    folder : RunFolder
+    parts : Parts
+    ranks : Ranks
+    streams : Streams
+    surroundings : Surroundings
+    learner : Learner
+    position : Position
+        Where to begin, or to go on.
+    seconds_before : float
+        That earlier processes worked on the run.
+    """
 
     def __init__(
         self,
+        *,
         options: FitOptions,
         folder: RunFolder,
         parts: Parts,
         ranks: Ranks,
-        watchers: tuple[Listener, ...],
-        signals: StopSignals,
-        guard: MemoryGuard,
-        interval: float,
+        streams: Streams,
+        surroundings: Surroundings,
+        learner: Learner,
+        position: Position,
+        seconds_before: float = 0.0,
     ) -> None:
         self.options, self.folder, self.parts, self.ranks = options, folder, parts, ranks
-        self.watchers, self.signals, self.guard, self.interval = watchers, signals, guard, interval
+        self.streams, self.stream, self.batches = streams, streams.train, streams.batches
+        self.watchers, self.interval = surroundings.watchers, surroundings.interval
+        self.signals, self.guard = surroundings.signals, surroundings.guard
+        self.learner, self.position = learner, position
         self.device = ranks.device
-        self.began, self.seconds_before = time.monotonic(), 0.0
-        self.stream = _training_stream(options, parts, ranks)
-        self.valid = evaluation_stream(parts.valid, options.batch_size)
-        self.batches = len(self.stream)
-        if options.epoch_windows:
-            self.batches = min(self.batches, options.epoch_windows // options.batch_size)
-        self.learner = Learner(options, parts, ranks)
-        self.position = Position()
-        self.teller = Teller(watchers, options, parts, ranks, self.batches)
+        self.began, self.seconds_before = time.monotonic(), seconds_before
+        self.saved_at = self.began
+        self.ahead = _AHEAD
+        self.pace = Pace()
+        self.teller = Teller(self.watchers, options, parts, ranks, self.batches)
 
     def run(self) -> FitSummary:
         """Take all steps that are left, then score the best model."""
-        self._start_or_restore()
-        network = self.learner.spec["network"]
-        self.teller.begin(str(self.folder.path), network, self.stream.n_windows, self.valid.n_windows, self.position)
+        network, windows = self.learner.spec["network"], {n: s.n_windows for n, s in self.streams.evaluated.items()}
+        self.teller.begin(str(self.folder.path), network, {"train": self.stream.n_windows} | windows, self.position)
         while self.position.is_left_to_train(self.options.epochs, self.options.patience):
             self._train_epoch()
             self._end_epoch()
         return self._summarize()
 
-    def _start_or_restore(self) -> None:
-        saved = None
-        if self.folder.last.exists():
-            self._check_lake()
-            saved = torch.load(self.folder.last, map_location="cpu", weights_only=True)
-        self.learner.begin(self.parts, self.stream, saved)
-        self.stream.set_epoch(0)
-        if saved is not None:
-            self.stream.load_state_dict(saved["stream"])
-            self.position = Position.of(saved)
-            self.seconds_before = saved["seconds"]
-        self.saved_at = time.monotonic()
-        self.ahead = _AHEAD
-
     def _train_epoch(self) -> None:
-        """Take the steps that are left of this epoch."""
+        """Take the steps that are left of this epoch, from one pass over the training part, or from two."""
         self.pace = Pace()
         while self.position.batch < self.batches:
             if not self._take_steps():
                 self._look_ahead_less()
 
     def _take_steps(self) -> bool:
-        """Take steps up to the end of the epoch, or, where memory runs short, return False."""
+        """Take steps up to the end of the epoch or pass, or, where memory runs short, return False."""
         position, pace = self.position, self.pace
         self.learner.core.train()
+        self.stream.load_state_dict(self._stream_state())
         asked = time.monotonic()
         batches = iter(self.stream)
         try:
             for x, y in batches:
                 pace.waited += time.monotonic() - asked
                 number = position.epoch * self.batches + position.batch
-                # A copy that doesn't block could still be under way when its buffer is filled again.
-                x, y = x.to(self.device), y.to(self.device)
                 loss = self.learner.step(x, y, number, self.options.epochs * self.batches)
                 position.loss_sum += loss.double()
                 position.batch += 1
@@ -124,12 +165,11 @@ class Training:
         """Score the epoch, keep it if it is the best, and save."""
         position, pace, trained = self.position, self.pace, self.pace.seconds
         mean_loss = self.ranks.mean(float(position.loss_sum) / self.batches)
-        if not np.isfinite(mean_loss):
-            raise FitDiverged(
-                f"the loss of epoch {position.epoch} is no number any more: "
-                "start a new run with a lower --learning-rate"
-            )
+        if not math.isfinite(mean_loss):
+            raise self._diverged("its loss is no number any more")
         score = self._score()
+        if not math.isfinite(score):
+            raise self._diverged("its validation score is no number any more")
         self._stop_if_told()
         if position.take_score(score) and self.ranks.is_first:
             best = {**self.learner.weights(), "epoch": position.epoch, "valid_nrmse": score}
@@ -146,7 +186,6 @@ class Training:
             seconds=self._seconds(),
         )
         position.end_epoch(asdict(ended))
-        self.stream.set_epoch(position.epoch)
         self._save()
         if self.ranks.is_first:
             write_csv(self.folder.metrics, position.history)
@@ -157,9 +196,22 @@ class Training:
         score = float("inf")
         if self.ranks.is_first:
             model, precision = self.learner.model, self.learner.precision
-            predicted = predict(model, self.valid, self.device, precision=precision, between=self._stop_if_alone)
+            valid = self.streams.evaluated["valid"]
+            predicted = predict(model, valid, self.device, precision=precision, between=self._stop_if_alone)
             score = nrmse(predicted.target, predicted.prediction)
-        return self.ranks.from_first(score)
+        return self.ranks.from_first(score if math.isfinite(score) else float("inf"))
+
+    def _diverged(self, reason: str) -> FitDiverged:
+        """Note that the run diverged; return the error to raise."""
+        position = self.position
+        best = f"; best.pt is of epoch {position.best_epoch}" if position.best_epoch >= 0 else ""
+        error = FitDiverged(
+            f"{self.folder.path} diverged in epoch {position.epoch}: {reason}{best}. Start a new run with a lower "
+            f"--learning-rate, as in --config {self.folder.config} --learning-rate {self.options.learning_rate / 4:.2g}"
+        )
+        if self.ranks.is_first:
+            self.folder.diverged.write_text(f"{error}\n")
+        return error
 
     def _stop_if_told(self) -> None:
         """Save and raise if a signal came, to any process."""
@@ -182,7 +234,6 @@ class Training:
         if self.ahead > 1:
             self.ahead = 1
             self.stream.set_ahead(1)
-            self.stream.load_state_dict(self._stream_state())
             self.guard.begin_again()
             self.teller.notice(f"{in_use} memory is in use: one batch is decoded ahead, not {_AHEAD}")
             return
@@ -197,31 +248,26 @@ class Training:
             self._save()
 
     def _stream_state(self) -> dict[str, Any]:
-        position = self.position
-        return {"seed": self.options.seed, "epoch": position.epoch, "batches": position.batch * self.ranks.count}
+        number = self.position.epoch * self.batches + self.position.batch
+        epoch, batch = self.streams.pass_and_batch(number)
+        return self.stream.state_dict() | {"epoch": epoch, "batches": batch * self.ranks.count}
 
     def _save(self) -> None:
         if not self.ranks.is_first:
             return
         state = self.learner.state() | self.position.state()
         state |= {"stream": self._stream_state(), "seconds": self._seconds()}
+        state |= {"options": options_json(self.options), "processes": self.ranks.count}
         self.folder.save(state, self.folder.last)
         self.saved_at = time.monotonic()
-
-    def _check_lake(self) -> None:
-        before = self.folder.read_json(self.folder.config)["plan_digests"]
-        if before != self.parts.plan_digests:
-            raise UsageError(
-                f"{self.options.lake} was built anew or has other releases since {self.folder.path} began: "
-                f"start a new run with --config {self.folder.config}"
-            )
 
     def _summarize(self) -> FitSummary:
         """Score the best epoch's model and write all that a finished run has."""
         options, folder, learner, position = self.options, self.folder, self.learner, self.position
         scores: dict[str, PartScore] = {}
         if self.ranks.is_first:
-            scores = score_best(folder, self.parts, options, self.device, learner.precision, self._stop_if_alone)
+            evaluated = self.streams.evaluated
+            scores = score_best(folder, self.parts, evaluated, self.device, learner.precision, self._stop_if_alone)
         summary = FitSummary(
             run=str(folder.path),
             recipe=options.recipe,
@@ -243,14 +289,39 @@ class Training:
         return self.seconds_before + time.monotonic() - self.began
 
 
-def _training_stream(options: FitOptions, parts: Parts, ranks: Ranks) -> WindowStream:
+def training_streams(
+    options: FitOptions, parts: Parts, evaluated: dict[str, EvaluationStream], ranks: Ranks
+) -> Streams:
+    """Return what a fit reads.
+
+    Raises
+    ------
+    BatchTooLarge
+        If the training part doesn't fill a batch for each process.
+    """
+    train = _training_stream(options, parts, ranks, drop_last=not options.epoch_windows)
+    if not train.drop_last and train.n_windows % options.batch_size == 1:
+        # No batch of a single window, which has no variance to normalise by.
+        train = _training_stream(options, parts, ranks, drop_last=True)
+    if not len(train) or train.n_windows < options.batch_size:
+        raise BatchTooLarge(
+            f"--batch-size {options.batch_size} is larger than the {train.n_windows} windows to train on"
+            + (f" allow for {ranks.count} processes" if ranks.count > 1 else "")
+        )
+    batches = len(train)
+    if options.epoch_windows:
+        batches = min(batches, max(1, options.epoch_windows // (options.batch_size * ranks.count)))
+    return Streams(train=train, evaluated=evaluated, batches=batches)
+
+
+def _training_stream(options: FitOptions, parts: Parts, ranks: Ranks, drop_last: bool) -> WindowStream:
     return WindowStream(
         parts.train,
         options.batch_size,
         shuffle=True,
         seed=options.seed,
         crop=options.crop_seconds,
-        drop_last=True,
+        drop_last=drop_last,
         ahead=_AHEAD,
         pin_memory=ranks.device.type == "cuda",
         rank=ranks.rank,

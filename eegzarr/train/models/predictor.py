@@ -22,6 +22,14 @@ class LinearReadout(nn.Module):
 
     The features of a channel are its means over eighths of the window and the logarithm of its
     power in five bands.
+
+    Parameters
+    ----------
+    n_chans : int
+    sfreq : float
+        Hz.
+    limit : float or None
+        A feature further than so many standard deviations from its mean counts as at that distance.
     """
 
     feature_mean: torch.Tensor
@@ -29,9 +37,10 @@ class LinearReadout(nn.Module):
     weight: torch.Tensor
     bias: torch.Tensor
 
-    def __init__(self, n_chans: int, sfreq: float) -> None:
+    def __init__(self, n_chans: int, sfreq: float, limit: float | None = None) -> None:
         super().__init__()
         self.sfreq = sfreq
+        self.limit = limit
         count = n_chans * (_TIME_BINS + len(_BANDS))
         self.register_buffer("feature_mean", torch.zeros(count))
         self.register_buffer("feature_std", torch.ones(count))
@@ -48,7 +57,12 @@ class LinearReadout(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return predictions, (batch,), in standard deviations of the target from its mean."""
-        return (self.features(x) - self.feature_mean) / self.feature_std @ self.weight + self.bias
+        return self.standardized(self.features(x)) @ self.weight + self.bias
+
+    def standardized(self, features: torch.Tensor) -> torch.Tensor:
+        """Return features in standard deviations from their mean, none further than the limit."""
+        features = (features - self.feature_mean) / self.feature_std
+        return features if self.limit is None else features.clamp(-self.limit, self.limit)
 
 
 class Regressor(nn.Module):
@@ -71,6 +85,11 @@ class Regressor(nn.Module):
         Predictions to average: over crops of a longer window, else over shifts of the window.
     unit : {"uV", "V"}
         Of the windows.
+    clamp : float or None
+        Largest distance of a sample from its channel's mean, in standard deviations: what lies
+        further is set to it, since no EEG does.
+    feature_clamp : float or None
+        As `clamp`, for the features of the linear read-out.
     """
 
     channel_mean: torch.Tensor
@@ -87,14 +106,18 @@ class Regressor(nn.Module):
         residual: bool = False,
         views: int = 1,
         unit: str = "uV",
+        clamp: float | None = None,
+        feature_clamp: float | None = None,
     ) -> None:
         super().__init__()
         self.network = network
+        self.clamp = clamp
+        self.feature_clamp = feature_clamp
         self.n_times = n_times
         self.sfreq = sfreq
         self.views = views
         self.microvolts = MICROVOLTS[unit]
-        self.readout = LinearReadout(n_chans, sfreq) if residual else None
+        self.readout = LinearReadout(n_chans, sfreq, feature_clamp) if residual else None
         self.register_buffer("channel_mean", torch.zeros(n_chans, 1))
         self.register_buffer("channel_std", torch.ones(n_chans, 1))
         self.register_buffer("target_mean", torch.zeros(()))
@@ -120,7 +143,12 @@ class Regressor(nn.Module):
 
     def scaled(self, x: torch.Tensor) -> torch.Tensor:
         """Return windows in uV in standard deviations of each channel from its mean."""
-        return (x - self.channel_mean) / self.channel_std
+        scaled = (x - self.channel_mean) / self.channel_std
+        return scaled if self.clamp is None else scaled.clamp(-self.clamp, self.clamp)
+
+    def clamped(self, x: torch.Tensor) -> torch.Tensor:
+        """Return windows in uV without what no EEG is: see `clamp`."""
+        return self.scaled(x) * self.channel_std + self.channel_mean
 
     def seen(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Return the parts of windows, (batch, channel, `n_times`) each, that are predicted from."""
@@ -156,9 +184,18 @@ def build_predictor(spec: dict[str, Any]) -> Regressor:
     ----------
     spec : dict
         ``network`` and its ``arguments`` (of ``braindecode.models``), and the arguments of `Regressor`.
+        Models of eegzarr 0.1 and before have no ``clamp``.
     """
     import braindecode.models
 
     shape = {"n_chans": spec["n_chans"], "n_times": spec["n_times"], "sfreq": spec["sfreq"]}
     network = getattr(braindecode.models, spec["network"])(**shape, n_outputs=1, **spec["arguments"])
-    return Regressor(network, **shape, residual=spec["residual"], views=spec["views"], unit=spec["unit"])
+    return Regressor(
+        network,
+        **shape,
+        residual=spec["residual"],
+        views=spec["views"],
+        unit=spec["unit"],
+        clamp=spec.get("clamp"),
+        feature_clamp=spec.get("feature_clamp"),
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -11,6 +13,8 @@ from eegzarr.stream.stream import WindowStream
 from eegzarr.train.models.predictor import LinearReadout, Regressor
 
 _FOLDS = 4
+_SAMPLED = 1024  # windows that features are scaled by
+_QUARTILES = 1.349  # distance between the quartiles of a normal distribution, in its standard deviations
 _STRENGTHS = 10.0 ** np.arange(-1, 5)  # of the penalty, for standardised features, per window
 
 
@@ -47,16 +51,18 @@ def fit_ridge(train: xr.Dataset, model: Regressor, batch_size: int = 256) -> Lin
     model : Regressor
         Whose crop, input unit and target scale are used; its network isn't.
     """
-    readout = LinearReadout(len(model.channel_mean), model.sfreq)
+    readout = LinearReadout(len(model.channel_mean), model.sfreq, model.feature_clamp).to(model.channel_mean.device)
     mean, std = float(model.target_mean), float(model.target_std)
-    stream = WindowStream(train, batch_size, with_labels=("subject",))
+    if model.feature_clamp is not None:
+        _set_feature_scales(readout, train, model)
+    # Not this process's share: what a ridge predicts doesn't depend on how many processes there are.
+    stream = WindowStream(train, batch_size, with_labels=("subject",), rank=0, ranks=1)
     fold_of = {name: number % _FOLDS for number, name in enumerate(_mixed(stream.subjects))}
     count = len(readout.weight)
     folds = [_Moments(count) for _ in range(_FOLDS)]
-    start, n_times = (train.sizes["time"] - model.n_times) // 2, model.n_times
     centre: npt.NDArray[np.float64] | None = None
     for x, y, labels in stream:
-        features = readout.features(x[..., start : start + n_times].float()).double().numpy()
+        features = readout.standardized(_features(readout, x, model)).cpu().double().numpy()
         if centre is None:  # features of the first batch as an origin: sums of squares stay small
             centre = features.mean(0)
         fold = np.array([fold_of[name] for name in labels["subject"]])
@@ -72,15 +78,28 @@ def fit_ridge(train: xr.Dataset, model: Regressor, batch_size: int = 256) -> Lin
     total = sum(folds[1:], start=folds[0])
     errors = [sum(_held_out_error(total, fold, strength) for fold in folds) for strength in _STRENGTHS]
     weights = _solve(total, float(_STRENGTHS[int(np.argmin(errors))]))
-    readout.load_state_dict(
-        {
-            "feature_mean": torch.as_tensor(centre + shift),
-            "feature_std": torch.as_tensor(scale),
-            "weight": torch.as_tensor(weights[:-1]),
-            "bias": torch.tensor(weights[-1]),
-        }
-    )
+    by_feature = weights[:-1] / scale  # the moments' standardisation, on top of the read-out's own
+    readout.weight.copy_(torch.as_tensor(by_feature))
+    readout.bias.copy_(torch.as_tensor(weights[-1] - by_feature @ (centre + shift)))
     return readout.eval()
+
+
+def _features(readout: LinearReadout, x: torch.Tensor, model: Regressor) -> torch.Tensor:
+    """Return features of the middle of windows in uV, without what no EEG is."""
+    start = (x.shape[-1] - model.n_times) // 2
+    return readout.features(model.clamped(x[..., start : start + model.n_times].to(model.channel_mean.device).float()))
+
+
+def _set_feature_scales(readout: LinearReadout, train: xr.Dataset, model: Regressor) -> None:
+    """Standardise features by median and quartiles of some windows: a few artefacts don't move these."""
+    stream = WindowStream(train, _SAMPLED // 4, shuffle=True, rank=0, ranks=1)
+    batches = iter(stream)
+    drawn = torch.cat([_features(readout, x, model) for x, _ in islice(batches, 4)])
+    batches.close()  # type: ignore[attr-defined]
+    low, median, high = np.quantile(drawn.cpu().double().numpy(), [0.25, 0.5, 0.75], axis=0)
+    std = (high - low) / _QUARTILES
+    readout.feature_mean.copy_(torch.as_tensor(median))
+    readout.feature_std.copy_(torch.as_tensor(np.where(std > 1e-6, std, 1.0)))
 
 
 class Linear(torch.nn.Module):
@@ -88,14 +107,13 @@ class Linear(torch.nn.Module):
 
     def __init__(self, readout: LinearReadout, model: Regressor) -> None:
         super().__init__()
-        self.readout = readout
-        self.n_times = model.n_times
-        self.mean, self.std = float(model.target_mean), float(model.target_std)
+        self.readout, self.model = readout, model
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return predictions, (batch, 1), from the middle of windows, (batch, channel, time)."""
-        start = (x.shape[-1] - self.n_times) // 2
-        return (self.readout(x[..., start : start + self.n_times].float()) * self.std + self.mean)[:, None]
+        start = (x.shape[-1] - self.model.n_times) // 2
+        clamped = self.model.clamped(x[..., start : start + self.model.n_times].float())
+        return (self.readout(clamped) * self.model.target_std + self.model.target_mean)[:, None]
 
 
 def _mixed(subjects: set[str]) -> list[str]:

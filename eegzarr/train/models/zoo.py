@@ -7,12 +7,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
 from eegzarr.errors import UsageError
+from eegzarr.train.models.checkpoint import checked_contents, read_checkpoint
 from eegzarr.train.models.predictor import Regressor, build_predictor
 
 
@@ -62,34 +61,6 @@ def make_model(spec: dict[str, Any]) -> Regressor:
     return model
 
 
-def set_scales(
-    model: Regressor, statistics: dict[str, npt.NDArray[np.float64]], targets: npt.NDArray[np.float32]
-) -> None:
-    """Give a model the scales of its training part.
-
-    Parameters
-    ----------
-    statistics : dict
-        ``mean`` and ``std`` (channel,) in uV. A channel that doesn't vary, such as the reference, isn't scaled.
-    targets : array of float, shape (window,)
-
-    Raises
-    ------
-    UsageError
-        If the targets don't vary.
-    """
-    if targets.std() == 0:
-        raise UsageError("the targets of the training subjects don't vary: there is nothing to learn")
-    std = np.where(statistics["std"] > 0, statistics["std"], 1.0)
-    scales = {
-        "channel_mean": torch.as_tensor(statistics["mean"], dtype=torch.float32)[:, None],
-        "channel_std": torch.as_tensor(std, dtype=torch.float32)[:, None],
-        "target_mean": torch.tensor(float(targets.mean())),
-        "target_std": torch.tensor(float(targets.std())),
-    }
-    model.load_state_dict({**model.state_dict(), **scales})
-
-
 def load_model(checkpoint: str | Path, *, unit: str = "uV", views: int | None = None) -> Regressor:
     """Return the model of a checkpoint, ready to predict.
 
@@ -105,16 +76,15 @@ def load_model(checkpoint: str | Path, *, unit: str = "uV", views: int | None = 
     Raises
     ------
     UsageError
-        If the folder holds no run with a finished epoch.
+        If the folder holds no run with a finished epoch, or its file is damaged.
     """
     path = Path(checkpoint)
     path = path / "best.pt" if path.is_dir() else path
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UsageError(f"{path.parent} holds no finished epoch of a run: {path.name} is missing") from error
-    spec = saved["spec"] | {"unit": unit}
-    known_models()  # braindecode is imported without its warnings
-    model = build_predictor(spec if views is None else spec | {"views": views})
-    model.load_state_dict(saved["model"])
+    remedy = f"copy it again, or train again with --config {path.parent / 'config.json'}"
+    saved = read_checkpoint(path, remedy)
+    with checked_contents(path, remedy):
+        spec = saved["spec"] | {"unit": unit}
+        known_models()  # braindecode is imported without its warnings
+        model = build_predictor(spec if views is None else spec | {"views": views})
+        model.load_state_dict(saved["model"])
     return model.eval()

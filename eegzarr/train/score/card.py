@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 from eegzarr.train.loop.run import RunFolder
 from eegzarr.train.options import FitOptions
-from eegzarr.train.score.evaluate import PartScore
+from eegzarr.train.score.evaluate import PARTS, PartScore
+from eegzarr.train.score.metrics import interval_words
 
 if TYPE_CHECKING:
     from eegzarr.train.score.results import FitSummary
-
-_PARTS = {"valid": "validation", "test": "test"}
 
 
 def score_lines(scores: dict[str, PartScore]) -> list[str]:
@@ -21,12 +20,12 @@ def score_lines(scores: dict[str, PartScore]) -> list[str]:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for part, score in scores.items():
-        low, high = score.against_ridge
+        interval = interval_words(score.interval, score.subjects)
+        difference = "" if score.against_ridge is None else interval_words(score.against_ridge, score.subjects, "+")
         by_subject = "" if score.nrmse_by_subject is None else f"{score.nrmse_by_subject:.3f}"
         lines.append(
-            f"| {_PARTS[part]} | {score.windows:,} | {score.subjects} | {score.nrmse:.3f} | "
-            f"{score.low:.3f}–{score.high:.3f} | {score.ridge:.3f} | {low:+.3f} to {high:+.3f} | "
-            f"{score.constant:.3f} | {by_subject} |"
+            f"| {PARTS[part]} | {score.windows:,} | {score.subjects} | {score.nrmse:.3f} | {interval} | "
+            f"{score.ridge:.3f} | {difference} | {score.constant:.3f} | {by_subject} |"
         )
     return lines
 
@@ -59,7 +58,7 @@ def write_card(summary: FitSummary, options: FitOptions, folder: RunFolder) -> N
         *score_lines(summary.scores),
         "",
         "NRMSE is the root mean squared error over the standard deviation of the target: a constant scores about 1. "
-        "The intervals are by bootstrap over subjects; the model is ahead of the ridge where the difference to it is "
+        "The intervals are by a jackknife over subjects; the model is ahead of the ridge where the difference to it is "
         "below 0. The ridge sees means over time bins and band power.",
         "",
         "## Use",

@@ -11,7 +11,7 @@ import pandas as pd
 from eegzarr.errors import UsageError
 from eegzarr.train.loop.run import RunFolder, write_json
 from eegzarr.train.options import FitOptions, read_options
-from eegzarr.train.score.metrics import bootstrap_interval, nrmse
+from eegzarr.train.score.metrics import interval_words, nrmse, subject_interval
 from eegzarr.train.score.results import FitSummary
 
 SCORES = "cross-validation.json"
@@ -25,7 +25,7 @@ class CrossValidation:
     ----------
     folds : tuple of float
         Validation NRMSE of each fold.
-    nrmse, low, high : float
+    nrmse, interval : float, tuple of float or None
         Over all out-of-fold predictions, with its 95 % interval over subjects. Each fold's best
         epoch was chosen on the same subjects, so it is a little too good; the test part, which is
         in no fold, is not.
@@ -35,10 +35,14 @@ class CrossValidation:
 
     folds: tuple[float, ...]
     nrmse: float
-    low: float
-    high: float
+    interval: tuple[float, float] | None
     subjects: int
     runs: tuple[str, ...]
+
+    @property
+    def score(self) -> str:
+        """The score and its interval, in words."""
+        return f"NRMSE {self.nrmse:.3f} ({interval_words(self.interval, self.subjects)})"
 
 
 def fold_folder(folder: Path, fold: int) -> Path:
@@ -76,12 +80,10 @@ def cross_validate(
     tables = [pd.read_csv(run.predictions) for run in runs]
     held_out = pd.concat([table[table["part"] == "valid"] for table in tables])
     target, prediction = held_out["target"].to_numpy(), held_out["prediction"].to_numpy()
-    low, high = bootstrap_interval(target, prediction, held_out["subject"].to_numpy())
     result = CrossValidation(
         folds=tuple(run.read_json(run.summary)["scores"]["valid"]["nrmse"] for run in runs),
         nrmse=nrmse(target, prediction),
-        low=low,
-        high=high,
+        interval=subject_interval(target, prediction, held_out["subject"].to_numpy()),
         subjects=held_out["subject"].nunique(),
         runs=tuple(str(run.path) for run in runs),
     )

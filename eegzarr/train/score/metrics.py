@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import t as student
 
 from eegzarr.challenge.rules import WEIGHTS
 from eegzarr.errors import UsageError
+
+FEWEST_SUBJECTS = 10  # with fewer no interval is honest: their spread itself is unknown
 
 
 def nrmse(target: npt.ArrayLike, prediction: npt.ArrayLike) -> float:
@@ -37,59 +40,94 @@ def overall_nrmse(scores: dict[str, float]) -> float:
     return sum(weight * scores[name] for name, weight in WEIGHTS.items())
 
 
-def bootstrap_interval(
+def subject_interval(
     target: npt.ArrayLike,
     prediction: npt.ArrayLike,
     subject: npt.ArrayLike,
     *,
     other: npt.ArrayLike | None = None,
-    draws: int = 2000,
     level: float = 0.95,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Return a percentile interval of the NRMSE over resampled subjects.
+) -> tuple[float, float] | None:
+    """Return a confidence interval of the NRMSE over subjects, None below `FEWEST_SUBJECTS` subjects.
 
-    Windows of one subject are no independent evidence: whole subjects are drawn.
+    Windows of one subject are no independent evidence: the jackknife leaves out whole subjects. The
+    interval is that of Student's t around the logarithm of the NRMSE. Simulated with targets that vary
+    within subjects, or belong to the person, it holds the truth in 94 to 96 % at 10, 15, 30 and 100
+    subjects, where a bootstrap over subjects holds it in 76 to 95 %; for skewed targets of the person
+    in 90 to 93 % against 70 to 87 % (``python -m benchmarks.coverage``).
 
     Parameters
     ----------
     target, prediction : array of float, shape (window,)
     subject : array of str, shape (window,)
     other : array of float, shape (window,), optional
-        Predictions of another model: the interval is that of the difference to its NRMSE, both
-        scored on the same draws, so that subjects who are hard for both don't widen it.
-    draws : int
-        Samples with as many subjects as there are, with replacement.
+        Predictions of another model: the interval is that of the difference to its NRMSE, where
+        both leave out the same subject, so that subjects who are hard for both don't widen it.
     level : float
-        Share of the samples inside the interval.
+        How often such intervals hold the truth.
 
-    Returns
-    -------
-    tuple of float
-        NaN both where no sample has a spread, such as with one subject of one target.
+    References
+    ----------
+    B. Efron and C. Stein (1981), The jackknife estimate of variance, Annals of Statistics 9, 586-596.
     """
     true = np.asarray(target, np.float64)
     names, code = np.unique(np.asarray(subject, str), return_inverse=True)
+    count = len(names)
+    if count < FEWEST_SUBJECTS:
+        return None
     centred = true - true.mean()  # exact sums of squares need small numbers
 
-    def by_subject(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return np.bincount(code, values, len(names)).astype(np.float64)
+    def without_each(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Sum over windows with all subjects, then without each of them."""
+        by_subject = np.bincount(code, values, count)
+        return by_subject.sum() - np.concatenate([[0.0], by_subject])
 
-    times = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
-    count, total, squares = (times @ by_subject(values) for values in (np.ones_like(true), centred, centred**2))
-    variance = squares / count - (total / count) ** 2
-    varies = variance > 1e-12 * max(1e-300, float(np.mean(centred**2)))
-    if not varies.any():
-        return float("nan"), float("nan")
+    windows, total, squares = (without_each(values) for values in (np.ones_like(true), centred, centred**2))
+    variance = squares / windows - (total / windows) ** 2
+    if variance.min() <= 1e-12 * max(1e-300, float(np.mean(centred**2))):
+        return None  # the target varies in one subject alone
 
     def scores(guess: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        errors = times @ by_subject((true - np.asarray(guess, np.float64)) ** 2)
-        drawn: npt.NDArray[np.float64] = np.sqrt(errors[varies] / count[varies] / variance[varies])
-        return drawn
+        errors = without_each((true - np.asarray(guess, np.float64)) ** 2)
+        return np.asarray(np.sqrt(np.maximum(errors, 0) / windows / variance))
 
-    drawn = scores(prediction) if other is None else scores(prediction) - scores(other)
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    quantile = float(student.ppf((1 + level) / 2, count - 1))
+    own = scores(prediction)
+    if other is not None:
+        difference = own - scores(other)
+        reach = quantile * _jackknife_error(difference[1:])
+        return float(difference[0] - reach), float(difference[0] + reach)
+    if own.min() <= 0:
+        return None  # predicted without any error
+    factor = float(np.exp(quantile * _jackknife_error(np.log(own[1:]))))
+    return float(own[0] / factor), float(own[0] * factor)
+
+
+def interval_words(interval: tuple[float, float] | None, subjects: int, sign: str = "") -> str:
+    """Return an interval in words, or why there is none.
+
+    Parameters
+    ----------
+    interval : tuple of float or None
+    subjects : int
+    sign : str
+        ``"+"`` for the interval of a difference.
+    """
+    if interval is not None:
+        low, high = interval
+        return f"{low:{sign}.3f} to {high:{sign}.3f}"
+    if subjects < FEWEST_SUBJECTS:
+        return f"no interval below {FEWEST_SUBJECTS} subjects"
+    return "no interval: the target varies in too few subjects"
+
+
+def _jackknife_error(left_out: npt.NDArray[np.float64]) -> float:
+    """Return the standard error of an estimate, from those that leave out one subject each.
+
+    A little larger than Efron and Stein's, by the square root of n / (n - 1): coverage at ten subjects
+    is nearer to the level.
+    """
+    return float(np.sqrt(((left_out - left_out.mean()) ** 2).sum()))
 
 
 def subject_nrmse(target: npt.ArrayLike, prediction: npt.ArrayLike, subject: npt.ArrayLike) -> float | None:

@@ -1,9 +1,10 @@
-"""Predictions of a model for the windows of a stream."""
+"""Predictions of a model for the windows of a part."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +12,11 @@ import torch
 import xarray as xr
 from torch import nn
 
+from eegzarr.challenge.score import first_samples, scored_windows, seen_samples
+from eegzarr.store.open import LAKE, RECIPE_NAME, open_windows
 from eegzarr.stream.stream import WindowStream
 
-NAMES = ("release", "window", "subject")  # what `evaluation_stream` gives beside x and y
+NAMES = ("release", "window", "subject")  # what names a prediction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,14 +30,95 @@ class Predictions:
     prediction: npt.NDArray[np.float32]
 
 
-def evaluation_stream(windows: xr.Dataset, batch_size: int) -> WindowStream:
-    """Return a stream of whole windows in their stored order, with their names."""
-    return WindowStream(windows, batch_size, with_labels=NAMES)
+@dataclass(frozen=True, kw_only=True)
+class EvaluationStream:
+    """Windows to be scored, in their stored order, each as a model is to see it.
+
+    Of a challenge's recipe: the windows that its evaluator scores, and of each the samples that it gives.
+    All of them come, however many processes there are.
+
+    Attributes
+    ----------
+    stream : WindowStream
+        Of whole windows.
+    n_times : int
+        Samples of a window that a model sees.
+    first : dict of str to array, or None
+        By release, the first sample that is seen of each window of it; None where all are.
+    channels : array of int, or None
+        Which of the stored channels, and in which order; None for all, as they are.
+    """
+
+    stream: WindowStream
+    n_times: int
+    first: dict[str, npt.NDArray[np.int64]] | None
+    channels: npt.NDArray[np.int64] | None
+
+    @property
+    def n_windows(self) -> int:
+        """Windows that are scored."""
+        return self.stream.n_windows
+
+    @property
+    def targets(self) -> npt.NDArray[np.float32]:
+        """Their targets, (window,)."""
+        return self.stream.targets
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, dict[str, Any]]]:
+        for x, y, labels in self.stream:
+            yield self._seen(x, labels), y, labels
+
+    def _seen(self, x: torch.Tensor, labels: dict[str, Any]) -> torch.Tensor:
+        if self.channels is not None:
+            x = x[:, torch.from_numpy(self.channels)]
+        if self.first is None:
+            return x
+        names = zip(labels["release"], np.asarray(labels["window"]).tolist(), strict=True)
+        starts = [int(self.first[release][window]) for release, window in names]
+        return torch.stack([row[:, start : start + self.n_times] for row, start in zip(x, starts, strict=True)])
+
+
+def evaluation_stream(
+    windows: xr.Dataset, batch_size: int, channels: npt.NDArray[np.int64] | None = None
+) -> EvaluationStream:
+    """Return what is scored of a part.
+
+    Parameters
+    ----------
+    windows : Dataset
+    batch_size : int
+    channels : array of int, optional
+        See `EvaluationStream`.
+
+    Raises
+    ------
+    UsageError
+        If no window of it has a target.
+    """
+    recipe = str(windows.attrs[RECIPE_NAME])
+    scored = scored_windows(windows, recipe)
+    stored = windows.sizes["time"]
+    n_times = seen_samples(recipe, stored, float(windows.attrs["sampling_rate"]))
+    # Not this process's share of them: who evaluates, evaluates all.
+    stream = WindowStream(scored, batch_size, with_labels=NAMES, rank=0, ranks=1)
+    first = _first_samples(scored, stored - n_times) if n_times < stored else None
+    return EvaluationStream(stream=stream, n_times=n_times, first=first, channels=channels)
+
+
+def _first_samples(windows: xr.Dataset, room: int) -> dict[str, npt.NDArray[np.int64]]:
+    """Return for each release of a selection, by the number of a window in it, the first sample that is seen."""
+    lake, recipe = windows.attrs[LAKE], windows.attrs[RECIPE_NAME]
+    first = {}
+    for release in sorted(set(windows["release"].to_numpy().astype(object).tolist())):
+        # Of all windows of the release, not of the selection: one that is left out has its draw, too.
+        recording = open_windows(lake, recipe, [release])["recording"].to_series().reset_index(drop=True)
+        first[release] = first_samples(recording.groupby(recording).cumcount().to_numpy().astype(np.int64), room)
+    return first
 
 
 def predict(
     model: nn.Module,
-    stream: WindowStream,
+    stream: EvaluationStream,
     device: torch.device,
     *,
     precision: torch.dtype = torch.float32,

@@ -15,6 +15,7 @@ from eegzarr.train.models.zoo import load_model
 from eegzarr.train.options import FitOptions
 from eegzarr.train.score.card import write_card
 from eegzarr.train.score.evaluate import PartScore, evaluate
+from eegzarr.train.score.predict import EvaluationStream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ class FitSummary:
 def score_best(
     folder: RunFolder,
     parts: Parts,
-    options: FitOptions,
+    evaluated: dict[str, EvaluationStream],
     device: torch.device,
     precision: torch.dtype,
     between: Callable[[], None],
@@ -61,8 +62,9 @@ def score_best(
     """Score a run's best model, and write and draw its predictions."""
     from eegzarr.train.score.figures import draw_predictions  # matplotlib takes a second to load
 
+    folder.check_not_diverged()
     model = load_model(folder.best).to(device)
-    scores, rows = evaluate(model, parts, options.batch_size, device, precision, between)
+    scores, rows = evaluate(model, parts, evaluated, device, precision, between)
     write_csv(folder.predictions, rows)
     draw_predictions(rows, json.loads(parts.valid.attrs["recipe"])["target"], folder.path)
     return scores

@@ -1,0 +1,79 @@
+"""The scales of a training part, such that artefacts don't move them."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import xarray as xr
+
+from eegzarr.errors import UsageError
+from eegzarr.store.open import LAKE, RECIPE_NAME, open_recordings
+from eegzarr.store.quality import FLAT_BELOW, channel_deviations
+from eegzarr.train.models.predictor import Regressor
+
+CLAMP = 20.0  # standard deviations of a channel: blinks reach 10, what is beyond 20 is no EEG
+FEATURE_CLAMP = 5.0  # robust standard deviations of a ridge's feature
+_SMALLEST = 1e-4  # of the largest channel's scale: below it a channel holds the rounding of a flat one
+
+
+def channel_scales(windows: xr.Dataset) -> dict[str, npt.NDArray[np.float64]]:
+    """Return ``mean`` and ``std`` in uV, (channel,), for the recordings of a selection.
+
+    The median over recordings of each recording's own, from the tables of recordings, so that no signal is
+    read: an artefact of 20 mV in one recording moves that recording's moments and no scale. A recording in
+    which a channel is flat says nothing about it. A channel that is flat in all of them has the scale of the
+    median channel.
+    """
+    lake, recipe = windows.attrs[LAKE], windows.attrs[RECIPE_NAME]
+    release, recording = windows["release"].to_numpy().astype(object), windows["recording"].to_numpy()
+    means, deviations = [], []
+    for name in sorted(set(release.tolist())):
+        table = open_recordings(lake, recipe, name).isel(recording=np.unique(recording[release == name]))
+        means.append(table["mean"].to_numpy())
+        deviations.append(channel_deviations(table))
+    return robust_scales(np.concatenate(means), np.concatenate(deviations))
+
+
+def robust_scales(
+    means: npt.NDArray[np.float64], deviations: npt.NDArray[np.float64]
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Return ``mean`` and ``std``, (channel,), of recordings' means and standard deviations, (recording, channel)."""
+    lives = np.isfinite(deviations) & (deviations >= FLAT_BELOW)
+    # Where a channel is never that large, such as in a lake of another unit, any variation counts.
+    lives = np.where(lives.any(axis=0), lives, np.isfinite(deviations) & (deviations > 0))
+    mean, std = (_median_where(values, lives) for values in (means, deviations))
+    varies = std > _SMALLEST * std.max(initial=0.0)
+    typical = float(np.median(std[varies])) if varies.any() else 1.0
+    return {"mean": mean, "std": np.where(varies, std, typical)}
+
+
+def set_scales(model: Regressor, scales: dict[str, npt.NDArray[np.float64]], targets: npt.NDArray[np.float32]) -> None:
+    """Give a model the scales of its training part.
+
+    Parameters
+    ----------
+    scales : dict
+        As `channel_scales` returns them.
+    targets : array of float, shape (window,)
+
+    Raises
+    ------
+    UsageError
+        If the targets don't vary.
+    """
+    if targets.std() == 0:
+        raise UsageError("the targets of the training subjects don't vary: there is nothing to learn")
+    values = {
+        "channel_mean": torch.as_tensor(scales["mean"], dtype=torch.float32)[:, None],
+        "channel_std": torch.as_tensor(scales["std"], dtype=torch.float32)[:, None],
+        "target_mean": torch.tensor(float(targets.mean())),
+        "target_std": torch.tensor(float(targets.std())),
+    }
+    model.load_state_dict({**model.state_dict(), **values})
+
+
+def _median_where(values: npt.NDArray[np.float64], chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Return the median of each column over its chosen rows, 0 where there is none."""
+    masked = np.ma.median(np.ma.array(values, mask=~chosen), axis=0)
+    return np.asarray(np.ma.filled(masked, 0.0), np.float64)

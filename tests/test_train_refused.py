@@ -1,0 +1,227 @@
+"""What can't be trained, resumed or loaded is refused in a line that says what to do."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+import torch
+
+from eegzarr.errors import BatchTooLarge, FitDiverged, FitInterrupted, UsageError
+from eegzarr.events import EpochEnded, Event
+from eegzarr.exchange.write import GivenWindows, write_windows
+from eegzarr.train.loop.fit import fit, resume
+from eegzarr.train.loop.learner import Learner
+from eegzarr.train.loop.optimize import fitting_batch
+from eegzarr.train.models.zoo import load_model
+from eegzarr.train.options import FitOptions
+
+SUBJECTS, WINDOWS = 10, 7
+
+
+def noise_lake(folder: Path, targets: npt.NDArray[np.float64], label: str = "score") -> Path:
+    """A lake of noise, 10 subjects of 7 windows, with given targets, (window,)."""
+    subject = np.repeat(np.arange(SUBJECTS), WINDOWS)
+    labels = pd.DataFrame({"subject": [f"S{n}" for n in subject], "recording": subject, label: targets})
+
+    def read(first: int, out: npt.NDArray[np.float32]) -> None:
+        out[:] = np.random.default_rng(first).normal(0, 10, out.shape)
+
+    windows = GivenWindows(
+        source="a test",
+        channels=("Fz", "Cz", "Pz", "Oz"),
+        sfreq=100.0,
+        start=0.0,
+        n_times=100,
+        labels=labels,
+        fingerprint=str(targets.tobytes()),
+        read=read,
+    )
+    write_windows(folder, "noise", "all", windows, target=label)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> FitOptions:
+    targets = np.random.default_rng(0).normal(size=SUBJECTS * WINDOWS)
+    lake = noise_lake(tmp_path_factory.mktemp("noise") / "lake.zarr", targets)
+    return FitOptions(
+        lake=str(lake),
+        recipe="noise",
+        fractions=(0.6, 0.2, 0.2),
+        model_arguments={"F1": 2},
+        epochs=3,
+        batch_size=8,
+        device="cpu",
+        threads=1,
+    )
+
+
+@pytest.fixture(scope="module")
+def stopped(options: FitOptions, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was stopped after an epoch."""
+    run = tmp_path_factory.mktemp("stopped") / "run"
+
+    def stop(event: Event) -> None:
+        if isinstance(event, EpochEnded):
+            raise FitInterrupted("told to")
+
+    with pytest.raises(FitInterrupted):
+        fit(options, run, [stop], max_memory=1.0)
+    return run
+
+
+def copied(run: Path, to: Path) -> Path:
+    shutil.copytree(run, to)
+    return to
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("batch_size", 16, r"--batch-size \(was 8, is 16\)"),
+        ("releases", ["all"], r"--releases \(was none, is all\)"),
+        ("learning_rate", 0.01, r"--learning-rate \(was 0.002, is 0.01\)"),
+        ("augment", ["noise"], r"--augment \(was none, is noise\)"),
+    ],
+)
+def test_an_edited_configuration_is_refused_by_the_name_of_the_option(
+    name: str, value: Any, told: str, stopped: Path, tmp_path: Path
+) -> None:
+    run = copied(stopped, tmp_path / "run")
+    content = json.loads((run / "config.json").read_text())
+    content["options"][name] = value
+    (run / "config.json").write_text(json.dumps(content))
+    with pytest.raises(UsageError, match=told):
+        resume(run, max_memory=1.0)
+
+
+def test_a_run_whose_lake_moved_goes_on(stopped: Path, options: FitOptions, tmp_path: Path) -> None:
+    run = copied(stopped, tmp_path / "run")
+    lake = shutil.copytree(options.lake, tmp_path / "moved.zarr")
+    content = json.loads((run / "config.json").read_text())
+    content["options"]["lake"] = str(lake)
+    (run / "config.json").write_text(json.dumps(content))
+    assert resume(run, max_memory=1.0).epochs == options.epochs
+
+
+@pytest.mark.parametrize("kept", [0, 7, 1000, -30])
+@pytest.mark.parametrize("name", ["last.pt", "best.pt"])
+def test_half_a_checkpoint_is_one_line(name: str, kept: int, stopped: Path, tmp_path: Path) -> None:
+    run = copied(stopped, tmp_path / "run")
+    whole = (run / name).read_bytes()
+    (run / name).write_bytes(whole[:kept])
+    with pytest.raises(UsageError, match=f"{name} is damaged") as refused:
+        resume(run, max_memory=1.0) if name == "last.pt" else load_model(run)
+    told = str(refused.value)
+    assert "\n" not in told
+    assert "weights_only" not in told
+    assert "--resume" in told if name == "last.pt" else "--config" in told
+
+
+def test_a_flipped_bit_and_a_foreign_file_are_noticed(stopped: Path, tmp_path: Path) -> None:
+    run = copied(stopped, tmp_path / "run")
+    content = bytearray((run / "best.pt").read_bytes())
+    weights = torch.load(run / "best.pt", weights_only=True)["model"]["channel_std"].numpy().tobytes()
+    content[content.index(weights)] ^= 1
+    (run / "best.pt").write_bytes(content)
+    with pytest.raises(UsageError, match=r"best.pt is damaged"):
+        load_model(run)
+    torch.save({"model": Path("x"), "spec": {}}, run / "best.pt")  # PyTorch would advise to switch its check off
+    with pytest.raises(UsageError, match=r"best.pt is damaged \(it is no checkpoint\)"):
+        load_model(run)
+    torch.save({"weights": 1}, run / "best.pt")
+    with pytest.raises(UsageError, match=r"best.pt is damaged"):
+        load_model(run)
+
+
+def test_a_damaged_checkpoint_can_be_removed_to_train_again(stopped: Path, options: FitOptions, tmp_path: Path) -> None:
+    run = copied(stopped, tmp_path / "run")
+    (run / "last.pt").write_bytes(b"")
+    with pytest.raises(UsageError, match="remove it"):
+        resume(run, max_memory=1.0)
+    (run / "last.pt").unlink()
+    assert resume(run, max_memory=1.0).epochs == options.epochs
+
+
+@pytest.mark.parametrize("learning_rate", [1e12, 1e30])
+def test_a_run_that_diverges_says_so_now_and_later(learning_rate: float, options: FitOptions, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    wild = replace(options, learning_rate=learning_rate, clip=0.0, optimizer="sgd", warmup=0.0)
+    with pytest.raises(FitDiverged, match=r"diverged in epoch 0: .* lower --learning-rate"):
+        fit(wild, run, max_memory=1.0)
+    with pytest.raises(FitDiverged, match="diverged in epoch 0"):
+        resume(run, max_memory=1.0)
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "told"),
+    [
+        ("test", np.nan, "the 2 subjects of the test part can't be scored"),
+        ("valid", np.nan, "the 2 subjects of the validation part can't be scored"),
+        ("test", 0.5, "the 2 subjects of the test part all have the target 0.5"),
+        ("valid", 0.5, "the 2 subjects of the validation part all have the target 0.5"),
+    ],
+)
+def test_parts_that_can_t_be_scored_are_found_before_the_first_step(
+    part: str, value: float, told: str, stopped: Path, options: FitOptions, tmp_path: Path
+) -> None:
+    members = json.loads((stopped / "subjects.json").read_text())[part]
+    targets = np.random.default_rng(0).normal(size=(SUBJECTS, WINDOWS))
+    targets[[int(name[1:]) for name in members]] = value
+    lake = noise_lake(tmp_path / "lake.zarr", targets.ravel())
+    with pytest.raises(UsageError, match=f"{told}.*--split-seed"):
+        fit(replace(options, lake=str(lake)), tmp_path / "run", max_memory=1.0)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_larger_than_the_training_part_is_refused(options: FitOptions, tmp_path: Path) -> None:
+    with pytest.raises(BatchTooLarge, match="larger than the selection of 42 windows"):
+        fit(replace(options, batch_size=64), tmp_path / "run", max_memory=1.0)
+    with pytest.raises(BatchTooLarge, match=r"--epoch-windows 4 is less"):
+        replace(options, epoch_windows=4)
+
+
+def test_a_batch_that_memory_does_not_hold_is_refused() -> None:
+    with pytest.raises(BatchTooLarge, match="a batch of 8 windows doesn't fit into the memory of cpu"):
+        with fitting_batch(8, torch.device("cpu")):
+            torch.empty(2**52)
+    with pytest.raises(RuntimeError, match="something else"), fitting_batch(8, torch.device("cpu")):
+        raise RuntimeError("something else")
+
+
+@pytest.mark.parametrize("epoch_windows", [8, 16, 24])
+def test_short_epochs_see_every_window_before_any_twice(
+    epoch_windows: int, options: FitOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+    real = Learner.step
+
+    def step(self: Learner, x: torch.Tensor, y: torch.Tensor, number: int, steps: int) -> torch.Tensor:
+        seen.extend(y.tolist())
+        return real(self, x, y, number, steps)
+
+    monkeypatch.setattr(Learner, "step", step)
+    epochs = -(-2 * 42 // epoch_windows)
+    fit(replace(options, epoch_windows=epoch_windows, epochs=epochs, patience=epochs), tmp_path / "r", max_memory=1.0)
+    assert len(set(seen[:42])) == 42
+    assert set(seen[42:84]) <= set(seen[:42])
+    assert len(set(seen[42:84])) == len(seen[42:84])
+    assert seen[42:84] != seen[:42]
+
+
+def test_an_unknown_answer_is_no_target(options: FitOptions, tmp_path: Path) -> None:
+    targets = np.random.default_rng(0).integers(0, 2, SUBJECTS * WINDOWS).astype(np.int8)
+    targets[::3] = -1
+    lake = noise_lake(tmp_path / "lake.zarr", targets, label="correct")
+    summary = fit(replace(options, lake=str(lake), epochs=1), tmp_path / "run", max_memory=1.0)
+    rows = pd.read_csv(tmp_path / "run" / "predictions.csv")
+    assert set(rows["target"]) == {0.0, 1.0}
+    assert summary.train_windows < 42
