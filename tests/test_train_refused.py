@@ -190,10 +190,10 @@ def test_a_batch_larger_than_the_training_part_is_refused(options: FitOptions, t
 
 
 def test_a_batch_that_memory_does_not_hold_is_refused() -> None:
-    with pytest.raises(BatchTooLarge, match="a batch of 8 windows doesn't fit into the memory of cpu"):
-        with fitting_batch(8, torch.device("cpu")):
-            torch.empty(2**52)
-    with pytest.raises(RuntimeError, match="something else"), fitting_batch(8, torch.device("cpu")):
+    cpu, told = torch.device("cpu"), "a batch of 8 windows doesn't fit into the memory of cpu"
+    with pytest.raises(BatchTooLarge, match=told), fitting_batch(8, cpu):
+        torch.empty(2**52)
+    with pytest.raises(RuntimeError, match="something else"), fitting_batch(8, cpu):
         raise RuntimeError("something else")
 
 

@@ -140,8 +140,8 @@ def _unanswered(windows: xr.Dataset, name: str) -> npt.NDArray[np.bool_]:
 
     Lakes of version 1 have -1 there, which is no third kind of answer.
     """
-    recipe = json.loads(windows.attrs.get("recipe") or "{}")
-    sources = labels_of(recipe["target"]) if name == "target" and recipe.get("target") else (name,)
+    target = json.loads(windows.attrs.get("recipe") or "{}").get("target")
+    sources = labels_of(target) if name == "target" and isinstance(target, str) else (name,)
     if _CORRECT not in sources or _CORRECT not in windows.coords:
         return np.zeros(windows.sizes["window"], bool)
     return np.asarray(windows[_CORRECT].to_numpy() == -1)

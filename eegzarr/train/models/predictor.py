@@ -90,6 +90,8 @@ class Regressor(nn.Module):
         further is set to it, since no EEG does.
     feature_clamp : float or None
         As `clamp`, for the features of the linear read-out.
+    channels : list of str or None
+        Names of the channels, in the order that it takes them; None for a model that was saved without.
     """
 
     channel_mean: torch.Tensor
@@ -108,11 +110,13 @@ class Regressor(nn.Module):
         unit: str = "uV",
         clamp: float | None = None,
         feature_clamp: float | None = None,
+        channels: list[str] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.clamp = clamp
         self.feature_clamp = feature_clamp
+        self.channels = channels
         self.n_times = n_times
         self.sfreq = sfreq
         self.views = views
@@ -184,7 +188,7 @@ def build_predictor(spec: dict[str, Any]) -> Regressor:
     ----------
     spec : dict
         ``network`` and its ``arguments`` (of ``braindecode.models``), and the arguments of `Regressor`.
-        Models of eegzarr 0.1 and before have no ``clamp``.
+        Models of early runs have no ``clamp``, ``feature_clamp`` and ``channels``.
     """
     import braindecode.models
 
@@ -198,4 +202,5 @@ def build_predictor(spec: dict[str, Any]) -> Regressor:
         unit=spec["unit"],
         clamp=spec.get("clamp"),
         feature_clamp=spec.get("feature_clamp"),
+        channels=spec.get("channels"),
     )

@@ -51,10 +51,10 @@ def subject_interval(
     """Return a confidence interval of the NRMSE over subjects, None below `FEWEST_SUBJECTS` subjects.
 
     Windows of one subject are no independent evidence: the jackknife leaves out whole subjects. The
-    interval is that of Student's t around the logarithm of the NRMSE. Simulated with targets that vary
-    within subjects, or belong to the person, it holds the truth in 94 to 96 % at 10, 15, 30 and 100
-    subjects, where a bootstrap over subjects holds it in 76 to 95 %; for skewed targets of the person
-    in 90 to 93 % against 70 to 87 % (``python -m benchmarks.coverage``).
+    interval is that of Student's t around the logarithm of the NRMSE. Simulated, an interval of 95 % holds
+    the truth in 94 to 95 % at 10, 15, 30 and 100 subjects, and in 89 to 92 % for a skewed target of the
+    person, where the percentiles of a bootstrap over subjects do in 70 to 94 %
+    (``python -m benchmarks.coverage``).
 
     Parameters
     ----------
