@@ -143,7 +143,7 @@ def test_a_difference_is_judged_on_the_same_subjects() -> None:
     hard = generator.normal(0, 2, 20)[subject]  # what neither model knows of a subject
     target = hard + generator.normal(size=600)
     better = target - hard + generator.normal(0, 0.5, 600)
-    worse = better + generator.normal(0, 0.5, 600)
+    worse = better + generator.normal(0, 0.8, 600)
     difference, alone = (
         subject_interval(target, better, subject, other=worse),
         subject_interval(target, better, subject),
