@@ -21,6 +21,10 @@ class BatchTooLarge(UsageError):
     """A batch has more windows than there are, or than memory holds."""
 
 
+class MissingPackageError(UsageError, ImportError):
+    """A package of an extra isn't installed; the message has the command that installs it."""
+
+
 class SourceError(UsageError):
     """A source is missing, empty, or no BIDS dataset."""
 

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from eegzarr.errors import BuildStopped, RecordingError, SourceError
+from eegzarr.urls import one_line_errors
 
 # The challenge's releases and OpenNeuro's datasets, which anybody may read without an account.
 PUBLIC_BUCKETS = ("nmdatasets", "openneuro.org")
@@ -174,12 +175,8 @@ def _opened_by(root: str, pid: int) -> tuple[Any, str]:
 
     bucket = root.partition("://")[2].partition("/")[0]
     options = {"anon": True} if root.startswith("s3://") and bucket in PUBLIC_BUCKETS else {}
-    try:
+    with one_line_errors(root, SourceError):
         files, folder = fsspec.core.url_to_fs(root, **options)
-    except ImportError as error:
-        raise SourceError(f"source {root} needs a further package: pip install 'eegzarr[s3]' ({error})") from error
-    except ValueError as error:
-        raise SourceError(f"source {root}: {error}") from error
     return files, folder.rstrip("/")
 
 

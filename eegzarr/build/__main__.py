@@ -1,179 +1,147 @@
-"""Build a lake: ``python -m eegzarr.build --source DIR --out LAKE``."""
+"""Build a lake: ``python -m eegzarr.build SOURCE LAKE``."""
 
 from __future__ import annotations
 
-import argparse
-import shlex
 import sys
-from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from eegzarr.build.run import build_lake, forecast
-from eegzarr.build.summary import BuildSummary, Forecast
+from cyclopts import Parameter
+
+from eegzarr.build.api import build_lake, forecast
 from eegzarr.challenge.releases import find_release
-from eegzarr.command import parsed_by, run_command
+from eegzarr.cli.run import Command, Invocation
+from eegzarr.cli.signature import options_of
 from eegzarr.errors import UsageError
-from eegzarr.machine.memory import parse_bytes, parse_share
-from eegzarr.recipes.load import PRESETS, load_recipe
-from eegzarr.recipes.recipe import Recipe
-from eegzarr.store.layout import COMPRESSIONS, DTYPES
-from eegzarr.watch.interrupts import Interrupts
-from eegzarr.watch.log import BuildLog
-from eegzarr.watch.progress import BuildProgress
+from eegzarr.recipes.load import as_recipe
+
+if TYPE_CHECKING:
+    from eegzarr.build.summary import BuildSummary, Forecast
 
 SKIPPED_WITH_STRICT = 3
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; return its exit code."""
-    return run_command("eegzarr.build", lambda: _build(_parse(argv)))
+@options_of(build_lake, leave_out=("listeners",))
+def build(
+    *places: Annotated[str, Parameter(name="SOURCE ... LAKE")],
+    source: tuple[str, ...] = (),
+    releases: tuple[str, ...] = (),
+    sample: bool = False,
+    out: Annotated[str | None, Parameter(alias="-o", metavar="LAKE")] = None,
+    dry_run: bool = False,
+    strict: bool = False,
+    log_dir: Path | None = None,
+    mini: bool = False,
+    data_dir: str | None = None,
+    invocation: Annotated[Invocation, Parameter(parse=False)],
+    **options: Any,
+) -> int:
+    """Cut recordings into labelled windows and write them into a lake.
+
+    A build that was stopped continues where it was when the same command is given again.
+
+    Parameters
+    ----------
+    places
+        BIDS datasets, folders or URLs, each of which becomes a release of the lake, and the lake to write to.
+    source
+        The datasets, as an option.
+    releases
+        Releases of HBN-EEG by name, such as R1 R2, instead of a source; see --mini and --data-dir.
+    sample
+        A small simulated dataset, made beside the lake, instead of a source.
+    out
+        The lake, as an option; its other groups are left alone.
+    dry_run
+        Print what would be built and skipped, without reading a signal.
+    strict
+        Exit with 3 if any recording was skipped.
+    log_dir
+        Folder for log files. Default: LAKE.logs, ./eegzarr.logs for a URL.
+    mini
+        With --releases: the challenge's selection of 20 subjects of each.
+    data_dir
+        With --releases: where they are looked for before the public bucket is read.
+    """
+    given, lake = _places(places, source, out, is_named=bool(releases or sample))
+    if sum(map(bool, (given, releases, sample))) != 1:
+        raise UsageError("give one of SOURCE, --releases and --sample, as in eegzarr build SOURCE LAKE")
+    if (mini or data_dir) and not releases:
+        raise UsageError("--mini and --data-dir go with --releases")
+    if options.get("name") and len(given or releases) > 1:
+        raise UsageError("--name names one release: give one source with it")
+    if sample:
+        given = (_sample(lake),)
+    given = given or _found(releases, mini, data_dir)
+    if dry_run:
+        summaries: list[BuildSummary | Forecast] = [_foresee(source, lake, options) for source in given]
+    else:
+        summaries = [_build(source, lake, options, log_dir, str(invocation)) for source in given]
+    return SKIPPED_WITH_STRICT if strict and any(summary.reasons for summary in summaries) else 0
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m eegzarr.build",
-        description="Cut recordings into labelled windows and write them into a Zarr v3 lake. "
-        "A build that was stopped goes on where it was when the same command is given again.",
-        epilog="Exit codes: 0 done; 1 failed; 2 usage; 3 built, but recordings were skipped and --strict was given; "
-        "75 stopped by the memory guard or a full disk, run the same command again; 130 interrupted, likewise.",
-    )
-    sources = parser.add_mutually_exclusive_group(required=True)
-    sources.add_argument(
-        "--source",
-        nargs="+",
-        metavar="DIR|URL",
-        help="BIDS datasets, folders or URLs; each becomes a release of the lake",
-    )
-    sources.add_argument("--releases", nargs="+", metavar="R1", help="HBN-EEG releases; see --mini and --data-dir")
-    sources.add_argument("--sample", action="store_true", help="a small simulated dataset, made beside the lake")
-    parser.add_argument(
-        "--out", required=True, metavar="LAKE", help="lake to write to; its other groups are left alone"
-    )
-    parser.add_argument("--mini", action="store_true", help="with --releases: the challenge's 20 subjects of each")
-    parser.add_argument(
-        "--data-dir", metavar="DIR", help="with --releases: where they are looked for before the public bucket is read"
-    )
-    parser.add_argument(
-        "--recipe", default="challenge1", metavar="NAME|FILE.toml", help=f"{', '.join(PRESETS)} (default: %(default)s)"
-    )
-    parser.add_argument("--name", help="name of the release (default: HBN's, else the source folder's name)")
-    parser.add_argument(
-        "--workers", type=int, metavar="N", help="worker processes (default: a core each, as memory goes)"
-    )
-    parser.add_argument(
-        "--memory-limit",
-        type=parsed_by(parse_bytes),
-        metavar="2GiB",
-        help="for all processes together (default: half the machine)",
-    )
-    parser.add_argument(
-        "--max-memory",
-        type=parsed_by(parse_share),
-        default=0.85,
-        metavar="85%",
-        help="of the machine; above it no new shard starts, and a build that stays there stops (default: 85%%)",
-    )
-    parser.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster that runs already, instead of workers")
-    parser.add_argument("--scheduler-file", metavar="FILE", help="likewise, by the file that its scheduler wrote")
-    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of stored samples (default: %(default)s)")
-    parser.add_argument(
-        "--compression",
-        choices=COMPRESSIONS,
-        default="lz4",
-        help="of stored samples, lossless: zstd is smaller and slower, none largest and fastest (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--shard-size",
-        type=parsed_by(parse_bytes),
-        metavar="64MiB",
-        help="of a shard before compression (default: 64MiB)",
-    )
-    preparation = parser.add_argument_group("preparation", "instead of what the recipe says")
-    preparation.add_argument("--resample", action="store_true", help="bring other sampling rates to the recipe's")
-    preparation.add_argument("--l-freq", type=float, metavar="HZ", help="lower edge of a band-pass")
-    preparation.add_argument("--h-freq", type=float, metavar="HZ", help="upper edge of a band-pass")
-    preparation.add_argument("--reference", metavar="average|CHANNEL", help="reference to subtract")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="tell what would be built and skipped, without reading a signal"
-    )
-    parser.add_argument("--strict", action="store_true", help="exit with 3 if any recording was skipped")
-    parser.add_argument("--overwrite", action="store_true", help="build anew where another recipe or source stands")
-    parser.add_argument("--log-dir", metavar="DIR", help="for log files (default: LAKE.logs, ./eegzarr.logs for a URL)")
-    arguments = parser.parse_args(argv)
-    if arguments.name and arguments.source and len(arguments.source) > 1:
-        parser.error("--name names one release: give one --source with it")
-    if (arguments.mini or arguments.data_dir) and not arguments.releases:
-        parser.error("--mini and --data-dir go with --releases")
-    return arguments
+def _places(
+    places: tuple[str, ...], source: tuple[str, ...], out: str | None, *, is_named: bool
+) -> tuple[tuple[str, ...], str]:
+    """Return the sources and the lake, given by their place, as options, or one of each."""
+    if out is None:
+        if not places:
+            raise UsageError("name the lake to write to, as in eegzarr build SOURCE LAKE")
+        *places_of_sources, out = places
+        places = tuple(places_of_sources)
+    if places and source:
+        raise UsageError(f"give sources by --source or by their place, not both: {' '.join(places)}")
+    if places and is_named:
+        raise UsageError(f"--releases and --sample go without SOURCE, got {' '.join(places)}")
+    return tuple(places or source), out
 
 
-def _recipe(arguments: argparse.Namespace) -> Recipe:
-    """Return the recipe with the preparation that the options ask for."""
-    recipe = load_recipe(arguments.recipe)
-    asked = {
-        name: value
-        for name in ("l_freq", "h_freq", "resample", "reference")
-        if (value := getattr(arguments, name)) not in (None, False)
-    }
-    return replace(recipe, preparation=replace(recipe.preparation, **asked)) if asked else recipe
+def _found(releases: tuple[str, ...], mini: bool, data_dir: str | None) -> tuple[str, ...]:
+    found = tuple(find_release(release, mini=mini, data_dir=data_dir) for release in releases)
+    for release, source in zip(releases, found, strict=True):
+        print(f"{release}: {source}", file=sys.stderr)
+    return found
 
 
-def _build(arguments: argparse.Namespace) -> int:
-    recipe = _recipe(arguments)
-    summaries: list[BuildSummary | Forecast] = []
-    command = f"python -m eegzarr.build {shlex.join(sys.argv[1:])}"
-    for source in _sources(arguments):
-        options = {
-            name: getattr(arguments, name)
-            for name in ("name", "dtype", "compression", "workers", "memory_limit", "max_memory", "shard_size")
-        }
-        options |= {name: getattr(arguments, name) for name in ("scheduler", "scheduler_file", "overwrite")}
-        if arguments.dry_run:
-            with BuildProgress() as progress:
-                foreseen = forecast(source, arguments.out, recipe=recipe, listeners=(progress,), **options)
-            summaries.append(foreseen)
-            print(describe_forecast(foreseen, arguments.out))
-            continue
-        log_name = f"{recipe.name}-{arguments.name or Path(source).name}"
-        with (
-            BuildLog(_log_folder(arguments), log_name, command) as log,
-            BuildProgress() as progress,
-            Interrupts() as interrupts,
-        ):
-            summary = build_lake(source, arguments.out, recipe=recipe, listeners=(progress, log, interrupts), **options)
-            log.write(str(summary))
-        summaries.append(summary)
-        print(describe(summary, arguments.out))
-        if not summary.already:
-            print(f"  log: {log.path}")
-    return SKIPPED_WITH_STRICT if arguments.strict and any(s.reasons for s in summaries) else 0
-
-
-def _sources(arguments: argparse.Namespace) -> list[str]:
-    if arguments.sample:
-        return _sample(arguments.out)
-    if arguments.releases:
-        found = [find_release(r, mini=arguments.mini, data_dir=arguments.data_dir) for r in arguments.releases]
-        for release, source in zip(arguments.releases, found, strict=True):
-            print(f"{release}: {source}", file=sys.stderr)
-        return found
-    return list(arguments.source)
-
-
-def _sample(out: str) -> list[str]:
-    from eegzarr.sample import write_sample
+def _sample(out: str) -> str:
+    from eegzarr.sample.write import write_sample
 
     if "://" in out:
         raise UsageError("--sample writes its recordings beside the lake: give a local --out")
-    folder = Path(out).with_name(f"{Path(out).name}.sample")
-    write_sample(folder)
-    return [str(folder)]
+    return str(write_sample(Path(out).with_name(f"{Path(out).name}.sample")))
 
 
-def _log_folder(arguments: argparse.Namespace) -> Path:
-    if arguments.log_dir:
-        return Path(arguments.log_dir)
-    return Path("eegzarr.logs") if "://" in arguments.out else Path(f"{arguments.out.rstrip('/')}.logs")
+def _foresee(source: str, lake: str, options: dict[str, Any]) -> Forecast:
+    from eegzarr.watch.progress import BuildProgress
+
+    with BuildProgress() as progress:
+        foreseen = forecast(source, lake, **options, listeners=(progress,))
+    print(describe_forecast(foreseen, lake))
+    return foreseen
+
+
+def _build(source: str, lake: str, options: dict[str, Any], log_dir: Path | None, command: str) -> BuildSummary:
+    from eegzarr.watch.interrupts import Interrupts
+    from eegzarr.watch.log import BuildLog
+    from eegzarr.watch.progress import BuildProgress
+
+    recipe = as_recipe(options.get("recipe", "challenge1"))
+    log_name = f"{recipe.name}-{options.get('name') or Path(source).name}"
+    with (
+        BuildLog(log_dir or _log_folder(lake), log_name, command) as log,
+        BuildProgress() as progress,
+        Interrupts() as interrupts,
+    ):
+        summary = build_lake(source, lake, **options, listeners=(progress, log, interrupts))
+        log.write(str(summary))
+    print(describe(summary, lake))
+    if not summary.already:
+        print(f"  log: {log.path}")
+    return summary
+
+
+def _log_folder(lake: str) -> Path:
+    return Path("eegzarr.logs") if "://" in lake else Path(f"{lake.rstrip('/')}.logs")
 
 
 def describe(summary: BuildSummary, lake: str) -> str:
@@ -216,6 +184,14 @@ def describe_forecast(foreseen: Forecast, lake: str) -> str:
         lines += [f"    {path}: {reason}" for path, reason in foreseen.skipped]
     return "\n".join(lines)
 
+
+main = Command(
+    "eegzarr.build",
+    build,
+    usage="SOURCE ... LAKE [OPTIONS]",
+    epilogue="Exit codes: 0 done; 1 failed; 2 usage; 3 built, but recordings were skipped and --strict was given; "
+    "75 stopped by the memory guard or a full disk: run the same command again; 130 interrupted: run it again.",
+)
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import multiprocessing
+import os
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -248,6 +250,7 @@ def _started_without_interrupts(cluster: type[LocalCluster], **options: Any) -> 
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise SystemExit(f"a worker can't start: it imports the script, which starts a build again. {_GUARD}")
+    _check_script_can_be_imported()
     if threading.current_thread() is not threading.main_thread():
         return cluster(**options)
     resource_tracker.ensure_running()  # which would unblock the signal when it starts
@@ -258,6 +261,17 @@ def _started_without_interrupts(cluster: type[LocalCluster], **options: Any) -> 
         raise UsageError(f"the workers couldn't start ({error}). In a script of your own: {_GUARD}") from error
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _check_script_can_be_imported() -> None:
+    """Refuse a script that workers would look for in vain, such as ``python - < script.py``."""
+    path = getattr(sys.modules["__main__"], "__file__", None)
+    if path is not None and sys.modules["__main__"].__spec__ is None and not os.path.exists(path):
+        what = "standard input" if path == "<stdin>" else path
+        raise UsageError(
+            f"workers can't start: each imports the script, and {what} can't be imported. Write the script to a file "
+            f"and run that file"
+        )
 
 
 def inspect_on(

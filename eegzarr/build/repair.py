@@ -16,7 +16,7 @@ from eegzarr.build.task import ShardTask
 from eegzarr.build.write import finish_group, shard_task, write_group
 from eegzarr.errors import LakeError
 from eegzarr.events import BuildBegan, Listener, ShardFinished, tell
-from eegzarr.machine.memory import MemoryGate
+from eegzarr.machine.memory import MemoryGate, as_bytes
 from eegzarr.recipes.recipe import GIVEN, Recipe, recipe_from_json
 from eegzarr.store.group import geometry_of, read_tables
 from eegzarr.store.layout import EEG, Geometry, lake_url, open_store
@@ -41,7 +41,7 @@ def repair_lake(
     faults: Sequence[Fault],
     *,
     workers: int | None = None,
-    memory_limit: int | None = None,
+    memory_limit: int | str | None = None,
     listeners: Sequence[Listener] = (),
 ) -> None:
     """Repair what was found: shards alone where only shards are faulty, else the group.
@@ -63,12 +63,12 @@ def repair_lake(
     LakeError
         If a source isn't what the group was built from, or the metadata that name it are damaged too.
     """
-    url = lake_url(lake)
+    url, limit = lake_url(lake), as_bytes(memory_limit, "--memory-limit")
     for group in sorted({fault.group for fault in faults if fault.group}):
         own = [fault for fault in faults if fault.group == group]
         if any(fault.kind == "unfinished" for fault in own):
             raise LakeError(f"{url}/{group} is still being built: finish it with the command that began it")
-        _repair_group(url, group, own, workers, memory_limit, tuple(listeners))
+        _repair_group(url, group, own, workers, limit, tuple(listeners))
     _repair_root(url, faults)
 
 

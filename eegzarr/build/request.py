@@ -14,36 +14,7 @@ from eegzarr.store.layout import check_storage
 class BuildRequest:
     """What to build, and with what.
 
-    Parameters
-    ----------
-    source : path or URL
-        Root of the BIDS dataset.
-    out : path or URL
-        The lake; other groups in it are left alone.
-    recipe : Recipe
-        What a window is.
-    name : str, optional
-        Release to build; default the HBN release that the participants belong to, else the
-        source's folder name.
-    dtype : {"float32", "float16"}
-        Of the stored samples.
-    compression : {"lz4", "zstd", "none"}
-        Of the stored samples; none of them loses anything.
-    workers : int, optional
-        Worker processes; default one a core, as far as the memory goes.
-    memory_limit : int, optional
-        Bytes for this process and its workers together; default half of the machine's.
-    max_memory : float
-        Share of the machine's memory above which no new shard starts; a build that finds it
-        exceeded for half a minute stops.
-    shard_size : int, optional
-        Bytes of a shard before compression: what one task holds in memory. Default 64 MiB,
-        less where the memory limit asks for it, or what the group was begun with.
-    scheduler, scheduler_file : str, optional
-        A Dask cluster that already runs, by its address or the file that its scheduler wrote.
-        Its workers must see source and lake under the same paths, and have eegzarr.
-    overwrite : bool
-        Build anew where a group of another recipe or source stands.
+    `eegzarr.build_lake` says what each is; here they are read: a recipe, bytes, a share.
     """
 
     source: str | Path

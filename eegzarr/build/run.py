@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 from eegzarr.bids.buckets import fingerprint_of
 from eegzarr.bids.dataset import Source
@@ -24,43 +22,14 @@ from eegzarr.build.write import finish_group, write_group
 from eegzarr.errors import LakeError, RecordingError
 from eegzarr.events import Listener
 from eegzarr.machine.memory import MemoryGate
-from eegzarr.recipes.recipe import Recipe
 from eegzarr.store.layout import group_path, lake_url
 from eegzarr.store.root import only_builder, settle
 
 
-def build_lake(
-    source: str | Path, out: str | Path, *, recipe: Recipe, listeners: Sequence[Listener] = (), **options: Any
-) -> BuildSummary:
-    """Build the group ``<recipe>/<release>`` of a lake from a BIDS dataset.
-
-    A build that was stopped, however, goes on where it was; the result is the same to the
-    byte, whatever the number of workers.
-
-    Parameters
-    ----------
-    source, out, recipe, **options
-        The fields of `BuildRequest`.
-    listeners : sequence of callable
-        Called with each event of `eegzarr.events`.
-
-    Returns
-    -------
-    BuildSummary
-
-    Raises
-    ------
-    SourceError, RecipeError
-        If the source or the recipe can't be used; nothing is touched then.
-    LakeError
-        If the lake can't be written, or holds something else at this place.
-    BuildStopped
-        If a full disk, a full memory or a recording that went away stopped it: the same call
-        goes on later.
-    """
+def run_build(request: BuildRequest, listeners: Sequence[Listener] = ()) -> BuildSummary:
+    """Do what `eegzarr.build_lake` promises."""
     began = time.monotonic()
     watchers = tuple(listeners)
-    request = BuildRequest(source=source, out=out, recipe=recipe, **options)
     place = _place_of(request)
     with ExitStack() as held:
         held.enter_context(only_builder(place.lake, place.group))
@@ -84,14 +53,8 @@ def build_lake(
     )
 
 
-def forecast(
-    source: str | Path, out: str | Path, *, recipe: Recipe, listeners: Sequence[Listener] = (), **options: Any
-) -> Forecast:
-    """Tell what `build_lake` would do, from headers and events alone; touch nothing.
-
-    Parameters and errors are those of `build_lake`.
-    """
-    request = BuildRequest(source=source, out=out, recipe=recipe, **options)
+def run_forecast(request: BuildRequest, listeners: Sequence[Listener] = ()) -> Forecast:
+    """Do what `eegzarr.build.api.forecast` promises."""
     place = _place_of(request)
     found, decision = _decided(request, place)
     stored = None if decision.step in (Step.BEGIN, Step.OVERWRITE) else found.geometry

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from eegzarr.errors import UsageError
+from eegzarr.suggest import did_you_mean
 
 PUBLIC = "s3://nmdatasets/NeurIPS25"
 # https://openneuro.org, "HBN-EEG, Release N"
@@ -38,7 +39,7 @@ def find_release(release: str, *, mini: bool = False, data_dir: str | Path | Non
         If there is no such release, or no such folder.
     """
     if release not in OPENNEURO:
-        raise UsageError(f"--releases {release}: there are {', '.join(OPENNEURO)}")
+        raise UsageError(f"--releases {release}: there are {', '.join(OPENNEURO)}.{did_you_mean(release, OPENNEURO)}")
     challenge = f"{release}{'_mini' if mini else ''}_L100_bdf"
     if data_dir is not None:
         if not Path(data_dir).is_dir():

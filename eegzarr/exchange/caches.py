@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eegzarr.errors import RecordingError, SourceError, UsageError
+from eegzarr.errors import RecordingError, SourceError
+from eegzarr.extras import needs
 from eegzarr.recordings.boundary import boundary
 
 if TYPE_CHECKING:
@@ -38,10 +39,8 @@ def kind_of(path: Path) -> str:
 
 def load_braindecode(path: Path) -> BaseConcatDataset[Any]:
     """Open a folder that braindecode's ``BaseConcatDataset.save`` wrote; its signals stay there."""
-    try:
+    with needs("train", "a braindecode cache"):
         from braindecode.datautil import load_concat_dataset
-    except ModuleNotFoundError as error:
-        raise UsageError(f"a braindecode cache needs {error.name}: pip install 'eegzarr[train]'") from error
     try:
         with boundary(path):
             return load_concat_dataset(path, preload=False)

@@ -14,8 +14,10 @@ import pandas as pd
 
 from eegzarr.build.summary import BuildSummary
 from eegzarr.errors import UsageError
+from eegzarr.events import Listener
 from eegzarr.exchange.parts import EpochsPart, Part, RawPart
 from eegzarr.exchange.write import GivenWindows, write_windows
+from eegzarr.store.kinds import Compression, Dtype
 
 if TYPE_CHECKING:
     from braindecode.datasets import BaseConcatDataset, EEGWindowsDataset, WindowsDataset
@@ -30,7 +32,11 @@ def from_mne(
     release: str,
     *,
     target: str | None = None,
-    **options: Any,
+    dtype: Dtype = "float32",
+    compression: Compression = "lz4",
+    overwrite: bool = False,
+    shard_size: int | str | None = None,
+    listeners: Sequence[Listener] = (),
 ) -> BuildSummary:
     """Write MNE's Epochs into the group ``<recipe>/<release>`` of a lake.
 
@@ -48,9 +54,8 @@ def from_mne(
     target : str, optional
         Column of the metadata to predict, or an expression of them; default ``target`` where
         there is one, else ``event_code``.
-    **options
-        ``dtype``, ``compression``, ``overwrite``, ``shard_size`` and ``listeners`` of
-        `eegzarr.exchange.write.write_windows`.
+    dtype, compression, overwrite, shard_size, listeners
+        As for `eegzarr.exchange.write.write_windows`.
 
     Returns
     -------
@@ -75,7 +80,18 @@ def from_mne(
         raise UsageError("from_mne takes Epochs of MNE, or a list of them")
     given = _given([EpochsPart(one) for one in several], "mne.Epochs")
     chosen = target or ("target" if "target" in given.labels else "event_code")
-    return write_windows(lake, recipe, release, given, target=chosen, **options)
+    return write_windows(
+        lake,
+        recipe,
+        release,
+        given,
+        target=chosen,
+        dtype=dtype,
+        compression=compression,
+        overwrite=overwrite,
+        shard_size=shard_size,
+        listeners=listeners,
+    )
 
 
 def from_braindecode(
@@ -86,7 +102,11 @@ def from_braindecode(
     *,
     target: str = "target",
     source: str = "braindecode",
-    **options: Any,
+    dtype: Dtype = "float32",
+    compression: Compression = "lz4",
+    overwrite: bool = False,
+    shard_size: int | str | None = None,
+    listeners: Sequence[Listener] = (),
 ) -> BuildSummary:
     """Write braindecode's windows into the group ``<recipe>/<release>`` of a lake.
 
@@ -97,7 +117,7 @@ def from_braindecode(
     windows : BaseConcatDataset, WindowsDataset or EEGWindowsDataset
         As braindecode's windowers return them, with the same channels, rate and times. Each
         dataset is a recording; its description's entries and its metadata's columns become labels.
-    lake, recipe, release, **options
+    lake, recipe, release, dtype, compression, overwrite, shard_size, listeners
         As for `from_mne`.
     target : str
         Label to predict; default the windows' own target.
@@ -112,7 +132,18 @@ def from_braindecode(
         As for `eegzarr.build_lake`.
     """
     parts = [_braindecode_part(one) for one in _leaves(windows)]
-    return write_windows(lake, recipe, release, _given(parts, source), target=target, **options)
+    return write_windows(
+        lake,
+        recipe,
+        release,
+        _given(parts, source),
+        target=target,
+        dtype=dtype,
+        compression=compression,
+        overwrite=overwrite,
+        shard_size=shard_size,
+        listeners=listeners,
+    )
 
 
 def _leaves(windows: Any) -> list[Any]:

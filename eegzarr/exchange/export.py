@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from eegzarr.errors import UsageError
+from eegzarr.extras import needs
 from eegzarr.recordings.foreign import MICROVOLTS
 from eegzarr.store.table import label_table
 
@@ -83,10 +84,8 @@ def to_braindecode(windows: xr.Dataset, target: str = "target") -> BaseConcatDat
     UsageError
         If there is no window, no such label, or braindecode isn't installed.
     """
-    try:
+    with needs("train", "to_braindecode"):
         from braindecode.datasets import BaseConcatDataset, WindowsDataset
-    except ModuleNotFoundError as error:
-        raise UsageError(f"to_braindecode needs {error.name}: pip install 'eegzarr[train]'") from error
     if target not in windows.coords or windows[target].dims != ("window",):
         raise UsageError(f"windows have no label {target!r} to predict")
     if not windows.sizes["window"]:

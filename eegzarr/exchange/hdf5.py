@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from eegzarr.errors import SourceError, UsageError
+from eegzarr.errors import SourceError
 from eegzarr.exchange.meaning import CHANNEL_NAMES, SFREQ_NAMES, Told, given, meaning_of, version_of
 from eegzarr.exchange.write import GivenWindows
+from eegzarr.extras import needs
 from eegzarr.recordings.boundary import first_line
 
 if TYPE_CHECKING:
@@ -26,10 +27,8 @@ def open_hdf5(path: Path, told: Told) -> Iterator[GivenWindows]:
 
     ``labels`` is the target; any further dataset of shape (window,) becomes a label.
     """
-    try:
+    with needs("convert", "HDF5"):
         import h5py
-    except ModuleNotFoundError as error:
-        raise UsageError(f"HDF5 needs {error.name}: pip install 'eegzarr[convert]'") from error
     with suppress(ModuleNotFoundError):
         import hdf5plugin  # noqa: F401  # registers the filters of those who use Blosc or Zstandard
     try:

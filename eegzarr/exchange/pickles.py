@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from eegzarr.errors import SourceError, UsageError
+from eegzarr.errors import SourceError
 from eegzarr.exchange.meaning import Told, given, meaning_of, version_of
 from eegzarr.exchange.write import GivenWindows
+from eegzarr.extras import needs
 from eegzarr.recordings.boundary import first_line
 
 if TYPE_CHECKING:
@@ -40,10 +41,8 @@ def open_lmdb(path: Path, told: Told) -> Iterator[GivenWindows]:
     As CBraMod's preprocessing writes them: ``__keys__`` lists the keys of each split, which becomes the
     label ``split``, and a sample of (channel, patch, time) is one window of all its patches.
     """
-    try:
+    with needs("convert", "LMDB"):
         import lmdb
-    except ModuleNotFoundError as error:
-        raise UsageError(f"LMDB needs {error.name}: pip install 'eegzarr[convert]'") from error
     try:
         with (
             lmdb.open(str(path), readonly=True, lock=False, readahead=False) as environment,

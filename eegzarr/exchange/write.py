@@ -28,9 +28,11 @@ from eegzarr.build.write import Written, began, disk_faults_named, finish_group,
 from eegzarr.errors import LakeError, UsageError
 from eegzarr.events import Listener, tell
 from eegzarr.exchange.labels import ENTITIES, typed_labels
+from eegzarr.machine.memory import as_bytes
 from eegzarr.recipes.expression import labels_of
 from eegzarr.recipes.recipe import GIVEN, Recipe, WindowSpan
 from eegzarr.recordings.positions import channel_positions
+from eegzarr.store.kinds import Compression, Dtype
 from eegzarr.store.layout import SHARD_SIZE, Geometry, check_storage, group_path, lake_url
 from eegzarr.store.receipt import Receipt
 from eegzarr.store.root import only_builder, settle
@@ -98,10 +100,10 @@ def write_windows(
     windows: GivenWindows,
     *,
     target: str = "target",
-    dtype: str = "float32",
-    compression: str = "lz4",
+    dtype: Dtype = "float32",
+    compression: Compression = "lz4",
     overwrite: bool = False,
-    shard_size: int | None = None,
+    shard_size: int | str | None = None,
     listeners: Sequence[Listener] = (),
 ) -> BuildSummary:
     """Write windows into the group ``<recipe>/<release>``, shard by shard.
@@ -123,8 +125,8 @@ def write_windows(
         Of the stored samples; none of them loses anything.
     overwrite : bool
         Write anew where other windows stand.
-    shard_size : int, optional
-        Bytes of a shard before compression; default 64 MiB.
+    shard_size : int or str, optional
+        Size of a shard before compression, in bytes or as a text such as "64MiB", the default.
     listeners : sequence of callable
         Called with events of `eegzarr.events`.
 
@@ -142,7 +144,8 @@ def write_windows(
     url = lake_url(lake)
     group = group_path(recipe, checked_name(release))
     check_writable(url)
-    geometry = Geometry.of(len(windows.channels), windows.n_times, dtype, shard_size or SHARD_SIZE, compression)
+    shard_bytes = as_bytes(shard_size, "--shard-size") or SHARD_SIZE
+    geometry = Geometry.of(len(windows.channels), windows.n_times, dtype, shard_bytes, compression)
     plan = _plan(windows, windows.recipe(recipe, target), release, geometry)
     with only_builder(url, group):
         plan, step = _decided(url, group, plan, windows, dtype, compression, overwrite)

@@ -55,6 +55,44 @@ def parse_share(text: str) -> float:
     return share
 
 
+def as_bytes(size: int | str | None, option: str) -> int | None:
+    """Return a size that is given as a number of bytes or as a text for `parse_bytes`; None stays None.
+
+    Raises
+    ------
+    UsageError
+        If it is no positive size; the message begins with `option`.
+    """
+    if size is None:
+        return None
+    if isinstance(size, str):
+        try:
+            return parse_bytes(size)
+        except UsageError as error:
+            raise UsageError(f"{option} {error}") from error
+    if isinstance(size, bool) or not isinstance(size, int) or size <= 0:
+        raise UsageError(f"{option} {size!r} is no size: give bytes, or a text such as '2GiB'")
+    return size
+
+
+def as_share(share: float | str, option: str) -> float:
+    """Return a share that is given as a number from 0.01 to 1 or as a text for `parse_share`.
+
+    Raises
+    ------
+    UsageError
+        If it is neither; the message begins with `option`.
+    """
+    if isinstance(share, str):
+        try:
+            return parse_share(share)
+        except UsageError as error:
+            raise UsageError(f"{option} {error}") from error
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0.01 <= share <= 1:
+        raise UsageError(f"{option} {share!r} is no share: give a number from 0.01 to 1, or a text such as '85%'")
+    return float(share)
+
+
 def machine_memory() -> int:
     """Bytes that this process may use: of the machine, or of its cgroup or SLURM job if that is less."""
     limits = [psutil.virtual_memory().total, *_slurm_limit(os.environ)]

@@ -8,11 +8,17 @@ from pathlib import Path
 from eegzarr.challenge.presets import CHALLENGE1, CHALLENGE2
 from eegzarr.errors import RecipeError
 from eegzarr.recipes.recipe import Recipe, recipe_from_fields
+from eegzarr.suggest import did_you_mean
 
 PRESETS = {recipe.name: recipe for recipe in (CHALLENGE1, CHALLENGE2)}
 
 
-def load_recipe(name_or_path: str) -> Recipe:
+def as_recipe(recipe: str | Path | Recipe) -> Recipe:
+    """Return a recipe as it is, or load the one that is named."""
+    return recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+
+
+def load_recipe(name_or_path: str | Path) -> Recipe:
     """Return a preset by its name, or the recipe in a TOML file.
 
     Raises
@@ -20,11 +26,14 @@ def load_recipe(name_or_path: str) -> Recipe:
     RecipeError
         If it is neither, or the file has a key or a value that a recipe can't have.
     """
-    if name_or_path in PRESETS:
-        return PRESETS[name_or_path]
+    if str(name_or_path) in PRESETS:
+        return PRESETS[str(name_or_path)]
     path = Path(name_or_path)
     if path.suffix != ".toml":
-        raise RecipeError(f"unknown recipe {name_or_path!r}: choose {' or '.join(PRESETS)}, or give a .toml file")
+        raise RecipeError(
+            f"unknown recipe {str(name_or_path)!r}: choose {' or '.join(PRESETS)}, or give a .toml file."
+            f"{did_you_mean(str(name_or_path), PRESETS)}"
+        )
     try:
         fields = tomllib.loads(path.read_text(encoding="utf8"))
     except OSError as error:

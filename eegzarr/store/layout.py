@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import xarray as xr
@@ -17,7 +17,10 @@ from numcodecs import blosc
 from zarr.abc.store import Store
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
-from eegzarr.errors import RecipeError
+from eegzarr.errors import LakeError, RecipeError
+from eegzarr.store.kinds import Dtype
+from eegzarr.suggest import did_you_mean
+from eegzarr.urls import one_line_errors
 
 FORMAT = "1"
 BUILDING, COMPLETE = "building", "complete"
@@ -33,9 +36,9 @@ RECEIPTS = "receipts"
 
 PARTS = "*.partial"  # files that are being written; zarr-python names its own so, too
 
-DTYPES = ("float32", "float16")
+DTYPES = get_args(Dtype)
 # By its name, Blosc's compressor and level. Level 0 keeps samples as they are.
-COMPRESSIONS = {"lz4": ("lz4", 5), "zstd": ("zstd", 5), "none": ("lz4", 0)}
+COMPRESSIONS: dict[str, tuple[str, int]] = {"lz4": ("lz4", 5), "zstd": ("zstd", 5), "none": ("lz4", 0)}
 _SHUFFLES = {"noshuffle": blosc.NOSHUFFLE, "shuffle": blosc.SHUFFLE, "bitshuffle": blosc.BITSHUFFLE}
 
 _MIB = 2**20
@@ -155,7 +158,7 @@ def check_storage(dtype: str, compression: str) -> None:
     """
     for name, asked, known in (("dtype", dtype, DTYPES), ("compression", compression, COMPRESSIONS)):
         if asked not in known:
-            raise RecipeError(f"{name} must be {' or '.join(known)}, got {asked!r}")
+            raise RecipeError(f"{name} must be {' or '.join(known)}, got {asked!r}.{did_you_mean(asked, known)}")
 
 
 def _best_shuffle(compression: str, dtype: str, samples: int) -> str:
@@ -177,7 +180,8 @@ def lake_url(lake: str | os.PathLike[str]) -> str:
 def open_store(lake: str, *, read_only: bool = False) -> Store:
     """Return the Zarr store of a local path or an fsspec URL."""
     if "://" in lake:
-        return zarr.storage.FsspecStore.from_url(lake, read_only=read_only)
+        with one_line_errors(lake, LakeError):
+            return zarr.storage.FsspecStore.from_url(lake, read_only=read_only)
     return zarr.storage.LocalStore(lake, read_only=read_only)
 
 

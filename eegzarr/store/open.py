@@ -30,6 +30,9 @@ from eegzarr.store.layout import (
 from eegzarr.store.lazy import Label, joined
 from eegzarr.store.quality import quality_labels
 from eegzarr.store.receipt import Moments
+from eegzarr.store.whole import refuse_part
+from eegzarr.suggest import did_you_mean
+from eegzarr.urls import one_line_errors
 
 # Attributes that name where a selection's windows are stored; `WindowStream` follows them.
 LAKE, RECIPE_NAME = "lake", "recipe_name"
@@ -94,12 +97,14 @@ def recipes(lake: str | Path) -> dict[str, list[str]]:
     """
     lake = lake_url(lake)
     try:
-        root = open_group(open_store(lake, read_only=True))
+        with one_line_errors(lake, LakeError, but=(FileNotFoundError, ValueError)):
+            root = open_group(open_store(lake, read_only=True))
+            refuse_part(lake, root)
+            return {name: sorted(group.group_keys()) for name, group in sorted(root.groups())}
     except (FileNotFoundError, ValueError, json.JSONDecodeError) as error:
         raise LakeError(
             f"{lake} is no lake. Build one with\n  python -m eegzarr.build --source DIR --out {lake}"
         ) from error
-    return {name: sorted(group.group_keys()) for name, group in sorted(root.groups())}
 
 
 def _releases(lake: str, recipe: str, releases: Sequence[str] | None) -> list[str]:
@@ -107,13 +112,16 @@ def _releases(lake: str, recipe: str, releases: Sequence[str] | None) -> list[st
         raise UsageError(f"releases must be a list of names, such as [{releases!r}]")
     there = recipes(lake)
     if recipe not in there or not there[recipe]:
-        raise LakeError(f"{lake} has no windows of the recipe {recipe!r}; it has {', '.join(there) or 'none'}")
+        raise LakeError(
+            f"{lake} has no windows of the recipe {recipe!r}; it has {', '.join(there) or 'none'}."
+            f"{did_you_mean(recipe, there)}"
+        )
     wanted = there[recipe] if releases is None else list(releases)
     missing = [release for release in wanted if release not in there[recipe]]
     if missing or not wanted:
         raise LakeError(
             f"{lake}/{recipe} has no release {', '.join(missing) or '(none was named)'}; "
-            f"it has {', '.join(there[recipe])}"
+            f"it has {', '.join(there[recipe])}.{did_you_mean(missing[0], there[recipe]) if missing else ''}"
         )
     return wanted
 

@@ -42,6 +42,7 @@ from eegzarr.store.private import get_bytes, run
 from eegzarr.store.read import checked_frame, index_bytes, read_index
 from eegzarr.store.root import consolidated
 from eegzarr.store.shard import NO_FRAME
+from eegzarr.store.whole import check_whole_lake
 
 # What Zarr and xarray raise for metadata and chunks that aren't what was written.
 UNREADABLE = (ValueError, TypeError, KeyError, RuntimeError, OSError, AttributeError, IndexError, AssertionError)
@@ -106,6 +107,7 @@ def verify_lake(lake: str | os.PathLike[str], on_checked: Callable[[Checked], No
     url = lake_url(lake)
     if "://" not in url and not Path(url).is_dir():
         raise LakeError(f"there is no lake at {url}")
+    check_whole_lake(url, "verify_lake({lake!r})")
     store = open_store(url, read_only=True)
     groups = groups_of(store)
     if not groups:

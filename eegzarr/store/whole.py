@@ -1,0 +1,53 @@
+"""A group that was given for the lake: what to write instead."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+import zarr
+
+from eegzarr.errors import LakeError
+from eegzarr.store.layout import lake_url, open_group, open_store
+from eegzarr.urls import one_line_errors
+
+OPEN = "eegzarr.open_windows({lake!r}, {recipe!r}, releases=[{release!r}])"
+OPEN_ALL = "eegzarr.open_windows({lake!r}, {recipe!r})"
+
+
+def check_whole_lake(lake: str | os.PathLike[str], call: str) -> None:
+    """Refuse a group of a lake, or the groups of a recipe, where a lake is wanted; see `refuse_part`.
+
+    What is no lake at all is left to whoever opens it.
+    """
+    url = lake_url(lake)
+    with suppress(FileNotFoundError, ValueError), one_line_errors(url, LakeError, but=(FileNotFoundError, ValueError)):
+        refuse_part(url, open_group(open_store(url, read_only=True)), call, call)
+
+
+def refuse_part(url: str, root: zarr.Group, call: str = OPEN, call_for_all: str = OPEN_ALL) -> None:
+    """Raise an error with the right call if what was opened is a part of a lake.
+
+    Parameters
+    ----------
+    url : str
+        Path or URL of what was opened.
+    root : zarr.Group
+        What was opened.
+    call, call_for_all : str
+        The right call where it is a group, and where it is a recipe's folder of groups, as formats that are given
+        ``lake``, ``recipe`` and ``release``.
+
+    Raises
+    ------
+    LakeError
+        If it is a part of a lake.
+    """
+    if "status" in root.attrs:
+        lake, recipe, release = url.rstrip("/").rsplit("/", 2)
+        right = call.format(lake=lake, recipe=recipe, release=release)
+        raise LakeError(f"{url} is one group of the lake {lake}. Give the lake:\n  {right}")
+    if any("status" in group.attrs for _, group in root.groups()):
+        lake, recipe = url.rstrip("/").rsplit("/", 1)
+        right = call_for_all.format(lake=lake, recipe=recipe, release="")
+        raise LakeError(f"{url} holds the groups of one recipe of the lake {lake}. Give the lake:\n  {right}")
