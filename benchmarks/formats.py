@@ -35,7 +35,8 @@ BRAINDECODE_RECORDINGS = 40  # preloaded they take 60 MB each
 
 def _write_lake(source: Path, out: Path) -> None:
     dtype, _, compression = out.stem.partition("-")
-    eegzarr.build_lake(source, out, recipe=CHALLENGE1, dtype=dtype, compression=compression or "lz4", workers=1)
+    storage: dict[str, Any] = {"dtype": dtype, "compression": compression or "lz4"}
+    eegzarr.build_lake(source, out, recipe=CHALLENGE1, workers=1, **storage)
 
 
 def _stored(folder: Path) -> np.ndarray:

@@ -7,12 +7,13 @@ library than its task needs.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from eegzarr import accessor as _accessor  # noqa: F401  # registers Dataset.eegzarr
+from eegzarr.registration import register_accessor
 
 __version__ = "0.1.0"
+register_accessor()
 
 if TYPE_CHECKING:
-    from eegzarr.build.run import build_lake
+    from eegzarr.build.api import build_lake
     from eegzarr.exchange.epochs import from_braindecode, from_mne
     from eegzarr.exchange.export import to_braindecode, to_mne
     from eegzarr.recipes.load import load_recipe
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Recipe": "eegzarr.recipes.recipe",
-    "build_lake": "eegzarr.build.run",
+    "build_lake": "eegzarr.build.api",
     "from_braindecode": "eegzarr.exchange.epochs",
     "from_mne": "eegzarr.exchange.epochs",
     "kfold_by_subject": "eegzarr.stream.splits",

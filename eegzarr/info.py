@@ -2,51 +2,46 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 from dataclasses import asdict
+from json import dumps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
-from eegzarr.command import run_command
+from eegzarr.cli.run import Command
 from eegzarr.errors import LakeError, UsageError
-from eegzarr.store.describe import GroupSummary, NumberStatistics, TextStatistics, describe_lake
-from eegzarr.store.layout import COMPLETE, LABELS
-from eegzarr.store.open import open_windows
 
-_STATUS_STYLE = {"complete": "green", "building": "yellow", "damaged": "red"}
-_NARROWEST = 120  # columns of text that the tables need where there is no terminal to ask
+if TYPE_CHECKING:
+    from eegzarr.store.describe import GroupSummary
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; return its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m eegzarr.info",
-        description="Show the groups of a lake: windows, subjects, hours, size, status, recipe, "
-        "and what the labels hold. No signal is read.",
-    )
-    parser.add_argument("lake", metavar="LAKE", help="path or URL")
-    parser.add_argument("--json", action="store_true", help="everything as one JSON document, for scripts")
-    parser.add_argument(
-        "--plot", metavar="FILE.png", help="also draw the distributions of the labels (.png, .svg, .pdf)"
-    )
-    arguments = parser.parse_args(argv)
-    return run_command("eegzarr.info", lambda: _info(arguments), again="")
+def info(lake: str, /, *, json: bool = False, plot: Path | None = None) -> int:
+    """Show what is in a lake.
 
+    Its groups: windows, subjects, hours, size, status, recipe, and what the labels hold. No signal is read.
 
-def _info(arguments: argparse.Namespace) -> int:
-    summaries = describe_lake(arguments.lake)
-    if arguments.json:
-        print(json.dumps({"lake": arguments.lake, "groups": [summary_fields(s) for s in summaries]}, indent=2))
+    Parameters
+    ----------
+    lake
+        Path or URL.
+    json
+        Print everything as one JSON document, for scripts.
+    plot
+        Also draw the distributions of the labels (.png, .svg, .pdf).
+    """
+    from eegzarr.store.describe import describe_lake
+    from eegzarr.store.whole import check_whole_lake
+
+    check_whole_lake(lake, "python -m eegzarr.info {lake}")
+    summaries = describe_lake(lake)
+    if json:
+        print(dumps({"lake": lake, "groups": [summary_fields(s) for s in summaries]}, indent=2))
     else:
-        _print_tables(arguments.lake, summaries)
-    if arguments.plot:
-        _plot(arguments.lake, summaries, Path(arguments.plot))
+        from eegzarr.watch.tables import print_tables
+
+        print_tables(lake, summaries)
+    if plot:
+        _plot(lake, summaries, plot)
     return 0
 
 
@@ -61,85 +56,11 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _print_tables(lake: str, summaries: list[GroupSummary]) -> None:
-    console = Console(soft_wrap=False)
-    if not console.is_terminal:
-        console = Console(width=max(_NARROWEST, console.width))
-    console.print(_group_table(lake, summaries))
-    for summary in summaries:
-        if summary.note:
-            console.print(f"{summary.group}: {summary.note}", style=_STATUS_STYLE[summary.status], markup=False)
-        for reason, count in sorted(summary.skipped.items(), key=lambda pair: -pair[1]):
-            console.print(f"{summary.group}: {count} recordings: {reason}", markup=False, highlight=False)
-        if summary.labels:
-            console.print(_label_table(summary))
-
-
-def _group_table(lake: str, summaries: list[GroupSummary]) -> Table:
-    table = Table(title=escape(lake), title_justify="left", title_style="bold", header_style="bold")
-    table.add_column("group", no_wrap=True)
-    for name in ("windows", "subjects", "hours", "size", "ratio"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in ("status", "recipe", "stored as"):
-        table.add_column(name, no_wrap=name != "stored as")
-    for summary in summaries:
-        is_known = summary.status == COMPLETE
-        style = _STATUS_STYLE[summary.status]
-        table.add_row(
-            escape(summary.group),
-            f"{summary.windows:,}",
-            f"{summary.subjects:,}" if is_known else "",
-            f"{summary.hours:,.1f}",
-            size(summary.nbytes) if is_known else "",
-            f"{summary.ratio:.2f}" if summary.nbytes else "",
-            f"[{style}]{summary.status}[/]",
-            escape(summary.recipe),
-            f"{summary.dtype}, {summary.channels} ch, {summary.sampling_rate:g} Hz" if summary.dtype else "",
-        )
-    return table
-
-
-def _label_table(summary: GroupSummary) -> Table:
-    table = Table(title=f"{escape(summary.group)}: labels", title_justify="left", header_style="bold")
-    for name in ("label", "missing", "mean ± SD", "range", "values"):
-        table.add_column(name, justify="right" if name == "missing" else "left", no_wrap=name != "values")
-    for name, statistics in summary.labels.items():
-        if name in LABELS:
-            missing = f"{statistics.missing:,}" if statistics.missing else ""
-            table.add_row(escape(name), missing, *label_cells(statistics))
-    if further := [name for name in summary.labels if name not in LABELS]:
-        table.caption = f"and {len(further)} further labels: {escape(', '.join(further))}"
-        table.caption_justify = "left"
-    return table
-
-
-def label_cells(statistics: NumberStatistics | TextStatistics) -> tuple[str, str, str]:
-    """Return a label's mean and deviation, its range, and its commonest values, as texts."""
-    if isinstance(statistics, NumberStatistics):
-        if math.isnan(statistics.mean):
-            return "", "", ""
-        return (
-            f"{statistics.mean:.4g} ± {statistics.std:.3g}",
-            f"{statistics.smallest:.4g} … {statistics.largest:.4g}",
-            "",
-        )
-    if statistics.kinds > len(statistics.counts):
-        return "", "", f"{statistics.kinds:,} different"
-    return "", "", ", ".join(f"{escape(kind)} {count:,}" for kind, count in statistics.counts.items())
-
-
-def size(nbytes: float) -> str:
-    """Return a number of bytes for people, in the units of disks."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if nbytes < 1000:
-            return f"{nbytes:.0f} {unit}" if unit in ("B", "kB") else f"{nbytes:.1f} {unit}"
-        nbytes /= 1000
-    return f"{nbytes:.2f} TB"
-
-
 def _plot(lake: str, summaries: list[GroupSummary], path: Path) -> None:
     from eegzarr.pictures.canvas import save
     from eegzarr.pictures.labels import label_distributions
+    from eegzarr.store.layout import COMPLETE
+    from eegzarr.store.open import open_windows
 
     recipes: dict[str, list[str]] = {}
     for summary in summaries:
@@ -158,6 +79,8 @@ def _plot(lake: str, summaries: list[GroupSummary], path: Path) -> None:
             raise UsageError(f"{lake}/{recipe} has no window to draw")
         save(label_distributions(windows), paths[recipe])
 
+
+main = Command("eegzarr.info", info, again="")
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -2,51 +2,57 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.live import Live
-
-from eegzarr.command import run_command
+from eegzarr.cli.run import Command
 from eegzarr.errors import UsageError
-from eegzarr.watch.monitor import draw
-from eegzarr.watch.view import View, look
+
+if TYPE_CHECKING:
+    from eegzarr.watch.view import View
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; return its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m eegzarr.monitor",
-        description="Show how far a build or a training is, its speed, memory and time left, from the files that it "
-        "writes. It only reads: close it and open it as you like.",
-    )
-    parser.add_argument("path", metavar="RUN_OR_LAKE")
-    parser.add_argument("--once", action="store_true", help="print one view and exit")
-    parser.add_argument("--interval", type=float, default=1.0, metavar="S", help="between views (default: 1 s)")
-    parser.add_argument("--wait", type=float, default=0.0, metavar="S", help="for the run to begin (default: 0 s)")
-    arguments = parser.parse_args(argv)
-    return run_command("eegzarr.monitor", lambda: _monitor(arguments), again="")
+def monitor(run_or_lake: str, /, *, once: bool = False, interval: float = 1.0, wait: float = 0.0) -> int:
+    """Watch a build or a training.
 
+    Shows how far it is, its speed, memory and time left, from the files that it writes. It only reads: close it and
+    open it as you like.
 
-def _monitor(arguments: argparse.Namespace) -> int:
-    if not 0 < arguments.interval < float("inf"):
-        raise UsageError(f"--interval must be above 0 s, got {arguments.interval}")
+    Parameters
+    ----------
+    run_or_lake
+        Folder of a training, or a lake that is being built.
+    once
+        Print one view and exit.
+    interval
+        Seconds between views.
+    wait
+        Seconds to wait for the run to begin.
+    """
+    from rich.console import Console
+    from rich.live import Live
+
+    from eegzarr.watch.monitor import draw
+    from eegzarr.watch.view import look
+
+    if not 0 < interval < float("inf"):
+        raise UsageError(f"--interval must be above 0 s, got {interval}")
     console = Console()
-    view = _first_view(arguments.path, arguments.wait)
-    if arguments.once or not console.is_terminal:
+    view = _first_view(run_or_lake, wait)
+    if once or not console.is_terminal:
         console.print(draw(view))
         return 0
     with Live(draw(view), console=console, refresh_per_second=4) as live:
         while not view.is_over:
-            time.sleep(arguments.interval)
-            view = look(arguments.path)
+            time.sleep(interval)
+            view = look(run_or_lake)
             live.update(draw(view))
     return 0
 
 
 def _first_view(path: str, patience: float) -> View:
+    from eegzarr.watch.view import look
+
     deadline = time.monotonic() + patience
     while True:
         try:
@@ -57,5 +63,7 @@ def _first_view(path: str, patience: float) -> View:
             time.sleep(0.2)
 
 
+main = Command("eegzarr.monitor", monitor, again="")
+
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -2,54 +2,64 @@
 
 from __future__ import annotations
 
-import argparse
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TransferSpeedColumn
+from eegzarr.cli.run import Command
+from eegzarr.cli.signature import options_of
+from eegzarr.errors import UsageError
 
-from eegzarr.build.repair import repair_lake
-from eegzarr.command import parsed_by, run_command
-from eegzarr.machine.memory import parse_bytes
-from eegzarr.store.verify import Checked, Fault, verify_lake
-from eegzarr.watch.progress import BuildProgress
+if TYPE_CHECKING:
+    from eegzarr.store.verify import Checked, Fault
 
 FAULTY = 1
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; return its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m eegzarr.verify",
-        description="Read everything in a lake and compare it with its checksums.",
-        epilog="Exit codes: 0 all is as it was written, or was repaired; 1 something isn't.",
-    )
-    parser.add_argument("lake", metavar="LAKE")
-    parser.add_argument("--repair", action="store_true", help="make what is faulty again, from the source")
-    parser.add_argument("--workers", type=int, metavar="N", help="for repairing, as for eegzarr.build")
-    parser.add_argument(
-        "--memory-limit", type=parsed_by(parse_bytes), metavar="2GiB", help="for repairing, as for eegzarr.build"
-    )
-    arguments = parser.parse_args(argv)
-    return run_command("eegzarr.verify", lambda: _verify(arguments), again="")
+def _repairing(*, workers: int | None = None, memory_limit: int | str | None = None) -> None:
+    """Say what a repair takes.
+
+    Parameters
+    ----------
+    workers
+        For repairing, as for eegzarr.build.
+    memory_limit
+        For repairing, as for eegzarr.build.
+    """
 
 
-def _verify(arguments: argparse.Namespace) -> int:
-    faults = _check(arguments.lake)
-    if not faults or not arguments.repair:
+@options_of(_repairing)
+def verify(lake: str, /, *, repair: bool = False, **options: Any) -> int:
+    """Compare everything in a lake with its checksums, and repair it.
+
+    Parameters
+    ----------
+    lake
+        Path or URL.
+    repair
+        Make what is faulty again, from the source.
+    """
+    if options and not repair:
+        raise UsageError(f"--{next(iter(options)).replace('_', '-')} goes with --repair")
+    from eegzarr.store.whole import check_whole_lake
+
+    check_whole_lake(lake, "python -m eegzarr.verify {lake}")
+    faults = _check(lake)
+    if not faults or not repair:
         return FAULTY if faults else 0
+    from eegzarr.build.repair import repair_lake
+    from eegzarr.watch.progress import BuildProgress
+
     with BuildProgress() as progress:
-        repair_lake(
-            arguments.lake,
-            faults,
-            workers=arguments.workers,
-            memory_limit=arguments.memory_limit,
-            listeners=(progress,),
-        )
+        repair_lake(lake, faults, listeners=(progress,), **options)
     print("repaired; checking again")
-    return FAULTY if _check(arguments.lake) else 0
+    return FAULTY if _check(lake) else 0
 
 
 def _check(lake: str) -> list[Fault]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TransferSpeedColumn
+
+    from eegzarr.store.verify import verify_lake
+
     console = Console(stderr=True)
     columns = (TextColumn("checking"), BarColumn(), MofNCompleteColumn(), TransferSpeedColumn())
     files = nbytes = 0
@@ -65,10 +75,17 @@ def _check(lake: str) -> list[Fault]:
         faults = verify_lake(lake, checked)
     for fault in faults:
         print(fault)
-    told = f"{len(faults)} are not as they were written" if faults else "all as they were written"
+    told = f"{len(faults)} don't match their checksums" if faults else "all match their checksums"
     print(f"{lake}: {files} files, {nbytes / 1e6:,.1f} MB checked; {told}")
     return faults
 
+
+main = Command(
+    "eegzarr.verify",
+    verify,
+    again="",
+    epilogue="Exit codes: 0 everything matches its checksum, or was repaired; 1 something doesn't.",
+)
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -129,16 +129,16 @@ def own_commands(block: Block) -> list[list[str]] | None:
 
 
 def run_here(command: list[str]) -> int:
-    module = importlib.import_module(module_of(command[0]))
+    main = importlib.import_module(module_of(command[0])).main
     handler = signal.getsignal(signal.SIGTERM)  # commands set it for the rest of their process
     try:
-        return int(module.main(command[1:]))
+        return int(main(command[1:]))
     finally:
         signal.signal(signal.SIGTERM, handler)
 
 
 def module_of(command: str) -> str:
-    return COMMANDS.get(command, f"eegzarr.{command}")
+    return COMMANDS[command].module if command in COMMANDS else f"eegzarr.{command}"
 
 
 def run_in_bash(block: Block) -> None:
@@ -196,8 +196,8 @@ def options_of(command: str) -> frozenset[str]:
     """The options that a command's help names."""
     module = importlib.import_module(module_of(command))
     told = io.StringIO()
-    with contextlib.redirect_stdout(told), pytest.raises(SystemExit):
-        module.main(["--help"])
+    with contextlib.redirect_stdout(told):
+        assert module.main(["--help"]) == 0
     return frozenset(re.findall(r"--[a-z0-9][a-z0-9-]*", told.getvalue()))
 
 

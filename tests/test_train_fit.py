@@ -21,7 +21,7 @@ from eegzarr.train.models.zoo import load_model, make_model
 from eegzarr.train.options import FitOptions
 from eegzarr.train.score.metrics import nrmse, overall_nrmse, subject_interval
 from eegzarr.train.score.predict import evaluation_stream, predict
-from eegzarr.train.score.results import FitSummary
+from eegzarr.train.score.summary import FitSummary
 
 CPU = torch.device("cpu")
 

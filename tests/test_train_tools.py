@@ -19,7 +19,6 @@ import torch
 from conftest import run_command
 
 import eegzarr
-from eegzarr.challenge.submission import main as submit
 from eegzarr.monitor import main as monitor
 from eegzarr.train.__main__ import main as train
 from eegzarr.train.ensemble import main as ensemble
@@ -28,6 +27,7 @@ from eegzarr.train.models.zoo import load_model
 from eegzarr.train.options import FitOptions
 from eegzarr.train.score.metrics import overall_nrmse
 from eegzarr.train.search import main as search
+from eegzarr.train.submission import main as submit
 from eegzarr.watch.run import RunFiles
 
 QUICK = ["--epochs", "1", "--batch-size", "32", "--device", "cpu", "--threads", "1", "--max-memory", "100%"]

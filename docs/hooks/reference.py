@@ -6,14 +6,14 @@ that the module makes public.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import re
+from contextlib import redirect_stdout
 from importlib import import_module
 from typing import Any
 
-from eegzarr.command import COMMANDS
+from eegzarr.command import COMMANDS, load_command
 
 _WIDTH = "84"  # columns of the commands' help
 
@@ -25,16 +25,16 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def _commands() -> str:
-    return "\n\n".join(f"## {name}\n\n```text\n{_help(module)}\n```" for name, module in sorted(COMMANDS.items()))
+    return "\n\n".join(f"## {name}\n\n```text\n{_help(name)}\n```" for name in COMMANDS)
 
 
-def _help(module: str) -> str:
+def _help(command: str) -> str:
     text = io.StringIO()
     before = os.environ.get("COLUMNS")
     os.environ["COLUMNS"] = _WIDTH
     try:
-        with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
-            import_module(module).main(["--help"])
+        with redirect_stdout(text):
+            load_command(command)(["--help"], f"eegzarr {command}")
     finally:
         os.environ.pop("COLUMNS") if before is None else os.environ.update(COLUMNS=before)
     return text.getvalue().rstrip()

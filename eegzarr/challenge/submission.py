@@ -1,4 +1,4 @@
-"""A submission to the EEG Foundation Challenge: ``python -m eegzarr.train.submission RUN1 RUN2 -o submission.zip``.
+"""A submission to the EEG Foundation Challenge.
 
 The archive has one level: ``submission.py`` with the class ``Submission(SFREQ, DEVICE)``, and the
 weights. Its code is the text of `eegzarr.train.models.predictor`, which imports torch and braindecode
@@ -7,11 +7,9 @@ alone. Several runs of one challenge are averaged.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import inspect
 import json
-import sys
 import tempfile
 import zipfile
 from collections.abc import Sequence
@@ -21,15 +19,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from eegzarr.challenge.rules import NUMBERS, WEIGHTS
-from eegzarr.command import run_command
+from eegzarr.challenge.rules import NUMBERS
 from eegzarr.errors import EegzarrError, UsageError
-from eegzarr.train.ensemble import held_out_windows
 from eegzarr.train.loop.run import RunFolder
 from eegzarr.train.models import predictor
 from eegzarr.train.models.predictor import MICROVOLTS
 from eegzarr.train.models.zoo import known_models, load_model
-from eegzarr.train.score.metrics import nrmse, overall_nrmse
+from eegzarr.train.score.ensemble import held_out_windows
+from eegzarr.train.score.metrics import nrmse
 from eegzarr.train.score.predict import evaluation_stream, predict
 
 _CODE = '''
@@ -73,23 +70,6 @@ class Submission:
             members.append(model)
         return Ensemble(members).to(self.device).eval()
 '''
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; return its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m eegzarr.train.submission",
-        description="Pack runs of challenge 1 and 2 for the challenge's evaluator, load the archive as it does, and "
-        "score it on the subjects that the runs held out.",
-    )
-    parser.add_argument("runs", nargs="+", metavar="RUN")
-    parser.add_argument("-o", "--out", type=Path, default=Path("submission.zip"), metavar="FILE.zip")
-    parser.add_argument(
-        "--unit", choices=tuple(MICROVOLTS), default="V", help="what the evaluator gives (default: V, as MNE does)"
-    )
-    parser.add_argument("--no-score", action="store_true", help="only load it")
-    arguments = parser.parse_args(argv)
-    return run_command("eegzarr.train.submission", lambda: _submit(arguments), again="")
 
 
 def write_submission(runs: Sequence[RunFolder], out: Path, unit: str = "V") -> dict[str, list[RunFolder]]:
@@ -172,25 +152,3 @@ def score_submission(
         predicted = predict(model, stream, device, scale=1 / MICROVOLTS[unit])
         scores[recipe] = nrmse(predicted.target, predicted.prediction)
     return scores
-
-
-def _submit(arguments: argparse.Namespace) -> int:
-    by_challenge = write_submission([RunFolder(path) for path in arguments.runs], arguments.out, arguments.unit)
-    missing = sorted(set(NUMBERS) - set(by_challenge))
-    print(f"{arguments.out}: {sum(map(len, by_challenge.values()))} models, input in {arguments.unit}")
-    if missing:
-        print(f"  no run of {missing[0]} was given: the evaluator will want one")
-    if arguments.no_score:
-        with tempfile.TemporaryDirectory() as folder:
-            load_submission(arguments.out, Path(folder), 100.0, torch.device("cpu"))
-        return 0
-    scores = score_submission(arguments.out, by_challenge, arguments.unit)
-    for recipe, score in scores.items():
-        print(f"  {recipe}: NRMSE {score:.3f} on the held-out subjects, loaded from the archive")
-    if set(scores) == set(WEIGHTS):
-        print(f"  overall: {overall_nrmse(scores):.3f} (0.3 of challenge 1, 0.7 of challenge 2)")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

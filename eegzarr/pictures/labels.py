@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
-from matplotlib.axes import Axes
 
 from eegzarr.errors import UsageError
 from eegzarr.pictures.canvas import COLOURS, FAINT, INK, new_axes, one_axes, style
 from eegzarr.recipes.recipe import recipe_from_json
 from eegzarr.store.describe import TOO_NEAR, lost_windows
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _USUAL = (
     *("target", "rt_from_stimulus", "correct", "response_type", "age", "sex", "p_factor", "attention"),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from matplotlib.axes import Axes
 
 from eegzarr.errors import UsageError
 from eegzarr.pictures.canvas import COLOURS, FAINT, INK, figure_of, one_axes, style
 from eegzarr.pictures.passes import Averages, SortedImage, Spectrum, SubjectAverages, read
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Over the parietal midline, where a decision shows best: of the HydroCel net, and of the 10-20 system.
 _PARIETAL = ("E62", "Pz", "PZ")

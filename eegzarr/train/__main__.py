@@ -2,92 +2,105 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
-import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
-from eegzarr.command import run_command
+from cyclopts import Parameter
+
+from eegzarr.cli.run import Command, Invocation
 from eegzarr.errors import UsageError
+from eegzarr.extras import needs
 from eegzarr.machine.memory import parse_share
-from eegzarr.train.arguments import add_fit_options, fit_options
-from eegzarr.train.options import FitOptions
+from eegzarr.train.arguments import fit_options, takes_fit_options
 
 if TYPE_CHECKING:
     from eegzarr.events import Listener
-    from eegzarr.train.score.results import FitSummary
+    from eegzarr.train.options import FitOptions
+    from eegzarr.train.score.summary import FitSummary
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; return its exit code."""
-    given = sys.argv[1:] if argv is None else argv
-    arguments = make_parser().parse_args(given)
-    return run_command("eegzarr.train", lambda: _train(arguments, given), again="")
+@takes_fit_options(folds=True)
+def train(
+    lake: str | None = None,
+    /,
+    *,
+    out: Annotated[str | None, Parameter(alias="-o", metavar="RUN")] = None,
+    resume: Annotated[str | None, Parameter(metavar="RUN")] = None,
+    config: Path | None = None,
+    checkpoint_interval: float = 60.0,
+    max_memory: str = "85%",
+    tmux: bool = False,
+    model_arg: tuple[str, ...] = (),
+    invocation: Annotated[Invocation, Parameter(parse=False)],
+    **options: Any,
+) -> int:
+    """Fit a model to the windows of a lake and score it.
 
+    The model is one of braindecode's. It is fitted on subjects and scored on others, beside a constant and a ridge.
+    On several GPUs: torchrun --nproc-per-node N -m eegzarr.train LAKE …
 
-def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of ``eegzarr.train``."""
-    parser = argparse.ArgumentParser(
-        prog="python -m eegzarr.train",
-        description="Fit a braindecode model to the windows of a lake. Several GPUs: "
-        "torchrun --nproc-per-node N -m eegzarr.train LAKE …",
-        epilog="Exit codes: 0 done; 1 failed; 2 usage; 75 stopped by the memory guard or a full disk, "
-        "130 interrupted: go on with --resume RUN.",
-    )
-    parser.add_argument("lake", metavar="LAKE", nargs="?", help="not needed with --resume")
-    parser.add_argument("--out", metavar="RUN", help="folder of the run (default: runs/RECIPE-DATE)")
-    parser.add_argument("--resume", metavar="RUN", help="go on with a run where its last checkpoint is")
-    parser.add_argument(
-        "--checkpoint-interval", type=float, default=60.0, metavar="S", help="seconds that kill -9 loses (default: 60)"
-    )
-    parser.add_argument(
-        "--max-memory", default="85%", metavar="SHARE", help="of the machine in use, then stop (default: 85%%)"
-    )
-    parser.add_argument("--tmux", action="store_true", help="start in a tmux session, with the monitor beside it")
-    add_fit_options(parser)
-    parser.add_argument(
-        "--folds", type=int, default=argparse.SUPPRESS, metavar="N", help="cross-validation over subjects: N runs"
-    )
-    return parser
-
-
-def _train(arguments: argparse.Namespace, given: list[str]) -> int:
-    max_memory = parse_share(arguments.max_memory)
-    if not 0 < arguments.checkpoint_interval < float("inf"):
-        raise UsageError(f"--checkpoint-interval must be above 0 s, got {arguments.checkpoint_interval}")
-    if arguments.resume and (arguments.lake or arguments.out):
-        raise UsageError("--resume RUN goes on with the run's own options: leave out LAKE and --out")
-    options = None if arguments.resume else fit_options(arguments)
-    recipe = options.recipe if options else ""
-    run: str = arguments.resume or arguments.out or f"runs/{recipe}-{datetime.now():%Y%m%d-%H%M%S}"
-    if arguments.tmux:
+    Parameters
+    ----------
+    lake
+        Path or URL; not needed with --resume or --config.
+    out
+        Folder of the run. Default: runs/RECIPE-DATE.
+    resume
+        Continue a run where its last checkpoint is.
+    config
+        config.json of a run, whose options become the defaults.
+    checkpoint_interval
+        Seconds of training that kill -9 loses at most.
+    max_memory
+        Share of the machine's memory in use above which the training stops.
+    tmux
+        Start in a tmux session, with the monitor beside it.
+    model_arg
+        A further argument of the model; repeatable.
+    """
+    share = parse_share(max_memory)
+    if not 0 < checkpoint_interval < float("inf"):
+        raise UsageError(f"--checkpoint-interval must be above 0 s, got {checkpoint_interval}")
+    if resume and (lake or out):
+        raise UsageError("--resume RUN continues with the run's own options: leave out LAKE and --out")
+    chosen = None if resume else fit_options(lake, options, config, model_arg)
+    run: str = resume or out or f"runs/{chosen.recipe if chosen else ''}-{datetime.now():%Y%m%d-%H%M%S}"
+    if tmux:
         from eegzarr.watch.tmux import start_beside_monitor
 
-        rest = [text for text in given if text != "--tmux"]
-        return start_beside_monitor(rest if arguments.resume or arguments.out else [*rest, "--out", run], run)
-    try:
-        from eegzarr.train.loop.fit import fit, resume
-        from eegzarr.train.loop.run import RunFolder
-        from eegzarr.train.score.crossval import cross_validate
-        from eegzarr.watch.run import RunFiles
-        from eegzarr.watch.training import FitProgress
-    except ModuleNotFoundError as error:
-        raise UsageError(f"training needs {error.name}: pip install 'eegzarr[train]'") from error
+        rest = [text for text in invocation.arguments if text != "--tmux"]
+        return start_beside_monitor(rest if resume or out else [*rest, "--out", run], run)
+    _check_lake(chosen)
+    settings = {"checkpoint_interval": checkpoint_interval, "max_memory": share}
+    with needs("train", "training"):
+        return _train(chosen, run, str(invocation), settings)
 
-    command = f"python -m eegzarr.train {shlex.join(given)}"
 
-    def fit_or_resume(chosen: FitOptions | None, folder: Path) -> FitSummary:
-        settings = {"checkpoint_interval": arguments.checkpoint_interval, "max_memory": max_memory}
+def _check_lake(chosen: FitOptions | None) -> None:
+    from eegzarr.store.whole import check_whole_lake
+
+    if chosen is not None:
+        check_whole_lake(chosen.lake, "python -m eegzarr.train {lake} --recipe {recipe}")
+
+
+def _train(chosen: FitOptions | None, run: str, command: str, settings: dict[str, float]) -> int:
+    from eegzarr.train.loop.fit import fit, resume
+    from eegzarr.train.loop.run import RunFolder
+    from eegzarr.train.score.crossval import cross_validate
+    from eegzarr.watch.run import RunFiles
+    from eegzarr.watch.training import FitProgress
+
+    def fit_or_resume(options: FitOptions | None, folder: Path) -> FitSummary:
         with RunFiles(folder, command) as files, FitProgress() as progress:
             watchers: list[Listener] = [files, progress]
-            if chosen is None or (chosen.folds and RunFolder(folder).is_begun):
+            if options is None or (options.folds and RunFolder(folder).is_begun):
                 return resume(folder, watchers, **settings)
-            return fit(chosen, folder, watchers, **settings)
+            return fit(options, folder, watchers, **settings)
 
-    if options is not None and options.folds:
-        result = cross_validate(options, run, fit_or_resume)
+    if chosen is not None and chosen.folds:
+        result = cross_validate(chosen, run, fit_or_resume)
         print(
             f"{run}: {result.score} on the "
             f"{result.subjects} subjects outside the test part, each predicted by the fold that left it out; "
@@ -95,7 +108,7 @@ def _train(arguments: argparse.Namespace, given: list[str]) -> int:
         )
         print(f"  next: python -m eegzarr.train.ensemble {shlex.join(result.runs)}")
         return 0
-    summary = fit_or_resume(options, Path(run))
+    summary = fit_or_resume(chosen, Path(run))
     if summary.scores:  # the first of several processes
         print(describe(summary))
     return 0
@@ -119,5 +132,14 @@ def describe(summary: FitSummary) -> str:
     return "\n".join(lines)
 
 
+main = Command(
+    "eegzarr.train",
+    train,
+    again="",
+    usage="LAKE [OPTIONS]",
+    epilogue="Exit codes: 0 done; 1 failed; 2 usage; 75 stopped by the memory guard or a full disk, 130 interrupted: "
+    "continue with --resume RUN.",
+)
+
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from eegzarr.challenge.rules import SEEN_SECONDS
 from eegzarr.errors import BatchTooLarge, UsageError
+from eegzarr.suggest import did_you_mean
 
-LOSSES = ("mse", "mae", "huber")
-OPTIMIZERS = ("adamw", "adam", "nadam", "radam", "rmsprop", "sgd")
-SPLITS = ("auto", "fractions", "challenge")
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
-DEVICES = ("auto", "cpu", "cuda")
+Loss = Literal["mse", "mae", "huber"]
+Optimizer = Literal["adamw", "adam", "nadam", "radam", "rmsprop", "sgd"]
+Split = Literal["auto", "fractions", "challenge"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Device = Literal["auto", "cpu", "cuda"]
+LOSSES, OPTIMIZERS, SPLITS, PRECISIONS, DEVICES = map(get_args, (Loss, Optimizer, Split, Precision, Device))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,28 +25,33 @@ class FitOptions:
 
     Parameters
     ----------
-    lake, recipe : str
-        What to train on.
+    lake : str
+        What to train on: path or URL.
+    recipe : str
+        Whose windows to train on.
     releases : tuple of str
-        Empty for all of the recipe.
+        Releases to train on. Default: all of the recipe.
     model : str
-        A class of ``braindecode.models``; "" for `eegzarr.train.models.zoo.default_model`.
+        A class of braindecode.models. Default: EEGNeX on a GPU, else EEGNet.
     model_arguments : dict
         Further arguments of that class.
     residual : bool
-        The network learns what a ridge on band power and time bins leaves over.
+        Let the network learn what a ridge on band power and time bins leaves over.
     crop : float or None
-        Seconds that the model sees of a window, anywhere in training; None for 2 s with the
-        recipe ``challenge2`` and the whole window else.
+        Seconds that the model sees of a window, anywhere in training. Default: 2 for the recipe challenge2, else all.
     augment : tuple of str
-        ``NAME[:PROBABILITY]`` of `eegzarr.train.models.augment`, applied in this order.
+        NAME[:PROBABILITY] of noise, shift, channels and others, applied in this order; the probability is 0.5 by
+        default.
     tta : int
-        Views whose predictions are averaged in evaluation; 1 for none.
+        Average the predictions over so many crops or shifts in evaluation; 1 for none.
     loss : {"mse", "mae", "huber"}
         In standard deviations of the target; huber turns linear at 1.
-    optimizer : str
-        One of `OPTIMIZERS`.
-    learning_rate, weight_decay : float
+    optimizer : {"adamw", "adam", "nadam", "radam", "rmsprop", "sgd"}
+        Of torch.optim.
+    learning_rate : float
+        The highest rate.
+    weight_decay : float
+        Of the optimizer.
     warmup : float
         Share of all steps over which the rate rises from 0; then it falls to 0 along a cosine.
     clip : float
@@ -52,26 +59,32 @@ class FitOptions:
     precision : {"auto", "float32", "bfloat16", "float16"}
         Of the network's arithmetic; auto is bfloat16 or else float16 on a GPU, float32 on a CPU.
     device : {"auto", "cpu", "cuda"}
+        Where to train.
     threads : int
-        Of PyTorch on the CPU, 0 for its own choice, which the run then keeps: sums are rounded
-        in an order that depends on it.
-    epochs, patience : int
-        Train so long, but stop after `patience` epochs without a better validation score.
+        Of PyTorch on the CPU; 0 for its own choice, which the run then keeps, since sums are rounded in an order that
+        depends on it.
+    epochs : int
+        Train for at most so many.
+    patience : int
+        Stop after so many epochs without a better validation score.
     batch_size : int
-        Of each process.
+        Windows in a batch of each process.
     epoch_windows : int
-        Windows between two validations; 0 for all of the training part. Epochs go on where the last
-        one ended, so that every window is seen before any is seen twice.
+        Windows between two validations; 0 for all of the training part. The next epoch begins where the
+        last one ended, so that every window is seen before any is seen twice.
     split : {"auto", "fractions", "challenge"}
-        challenge: R5 is the validation part and all other releases are trained on. auto: that,
-        if the lake has R5 and another release; else by `fractions`.
+        challenge: R5 is the validation part and all other releases are trained on. fractions: shares of the subjects.
+        auto: challenge, if the lake has R5 and another release; else fractions.
     fractions : tuple of float
         Shares of the subjects for training, validation and test.
-    folds, fold : int
-        With `folds`, the subjects outside the test part make so many folds, and number `fold` is
-        the validation part.
-    seed, split_seed : int
-        Of shuffling, augmentation and initial weights; of the split.
+    folds : int
+        Cross-validation over subjects: the subjects outside the test part make so many folds, a run each.
+    fold : int
+        The fold that is the validation part.
+    seed : int
+        Of weights, shuffling and augmentation.
+    split_seed : int
+        Of the split by subject.
     keep_start_kit_exclusions : bool
         Use also the nine subjects that the challenge's start kit leaves out.
     """
@@ -85,20 +98,20 @@ class FitOptions:
     crop: float | None = None
     augment: tuple[str, ...] = ()
     tta: int = 1
-    loss: str = "mse"
-    optimizer: str = "adamw"
+    loss: Loss = "mse"
+    optimizer: Optimizer = "adamw"
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     warmup: float = 0.05
     clip: float = 1.0
-    precision: str = "auto"
-    device: str = "auto"
+    precision: Precision = "auto"
+    device: Device = "auto"
     threads: int = 0
     epochs: int = 10
     patience: int = 8
     batch_size: int = 64
     epoch_windows: int = 0
-    split: str = "auto"
+    split: Split = "auto"
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
     folds: int = 0
     fold: int = 0
@@ -129,7 +142,11 @@ class FitOptions:
         choices = {"loss": LOSSES, "optimizer": OPTIMIZERS, "split": SPLITS, "precision": PRECISIONS, "device": DEVICES}
         for name, known in choices.items():
             if getattr(self, name) not in known:
-                raise UsageError(f"{_option(name)} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+                given = getattr(self, name)
+                raise UsageError(
+                    f"{_option(name)} must be one of {', '.join(known)}, got {given!r}."
+                    f"{did_you_mean(str(given), known)}"
+                )
 
     @property
     def crop_seconds(self) -> float | None:

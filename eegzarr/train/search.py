@@ -1,203 +1,83 @@
-"""Search for better options with Optuna: ``python -m eegzarr.train.search LAKE --trials 20``.
-
-Trials that fall behind the median of those before them are pruned. The study is a file in the
-output folder: the same command goes on with it, also in the trial that was stopped.
-"""
+"""Search for better options with Optuna: ``python -m eegzarr.train.search LAKE --trials 20``."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
-from eegzarr.command import run_command
-from eegzarr.errors import EegzarrError, FitDiverged, Stopped, UsageError
-from eegzarr.events import EpochEnded, Event, Listener
+from cyclopts import Parameter
+
+from eegzarr.cli.run import Command
+from eegzarr.errors import EegzarrError, Stopped, UsageError
+from eegzarr.extras import needs
 from eegzarr.machine.memory import parse_share
-from eegzarr.train.arguments import add_fit_options, fit_options
-from eegzarr.train.loop.run import RunFolder, write_json
-from eegzarr.train.options import LOSSES, FitOptions
-
-if TYPE_CHECKING:
-    import optuna
-
-STUDY, BEST = "study.journal", "best.json"
-_FOLDER = "folder"  # attribute of a trial: that of its run
-_AUGMENTATIONS = {
-    "none": (),
-    "noise": ("noise",),
-    "shift": ("shift",),
-    "noise+shift+channels": ("noise", "shift", "channels"),
-}
+from eegzarr.train.arguments import fit_options, takes_fit_options
 
 
-@dataclass(frozen=True)
-class SearchResult:
-    """Trials by how they ended, and the best one."""
+@takes_fit_options(folds=False)
+def search_command(
+    lake: str | None = None,
+    /,
+    *,
+    out: Annotated[Path, Parameter(alias="-o", metavar="STUDY")],
+    trials: int = 20,
+    max_memory: str = "85%",
+    config: Path | None = None,
+    model_arg: tuple[str, ...] = (),
+    **options: Any,
+) -> int:
+    """Search for better options of a training.
 
-    finished: int
-    pruned: int
-    best_score: float
-    best_run: str
-    best_values: dict[str, Any]
+    Looks for the learning rate, weight decay, batch size, loss and augmentation that predict the validation subjects
+    best. The test part is never looked at.
 
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; return its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m eegzarr.train.search",
-        description="Search for the learning rate, weight decay, batch size, loss and augmentation that predict the "
-        "validation subjects best. The test part is never looked at.",
-    )
-    parser.add_argument("lake", metavar="LAKE")
-    parser.add_argument("--out", required=True, type=Path, metavar="STUDY", help="folder; one that is there goes on")
-    parser.add_argument("--trials", type=int, default=20, help="of the study in all (default: %(default)s)")
-    parser.add_argument("--max-memory", default="85%", metavar="SHARE", help="as for eegzarr.train (default: 85%%)")
-    add_fit_options(parser)
-    arguments = parser.parse_args(argv)
-    return run_command("eegzarr.train.search", lambda: _search(arguments), again="the same command goes on")
-
-
-def suggest(trial: optuna.Trial, options: FitOptions) -> FitOptions:
-    """Return options with the values of a trial."""
-    return replace(
-        options,
-        learning_rate=trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True),
-        weight_decay=trial.suggest_float("weight_decay", 1e-5, 1e-1, log=True),
-        batch_size=trial.suggest_categorical("batch_size", [32, 64, 128]),
-        loss=trial.suggest_categorical("loss", list(LOSSES)),
-        augment=_AUGMENTATIONS[trial.suggest_categorical("augment", list(_AUGMENTATIONS))],
-    )
-
-
-def search(
-    options: FitOptions, folder: Path, trials: int, listeners: tuple[Listener, ...] = (), max_memory: float = 0.85
-) -> SearchResult:
-    """Run a study until it has so many trials, finished or pruned.
-
-    Raises
-    ------
-    UsageError
-        If no trial came to an end.
-    Stopped
-        If a signal came or memory ran short; the same call goes on.
+    Parameters
+    ----------
+    lake
+        Path or URL; not needed with --config.
+    out
+        Folder of the study; one that is there is continued.
+    trials
+        Of the study in all.
+    max_memory
+        As for eegzarr.train.
+    config
+        config.json of a run, whose options become the defaults.
+    model_arg
+        A further argument of the model; repeatable.
     """
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    from eegzarr.train.loop.fit import fit, resume
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    folder.mkdir(parents=True, exist_ok=True)
-    study = optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(folder / STUDY))),
-        study_name="eegzarr",
-        direction="minimize",
-        sampler=optuna.samplers.TPESampler(seed=options.seed + len(list(folder.glob("trial-*")))),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
-        load_if_exists=True,
-    )
-    _take_up_stopped(study)
-
-    def objective(trial: optuna.Trial) -> float:
-        chosen = suggest(trial, options)
-        run = RunFolder(trial.user_attrs.get(_FOLDER) or folder / f"trial-{trial.number:03d}")
-        trial.set_user_attr(_FOLDER, str(run.path))
-        for epoch, score in enumerate(_scores_before(run)):
-            trial.report(score, epoch)
-        watchers = [*listeners, _pruning(trial)]
-        if not run.is_finished:
-            go: Callable[[], Any] = (
-                (lambda: resume(run.path, watchers, max_memory=max_memory))
-                if run.is_begun
-                else (lambda: fit(chosen, run.path, watchers, max_memory=max_memory))
-            )
-            try:
-                go()
-            except FitDiverged as error:
-                raise optuna.TrialPruned(str(error)) from error
-        return float(run.read_json(run.summary)["scores"]["valid"]["nrmse"])
-
-    ended = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-    while (left := trials - len(study.get_trials(states=ended))) > 0:
-        study.optimize(objective, n_trials=left)
-    complete = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
-    if not complete:
-        raise UsageError(f"every trial of {folder} was pruned: give more --trials")
-    result = SearchResult(
-        finished=len(complete),
-        pruned=len(study.get_trials(states=(optuna.trial.TrialState.PRUNED,))),
-        best_score=float(study.best_value),
-        best_run=str(study.best_trial.user_attrs[_FOLDER]),
-        best_values=study.best_params,
-    )
-    write_json(folder / BEST, {"nrmse": result.best_score, "run": result.best_run, "values": result.best_values})
-    return result
-
-
-def _take_up_stopped(study: optuna.Study) -> None:
-    """Give trials that were stopped, or killed, a second life in their folders."""
-    import optuna
-
-    states = optuna.trial.TrialState
-    for trial in study.get_trials(states=(states.RUNNING,)):
-        study.tell(trial.number, state=states.FAIL)
-    last = {trial.user_attrs[_FOLDER]: trial for trial in study.get_trials() if _FOLDER in trial.user_attrs}
-    for trial in last.values():
-        if trial.state == states.FAIL:
-            study.enqueue_trial(trial.params, user_attrs=trial.user_attrs)
-
-
-def _scores_before(run: RunFolder) -> list[float]:
-    import torch
-
-    if not run.last.exists():
-        return []
-    return [row["valid_nrmse"] for row in torch.load(run.last, map_location="cpu", weights_only=True)["history"]]
-
-
-def _pruning(trial: optuna.Trial) -> Listener:
-    import optuna
-
-    def listen(event: Event) -> None:
-        if isinstance(event, EpochEnded):
-            trial.report(event.valid_nrmse, event.epoch)
-            if trial.should_prune():
-                raise optuna.TrialPruned
-
-    return listen
-
-
-def _search(arguments: argparse.Namespace) -> int:
-    if arguments.trials < 1:
-        raise UsageError(f"--trials must be at least 1, got {arguments.trials}")
-    max_memory = parse_share(arguments.max_memory)
-    options = fit_options(arguments)
+    if trials < 1:
+        raise UsageError(f"--trials must be at least 1, got {trials}")
+    share = parse_share(max_memory)
+    chosen = fit_options(lake, options, config, model_arg)
     try:
-        from eegzarr.watch.training import FitProgress
+        with needs("train", "searching"):
+            from eegzarr.train.study import search
+            from eegzarr.watch.training import FitProgress
 
-        with FitProgress() as progress:
-            result = search(options, arguments.out, arguments.trials, (progress,), max_memory)
-    except ModuleNotFoundError as error:
-        raise UsageError(f"searching needs {error.name}: pip install 'eegzarr[train]'") from error
+            with FitProgress() as progress:
+                result = search(chosen, out, trials, (progress,), share)
     except Stopped as error:
         told = str(error).split("; go on")[0].split(" and go on")[0]
         stopped = type(error)(f"{told}; the same command goes on")
         raise stopped from error
     except OSError as error:
-        raise EegzarrError(f"--out {arguments.out} can't be written: {error.strerror or error}") from error
+        raise EegzarrError(f"--out {out} can't be written: {error.strerror or error}") from error
     values = ", ".join(
         f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in result.best_values.items()
     )
-    print(f"{arguments.out}: {result.finished} trials finished, {result.pruned} pruned")
+    print(f"{out}: {result.finished} trials finished, {result.pruned} pruned")
     print(f"  best validation NRMSE {result.best_score:.3f}, {result.best_run}: {values}")
     return 0
 
 
+main = Command(
+    "eegzarr.train.search",
+    search_command,
+    again="the same command continues the study",
+    usage="LAKE --out STUDY [OPTIONS]",
+)
+
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

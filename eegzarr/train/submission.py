@@ -1,10 +1,69 @@
-"""``python -m eegzarr.train.submission``: see `eegzarr.challenge.submission`."""
+"""Pack runs for the challenge: ``python -m eegzarr.train.submission RUN1 RUN2 -o submission.zip``."""
 
 from __future__ import annotations
 
-import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, Literal
 
-from eegzarr.challenge.submission import main
+from cyclopts import Parameter
+
+from eegzarr.challenge.rules import NUMBERS, WEIGHTS
+from eegzarr.cli.run import Command
+from eegzarr.extras import needs
+
+
+def submit(
+    run: str,
+    /,
+    *runs: str,
+    out: Annotated[Path, Parameter(alias="-o", metavar="FILE.zip")] = Path("submission.zip"),
+    unit: Literal["V", "uV"] = "V",
+    no_score: bool = False,
+) -> int:
+    """Pack runs for the EEG Foundation Challenge and score the archive.
+
+    Runs of challenge 1 and of challenge 2 go into one archive for the challenge's evaluator; several of one challenge
+    are averaged. The archive is loaded as the evaluator loads it, and scored on the subjects that the runs held out.
+
+    Parameters
+    ----------
+    run
+        Folder of a run.
+    runs
+        Folders of further runs.
+    out
+        The archive to write.
+    unit
+        Of the signals that the evaluator gives; MNE's are in V.
+    no_score
+        Load the archive, but don't score it.
+    """
+    with needs("train", "a submission"):
+        import torch
+
+        from eegzarr.challenge.submission import load_submission, score_submission, write_submission
+        from eegzarr.train.loop.run import RunFolder
+        from eegzarr.train.score.metrics import overall_nrmse
+
+        by_challenge = write_submission([RunFolder(path) for path in (run, *runs)], out, unit)
+    missing = sorted(set(NUMBERS) - set(by_challenge))
+    print(f"{out}: {sum(map(len, by_challenge.values()))} models, input in {unit}")
+    if missing:
+        print(f"  no run of {missing[0]} was given: the evaluator will want one")
+    if no_score:
+        with tempfile.TemporaryDirectory() as folder:
+            load_submission(out, Path(folder), 100.0, torch.device("cpu"))
+        return 0
+    scores = score_submission(out, by_challenge, unit)
+    for recipe, score in scores.items():
+        print(f"  {recipe}: NRMSE {score:.3f} on the held-out subjects, loaded from the archive")
+    if set(scores) == set(WEIGHTS):
+        print(f"  overall: {overall_nrmse(scores):.3f} (0.3 of challenge 1, 0.7 of challenge 2)")
+    return 0
+
+
+main = Command("eegzarr.train.submission", submit, again="", usage="RUN ... [OPTIONS]")
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -11,6 +11,7 @@ import torch
 
 from eegzarr.errors import UsageError
 from eegzarr.events import FitEnded, Listener, tell
+from eegzarr.machine.memory import as_share
 from eegzarr.train.loop.learner import Learner
 from eegzarr.train.loop.optimize import choose_device
 from eegzarr.train.loop.parts import Parts, make_parts
@@ -23,7 +24,7 @@ from eegzarr.train.loop.training import Streams, Surroundings, Training, trainin
 from eegzarr.train.models.checkpoint import checked_contents
 from eegzarr.train.options import FitOptions
 from eegzarr.train.score.evaluate import evaluated_streams
-from eegzarr.train.score.results import FitSummary
+from eegzarr.train.score.summary import FitSummary
 
 
 def fit(
@@ -32,7 +33,7 @@ def fit(
     listeners: Iterable[Listener] = (),
     *,
     checkpoint_interval: float = 60.0,
-    max_memory: float = 0.85,
+    max_memory: float | str = "85%",
 ) -> FitSummary:
     """Train a model on subjects, keep the epoch that predicts unseen subjects best, and score it.
 
@@ -45,7 +46,7 @@ def fit(
         Called with events of `eegzarr.events`.
     checkpoint_interval : float
         Seconds of training that a killed process loses at most.
-    max_memory : float
+    max_memory : float or str
         Share of the machine's memory in use above which look-ahead shrinks, and then the fit stops.
 
     Raises
@@ -57,7 +58,14 @@ def fit(
     FitStopped, FitInterrupted
         If memory ran short or a signal came; its state is saved and `resume` goes on.
     """
-    return _fit(options, RunFolder(run), tuple(listeners), checkpoint_interval, max_memory, is_new=True)
+    return _fit(
+        options,
+        RunFolder(run),
+        tuple(listeners),
+        checkpoint_interval,
+        as_share(max_memory, "--max-memory"),
+        is_new=True,
+    )
 
 
 def resume(
@@ -65,7 +73,7 @@ def resume(
     listeners: Iterable[Listener] = (),
     *,
     checkpoint_interval: float = 60.0,
-    max_memory: float = 0.85,
+    max_memory: float | str = "85%",
 ) -> FitSummary:
     """Go on with a run where its last checkpoint is; as `fit`, with the run's own options.
 
@@ -79,7 +87,9 @@ def resume(
     """
     folder = RunFolder(run)
     options = folder.options()
-    return _fit(options, folder, tuple(listeners), checkpoint_interval, max_memory, is_new=False)
+    return _fit(
+        options, folder, tuple(listeners), checkpoint_interval, as_share(max_memory, "--max-memory"), is_new=False
+    )
 
 
 def _fit(

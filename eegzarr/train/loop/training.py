@@ -27,7 +27,8 @@ from eegzarr.train.options import FitOptions, options_json
 from eegzarr.train.score.evaluate import PartScore
 from eegzarr.train.score.metrics import nrmse
 from eegzarr.train.score.predict import EvaluationStream, predict
-from eegzarr.train.score.results import FitSummary, score_best, write_results
+from eegzarr.train.score.results import score_best, write_results
+from eegzarr.train.score.summary import FitSummary
 
 _AHEAD = 4  # batches decoded ahead, until memory runs short
 

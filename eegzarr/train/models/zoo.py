@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from eegzarr.errors import UsageError
+from eegzarr.suggest import did_you_mean
 from eegzarr.train.models.checkpoint import checked_contents, read_checkpoint
 from eegzarr.train.models.predictor import Regressor, build_predictor
 
@@ -46,7 +47,7 @@ def make_model(spec: dict[str, Any]) -> Regressor:
     name, shape = spec["network"], (2, spec["n_chans"], spec["n_times"])
     known = known_models()
     if name not in known:
-        raise UsageError(f"--model {name!r} is none of braindecode's: {', '.join(known)}")
+        raise UsageError(f"--model {name!r} is none of braindecode's: {', '.join(known)}.{did_you_mean(name, known)}")
     try:
         model = build_predictor(spec)
         model.eval()

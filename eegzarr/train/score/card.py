@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from eegzarr.train.loop.run import RunFolder
 from eegzarr.train.options import FitOptions
 from eegzarr.train.score.evaluate import PARTS, PartScore
 from eegzarr.train.score.metrics import interval_words
-
-if TYPE_CHECKING:
-    from eegzarr.train.score.results import FitSummary
+from eegzarr.train.score.summary import FitSummary
 
 
 def score_lines(scores: dict[str, PartScore]) -> list[str]:

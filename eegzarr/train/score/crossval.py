@@ -12,7 +12,7 @@ from eegzarr.errors import UsageError
 from eegzarr.train.loop.run import RunFolder, write_json
 from eegzarr.train.options import FitOptions, read_options
 from eegzarr.train.score.metrics import interval_words, nrmse, subject_interval
-from eegzarr.train.score.results import FitSummary
+from eegzarr.train.score.summary import FitSummary
 
 SCORES = "cross-validation.json"
 

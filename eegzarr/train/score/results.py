@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -16,39 +16,7 @@ from eegzarr.train.options import FitOptions
 from eegzarr.train.score.card import write_card
 from eegzarr.train.score.evaluate import PartScore, evaluate
 from eegzarr.train.score.predict import EvaluationStream
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitSummary:
-    """How a run ended.
-
-    Attributes
-    ----------
-    scores : dict of str to PartScore
-        Of the best epoch's model, by part: ``valid`` and, unless a release is the validation
-        part, ``test``.
-    seconds : float
-        Of all the processes that worked on it, one after another.
-    peak_memory : int
-        Bytes of the process tree, in the last of them.
-    """
-
-    run: str
-    recipe: str
-    model: str
-    device: str
-    notes: tuple[str, ...]
-    train_windows: int
-    epochs: int
-    best_epoch: int
-    scores: dict[str, PartScore]
-    seconds: float
-    peak_memory: int
-
-    @property
-    def nrmse(self) -> float:
-        """The score to report: of the test part where there is one."""
-        return self.scores.get("test", self.scores["valid"]).nrmse
+from eegzarr.train.score.summary import FitSummary
 
 
 def score_best(

@@ -1,0 +1,192 @@
+"""A page about a lake."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from html import escape
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from eegzarr.errors import LakeError
+from eegzarr.pictures import page
+from eegzarr.pictures.canvas import as_svg
+from eegzarr.pictures.labels import label_distributions, losses, subjects
+from eegzarr.pictures.passes import Averages, Spectrum, SubjectAverages, read
+from eegzarr.pictures.passes import SortedImage as ErpImage
+from eegzarr.pictures.signals import (
+    amplitudes,
+    draw_erp,
+    draw_erp_image,
+    draw_psd,
+    draw_topomap,
+    has_positions,
+    usual_channel,
+    usual_condition,
+)
+from eegzarr.recipes.recipe import recipe_from_json
+from eegzarr.store.describe import GroupSummary, describe_lake, lost_windows
+from eegzarr.store.layout import COMPLETE
+from eegzarr.store.open import open_recordings, open_windows
+from eegzarr.store.verify import verify_lake
+from eegzarr.watch.tables import label_cells, size
+
+if TYPE_CHECKING:
+    from eegzarr.store.describe import NumberStatistics, TextStatistics
+
+_PACKAGES = ("eegzarr", "zarr", "numcodecs", "xarray", "dask", "mne", "numpy")
+_MOST_ROWS = 500  # of skipped recordings
+
+
+def lake_page(
+    lake: str | Path, *, check: bool = True, signals: bool = True, on_step: Callable[[str], None] = lambda step: None
+) -> str:
+    """Return a page about a lake, as HTML.
+
+    Parameters
+    ----------
+    lake : path or URL
+    check : bool
+        Compare every file with its checksum, which reads the whole lake.
+    signals : bool
+        Draw what reads signals: each recipe's windows once, in bounded memory.
+    on_step : callable
+        Told what comes next.
+
+    Raises
+    ------
+    LakeError
+        If there is no lake.
+    """
+    summaries = describe_lake(lake)
+    sections = [("Groups", _groups(summaries))]
+    by_recipe: dict[str, list[GroupSummary]] = {}
+    for summary in summaries:
+        if summary.status == COMPLETE and summary.windows:
+            by_recipe.setdefault(summary.recipe, []).append(summary)
+    for recipe, groups in by_recipe.items():
+        on_step(f"{recipe}: {sum(group.windows for group in groups):,} windows")
+        windows = open_windows(lake, recipe, [group.group.rpartition("/")[2] for group in groups])
+        sections.append((recipe, "".join(_recipe(lake, windows, groups, signals))))
+    if check:
+        on_step("comparing every file with its checksum")
+        sections.append(("Checks", _checks(lake)))
+    sections.append(("Provenance", _provenance(summaries)))
+    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return page.page(str(lake), f"A lake of EEG windows; this page was made on {made}.", sections)
+
+
+def _groups(summaries: list[GroupSummary]) -> str:
+    complete = [summary for summary in summaries if summary.status == COMPLETE]
+    counted = page.facts(
+        [
+            (f"{sum(s.windows for s in complete):,}", "windows"),
+            (f"{max((s.subjects for s in complete), default=0):,}", "subjects in the largest group"),
+            (f"{sum(s.recorded_hours for s in complete):,.1f} h", "of recordings"),
+            (size(sum(s.nbytes for s in complete)), "of signals, compressed"),
+        ]
+    )
+    header = ("group", "status", "windows", "invalid", "subjects", "recordings", "hours", "size", "ratio", "stored as")
+    rows = [
+        (
+            *(s.group, f"{s.status} {s.note}", s.windows, s.invalid, s.subjects, s.recordings, round(s.hours, 1)),
+            *(size(s.nbytes), round(s.ratio, 2), f"{s.dtype}, {s.channels} channels, {s.sampling_rate:g} Hz"),
+        )
+        for s in summaries
+    ]
+    return counted + page.card("Groups", page.table(header, rows))
+
+
+def _recipe(lake: str | Path, windows: xr.Dataset, groups: list[GroupSummary], signals: bool) -> Iterator[str]:
+    yield page.grid(
+        [
+            _drawn("Subjects", subjects(windows)),
+            _drawn("Windows lost, by reason", losses(windows)),
+            _drawn("Amplitude", amplitudes(windows)),
+            page.card("Windows lost", page.table(("reason", "windows"), lost_windows(windows).items())),
+        ]
+    )
+    yield _drawn("Labels", label_distributions(windows))
+    if signals:
+        yield page.grid(_signals(windows))
+    for group in groups:
+        yield page.card(
+            f"{group.group}: labels", page.table(("label", "missing", "mean ± SD", "range", "values"), _labels(group))
+        )
+        yield _skipped(lake, group)
+
+
+def _signals(windows: xr.Dataset) -> list[str]:
+    """Pictures of the signals, from one pass over them."""
+    channel = usual_channel(windows)
+    erps = SubjectAverages(windows, channel, usual_condition(windows))
+    everything, spectrum = Averages(windows), Spectrum(windows)
+    anchored = recipe_from_json(windows.attrs["recipe"]).anchor != "recording"
+    # Windows that were given need not have reaction times.
+    is_sorted = anchored and bool(np.isfinite(windows["rt_from_stimulus"].to_numpy()).any())
+    image = ErpImage(windows, channel, "rt_from_stimulus") if is_sorted else None
+    read(windows, erps, everything, spectrum, *([image] if image else []))
+    pictures = [("Power spectral density", draw_psd(spectrum))]
+    if image:
+        pictures.insert(0, (f"Trials at {channel}, by reaction time", draw_erp_image(windows, image)))
+    if anchored:
+        pictures.insert(0, (f"Average at {channel}", draw_erp(windows, erps)))
+    if has_positions(windows):
+        pictures.append(("Scalp map", draw_topomap(windows, everything)))
+    return [_drawn(name, axes) for name, axes in pictures]
+
+
+def _drawn(heading: str, axes: Any) -> str:
+    return page.card(heading, page.picture(as_svg(axes), heading))
+
+
+def _labels(group: GroupSummary) -> Iterator[tuple[object, ...]]:
+    statistics: NumberStatistics | TextStatistics
+    for name, statistics in group.labels.items():
+        yield name, statistics.missing or "", *label_cells(statistics)
+
+
+def _skipped(lake: str | Path, group: GroupSummary) -> str:
+    recipe, _, release = group.group.rpartition("/")
+    table = open_recordings(lake, recipe, release)
+    paths, reasons = (table[name].to_numpy().astype(object).tolist() for name in ("path", "reason"))
+    rows = [(path, reason) for path, reason in zip(paths, reasons, strict=True) if reason]
+    if not rows:
+        return page.card(f"{group.group}: skipped recordings", '<p class="good">None.</p>')
+    more = f"<p>and {len(rows) - _MOST_ROWS:,} more</p>" if len(rows) > _MOST_ROWS else ""
+    html = page.table(("recording", "reason"), rows[:_MOST_ROWS]) + more
+    return page.card(f"{group.group}: {len(rows):,} of {len(reasons):,} recordings skipped", html)
+
+
+def _checks(lake: str | Path) -> str:
+    try:
+        faults = verify_lake(lake)
+    except LakeError as error:
+        return page.card("Checksums", f'<p class="bad">{escape(str(error))}</p>')
+    if not faults:
+        return page.card("Checksums", '<p class="good">Every file of the lake is as it was written.</p>')
+    rows = [(fault.path, fault.kind, fault.reason) for fault in faults]
+    return page.card(f"{len(faults):,} faults", page.table(("file", "kind", "what"), rows))
+
+
+def _provenance(summaries: list[GroupSummary]) -> str:
+    cards = []
+    for summary in summaries:
+        shown = {name: value for name, value in summary.attributes.items() if name not in ("coordinates", "recipe")}
+        rows: list[tuple[object, ...]] = list(shown.items())
+        if "recipe" in summary.attributes:
+            recipe = recipe_from_json(summary.attributes["recipe"])
+            rows += [(f"recipe.{name}", _brief(value)) for name, value in vars(recipe).items()]
+        cards.append(page.card(summary.group, page.table(("attribute", "value"), rows)))
+    packages = [("Python", platform.python_version()), *((name, version(name)) for name in _PACKAGES)]
+    return "".join(cards) + page.card("Versions of this report", page.table(("package", "version"), packages))
+
+
+def _brief(value: object) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return text if len(text) <= 300 else f"{text[:300]} …"
