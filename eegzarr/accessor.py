@@ -50,6 +50,7 @@ class WindowsAccessor:
         peak_to_peak: float | None = 500.0,
         flat_channels: int | None = 6,
         noisy_channels: int | None = 13,
+        bad_channels: int | None = 13,
         availability: Sequence[str] | None = ("available", ""),
         start_kit: bool = True,
     ) -> xr.Dataset:
@@ -61,6 +62,8 @@ class WindowsAccessor:
             uV; windows in which a channel spans more are left out.
         flat_channels, noisy_channels : int, optional
             Windows of recordings with more such channels are left out.
+        bad_channels : int, optional
+            Likewise, of those that the dataset itself says are bad (channels.tsv).
         availability : sequence of str, optional
             Flags of participants.tsv to keep; "" is a recording without a flag.
         start_kit : bool
@@ -77,6 +80,7 @@ class WindowsAccessor:
             peak_to_peak=peak_to_peak,
             flat_channels=flat_channels,
             noisy_channels=noisy_channels,
+            bad_channels=bad_channels,
             availability=availability,
             start_kit=start_kit,
         )

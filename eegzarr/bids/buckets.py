@@ -9,22 +9,23 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from eegzarr.bids.files import is_passed_over, list_local, read_local
+from eegzarr.bids.recordings import FOLDERS
 from eegzarr.errors import BuildStopped, RecordingError, SourceError
 from eegzarr.urls import one_line_errors
 
 # The challenge's releases and OpenNeuro's datasets, which anybody may read without an account.
 PUBLIC_BUCKETS = ("nmdatasets", "openneuro.org")
-_EEG_FOLDERS = ("sub-*/eeg", "sub-*/ses-*/eeg")
 _HEADER_FIRST = {".bdf", ".edf"}
+_WHOLE = 2**20  # bytes of a file up to which all of it is looked at to tell whether it changed
+_BLOCKS, _BLOCK = 16, 2**14  # number and bytes of blocks, evenly spread, that are looked at of a larger one
 _CHANNEL_HEADER = 256  # bytes in an EDF or BDF header, for the file and again for each channel
-_COMPANIONS = {".set": (".fdt",), ".vhdr": (".vmrk", ".eeg", ".dat")}
 
 
 def is_url(root: str) -> bool:
@@ -32,8 +33,8 @@ def is_url(root: str) -> bool:
     return "://" in root
 
 
-def list_eeg(root: str) -> list[str]:
-    """Return the paths of what lies in a dataset's ``sub-*/[ses-*/]eeg`` folders, relative to it, sorted.
+def list_files(root: str) -> list[str]:
+    """Return the paths of a dataset's files, and of folders that are recordings, relative to its root, sorted.
 
     Raises
     ------
@@ -41,77 +42,145 @@ def list_eeg(root: str) -> list[str]:
         If it can't be listed.
     """
     if not is_url(root):
-        # Not fsspec's find, which leaves out links that lead nowhere: they are worth a row with its reason.
-        entries = (entry for pattern in _EEG_FOLDERS for entry in Path(root).glob(f"{pattern}/*"))
-        return sorted(entry.relative_to(root).as_posix() for entry in entries)
+        return list_local(Path(root))
     files, folder = _opened(root)
     try:
         found = files.find(folder)
     except (OSError, ValueError) as error:
         raise SourceError(f"source {root} can't be listed: {error}") from error
-    relative = (path.removeprefix(f"{folder}/") for path in found)
-    return sorted(path for path in relative if any(fnmatch(path, f"{pattern}/*") for pattern in _EEG_FOLDERS))
+    relative = {_recording_of(path.removeprefix(f"{folder}/")) for path in found}
+    return sorted(path for path in relative if not any(is_passed_over(part) for part in path.split("/")[:-1]))
 
 
-def read_bytes(root: str, path: str) -> bytes | None:
-    """Return a small file, None if it isn't there.
-
-    Raises
-    ------
-    BuildStopped
-        If it can't be fetched.
-    """
-    if not is_url(root):
-        local = Path(root) / path
-        return local.read_bytes() if local.exists() else None
-    files, folder = _opened(root)
-    try:
-        content: bytes = files.cat_file(f"{folder}/{path}")
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise _unfetched(root, path, error) from error
-    return content
+def _recording_of(path: str) -> str:
+    """Return the path of the folder that is a recording, for a file in it."""
+    parts = path.split("/")
+    for depth, part in enumerate(parts, 1):
+        if part.lower().endswith(FOLDERS):
+            return "/".join(parts[:depth])
+    return path
 
 
-def fingerprint_of(root: str, path: str) -> str:
-    """Size and time (in a bucket: tag) of a recording, and the content of its events: cheap, and telling.
+def read_bytes(root: str, path: str) -> bytes:
+    """Return a small file.
 
     Raises
     ------
     RecordingError
-        If one of them can't be read.
+        If it can't be read; the message goes behind its name.
+    BuildStopped
+        If it can't be fetched.
     """
+    content = read_many(root, [path])[path]
+    if isinstance(content, RecordingError):
+        raise content
+    return content
+
+
+def read_many(root: str, paths: Sequence[str]) -> dict[str, bytes | RecordingError]:
+    """Return small files by their paths, an error instead of what can't be read; from a bucket side by side.
+
+    Raises
+    ------
+    BuildStopped
+        If one can't be fetched.
+    """
+    if not is_url(root):
+        return {path: _content(root, path) for path in paths}
+    if not paths:
+        return {}
+    files, folder = _opened(root)
+    fetched = files.cat([f"{folder}/{path}" for path in paths], on_error="return")
+    if isinstance(fetched, bytes):
+        fetched = {f"{folder}/{paths[0]}": fetched}
+    contents: dict[str, bytes | RecordingError] = {}
+    for path in paths:
+        content = fetched[f"{folder}/{path}"]
+        if isinstance(content, FileNotFoundError):
+            content = RecordingError("isn't there any more")
+        elif isinstance(content, OSError):
+            raise _unfetched(root, path, content) from content
+        elif isinstance(content, Exception):
+            raise content
+        contents[path] = content
+    return contents
+
+
+def _content(root: str, path: str) -> bytes | RecordingError:
     try:
-        content = read_bytes(root, _events_of(path))
-        events = hashlib.sha256(content).hexdigest()[:16] if content is not None else "-"
-        return f"{_version_of(root, path)}:{events}"
-    except OSError as error:
-        raise RecordingError(f"unreadable: {error.strerror or error}") from error
+        return read_local(Path(root), path)
+    except RecordingError as error:
+        return error
 
 
-def _version_of(root: str, path: str) -> str:
-    if is_url(root):
-        files, folder = _opened(root)
-        try:
-            files.invalidate_cache()
-            return f"{files.size(f'{folder}/{path}')}:{files.ukey(f'{folder}/{path}')}"
-        except FileNotFoundError as error:
-            raise RecordingError("no such file") from error
+def beside(root: str, path: str) -> list[str]:
+    """Return the names of the files in a recording's folder."""
+    if not is_url(root):
+        return sorted(os.listdir((Path(root) / path).parent))
+    files, folder = _opened(root)
+    return sorted(PurePosixPath(one).name for one in files.ls(f"{folder}/{PurePosixPath(path).parent}", detail=False))
+
+
+def check_there(root: str, path: str) -> None:
+    """Refuse a recording that isn't there.
+
+    Raises
+    ------
+    RecordingError
+    """
     local = Path(root) / path
-    if not local.exists():
+    if not is_url(root) and not local.exists():
         # A symlink that leads nowhere is what git-annex leaves for a file not yet downloaded.
         raise RecordingError("not downloaded (the link leads nowhere)" if local.is_symlink() else "no such file")
-    stat = local.stat()
-    return f"{stat.st_size}:{stat.st_mtime_ns}"
+
+
+def content_of(root: str, path: str) -> str:
+    """Return what changes with a file's content, and not when it is copied: its size, and a digest of parts of it.
+
+    In a bucket the tag of the object stands for its content.
+
+    Raises
+    ------
+    RecordingError
+        If it isn't there.
+    """
+    if is_url(root):
+        return _tag_of(root, path)
+    check_there(root, path)
+    local = Path(root) / path
+    if local.is_dir():
+        return ",".join(content_of(root, f"{path}/{name}") for name in sorted(os.listdir(local)))
+    digest = hashlib.sha256()
+    with local.open("rb", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        starts = [0] if size <= _WHOLE else [(size - _BLOCK) * i // (_BLOCKS - 1) for i in range(_BLOCKS)]
+        for start in starts:
+            file.seek(start)
+            digest.update(file.read(_WHOLE if size <= _WHOLE else _BLOCK))
+    return f"{size}:{digest.hexdigest()[:16]}"
+
+
+def _tag_of(root: str, path: str) -> str:
+    files, folder = _opened(root)
+    try:
+        files.invalidate_cache()
+        if path.lower().endswith(FOLDERS):
+            found = files.find(f"{folder}/{path}", detail=True)
+        else:
+            found = {path: files.info(f"{folder}/{path}")}
+    except FileNotFoundError as error:
+        raise RecordingError("no such file") from error
+    return ",".join(f"{one['size']}:{one.get('ETag') or files.ukey(name)}" for name, one in sorted(found.items()))
 
 
 @contextmanager
-def at_hand(root: str, path: str, *, header_only: bool = False) -> Iterator[Path]:
-    """Give a recording as a local file, with its events and companions beside it, inside the ``with``.
+def at_hand(root: str, files: Sequence[str], *, header_only: bool = False) -> Iterator[Path]:
+    """Give a recording as a local file, with its other files beside it, inside the ``with``.
 
     Parameters
     ----------
+    files : sequence of str
+        Of the recording, the one that is opened first.
     header_only : bool
         Only the header will be read: what follows it may be zeros.
 
@@ -121,47 +190,40 @@ def at_hand(root: str, path: str, *, header_only: bool = False) -> Iterator[Path
         If it can't be fetched.
     """
     if not is_url(root):
-        yield Path(root) / path
+        yield Path(root) / files[0]
         return
     with tempfile.TemporaryDirectory(prefix="eegzarr-", ignore_cleanup_errors=True) as folder:
-        local = Path(folder) / PurePosixPath(path).name
-        try:
-            _fetch(root, path, local, header_only)
-        except OSError as error:
-            raise _unfetched(root, path, error) from error
-        yield local
+        for path in files:
+            try:
+                _fetch(root, path, Path(folder) / PurePosixPath(path).name, header_only)
+            except OSError as error:
+                raise _unfetched(root, path, error) from error
+        yield Path(folder) / PurePosixPath(files[0]).name
 
 
 def _fetch(root: str, path: str, local: Path, header_only: bool) -> None:
     files, folder = _opened(root)
-    remote = PurePosixPath(folder) / path
-    if header_only and local.suffix in _HEADER_FIRST:
-        _fetch_header(files, str(remote), local)
+    remote = f"{folder}/{path}"
+    if header_only and local.suffix.lower() in _HEADER_FIRST:
+        _fetch_header(files, remote, local)
+    elif local.name.lower().endswith(FOLDERS):
+        files.get(remote, str(local), recursive=True)
     else:
-        files.get_file(str(remote), str(local))
-    for suffix in _COMPANIONS.get(local.suffix, ()):
-        companion = str(remote.with_suffix(suffix))
-        if files.exists(companion):
-            files.get_file(companion, str(local.with_suffix(suffix)))
-    events = read_bytes(root, _events_of(path))
-    if events is not None:
-        (local.parent / PurePosixPath(_events_of(path)).name).write_bytes(events)
+        files.get_file(remote, str(local))
 
 
 def _fetch_header(files: Any, remote: str, local: Path) -> None:
     """Fetch the header alone, into a file as long as the whole but without blocks on the disk."""
     start = files.cat_file(remote, start=0, end=_CHANNEL_HEADER)
+    if start[192:197] in (b"EDF+D", b"BDF+D"):  # interrupted: each record tells its own time
+        files.get_file(remote, str(local))
+        return
     text = start[184:192].decode("ascii", "replace").strip()  # bytes in the whole header
     size = files.size(remote)
     length = min(int(text), size) if text.isdigit() else size
     with local.open("wb") as file:
         file.write(start + (files.cat_file(remote, start=_CHANNEL_HEADER, end=length) if length > len(start) else b""))
         file.truncate(size)
-
-
-def _events_of(path: str) -> str:
-    name = PurePosixPath(path)
-    return str(name.with_name(f"{name.stem.removesuffix('_eeg')}_events.tsv"))
 
 
 def _opened(root: str) -> tuple[Any, str]:

@@ -1,41 +1,28 @@
-"""What a dataset has: its recordings with their BIDS entities, and the tables beside them.
+"""What a dataset has: its recordings with their BIDS entities, and who took part.
 
 See https://bids-specification.readthedocs.io, "Electroencephalography", for the layout.
 """
 
 from __future__ import annotations
 
-import io
+import json
 import os
 import re
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from eegzarr.bids.buckets import is_url, list_eeg, read_bytes
+from eegzarr.bids.buckets import is_url, list_files, read_bytes
+from eegzarr.bids.participants import read_people, read_sessions
+from eegzarr.bids.recordings import FORMATS, OTHER_MODALITIES, Recording, find_recordings
 from eegzarr.errors import RecordingError, SourceError
+from eegzarr.names import safe_name
 
-# BrainVision and EEGLAB recordings have further files; the one named here is what MNE opens.
-RECORDING_SUFFIXES = (".bdf", ".edf", ".set", ".vhdr", ".fif")
-MISSING = ("n/a", "N/A", "NA", "nan", "NaN", "")
-_ENTITY = re.compile(r"(sub|ses|task|acq|run)-([^_]+)")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recording:
-    """One EEG file of a BIDS dataset, with its entities.
-
-    `path` is relative to the root of its source, with forward slashes; `session` and `run`
-    are "" where the file name has none.
-    """
-
-    path: str
-    subject: str
-    session: str
-    task: str
-    run: str
+DESCRIPTION = "dataset_description.json"
 
 
 @dataclass(frozen=True)
@@ -48,15 +35,24 @@ class Source:
         ``R1`` and so on for an HBN release, else the folder's name: the group it goes under.
     participants : DataFrame
         Of participants.tsv, one row a subject (without ``sub-``); texts, "" where missing.
-    ambiguous : frozenset of str
-        Subjects that have several different rows there, and so no labels to trust.
+    why_missing : mapping of str to str
+        Subjects whose row there can't be used, with the reason.
+    sessions : DataFrame
+        Of sessions.tsv, one row a subject and session; texts, "" where missing.
+    description : mapping of str to str
+        ``Name``, ``License`` and ``DatasetDOI`` of dataset_description.json, those that it has.
+    notes : tuple of str
+        What of the tables couldn't be read, or was assumed.
     """
 
     root: str
     name: str
     recordings: tuple[Recording, ...]
     participants: pd.DataFrame
-    ambiguous: frozenset[str] = frozenset()
+    why_missing: Mapping[str, str] = field(default_factory=dict)
+    sessions: pd.DataFrame = field(default_factory=pd.DataFrame)
+    description: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def find_source(root: str | Path, tasks: tuple[str, ...] = ()) -> Source:
@@ -78,23 +74,24 @@ def find_source(root: str | Path, tasks: tuple[str, ...] = ()) -> Source:
     if not is_url(root):
         _check_folder(Path(root))
         root = os.path.abspath(root)
-    files = list_eeg(root)
-    found = [parse_recording(path) for path in files if _is_recording(path)]
-    if not found:
-        if not files and is_url(root):
-            raise SourceError(f"source {root} is no BIDS dataset, or doesn't exist: nothing lies below sub-* there")
-        raise SourceError(
-            f"source {root} has no EEG recording (*_eeg{', *_eeg'.join(RECORDING_SUFFIXES)}) in its sub-*/eeg folders"
-        )
-    kept = tuple(recording for recording in found if not tasks or recording.task in tasks)
-    if not kept:
-        there = ", ".join(sorted({recording.task for recording in found}))
-        raise SourceError(f"source {root} has no recording of the task {' or '.join(tasks)}; it has {there}")
-    table = read_participants(root)
-    participants = table[~table.index.duplicated()]
-    ambiguous = frozenset(table.index[table.index.duplicated()])
+    files = list_files(root)
+    found = find_recordings(files)
+    kept = _of_tasks(root, files, found, tasks)
+    there = frozenset(files)
+    people = read_people(root, there)
+    sessions, notes = read_sessions(root, there, kept)
     folder = root.rstrip("/").rpartition("/")[2] if is_url(root) else Path(root).resolve().name
-    return Source(root, _release_name(participants) or folder, kept, participants, ambiguous)
+    description, told = _read_description(root) if DESCRIPTION in there else ({}, [])
+    return Source(
+        root=root,
+        name=_release_name(people.table) or safe_name(folder),
+        recordings=kept,
+        participants=people.table,
+        why_missing=people.why_missing,
+        sessions=sessions,
+        description=description,
+        notes=(*people.notes, *notes, *told),
+    )
 
 
 def _check_folder(root: Path) -> None:
@@ -112,77 +109,46 @@ def _check_folder(root: Path) -> None:
         raise SourceError(f"source {root} is no BIDS dataset: it has no sub-* folder")
 
 
-def _is_recording(path: str) -> bool:
-    return path.endswith(tuple(f"_eeg{suffix}" for suffix in RECORDING_SUFFIXES))
-
-
-def parse_recording(path: str) -> Recording:
-    """Read the BIDS entities from a recording's file name."""
-    entities = dict(_ENTITY.findall(path.rsplit("/", 1)[-1]))
-    return Recording(
-        path=path,
-        subject=entities.get("sub", ""),
-        session=entities.get("ses", ""),
-        task=entities.get("task", ""),
-        run=entities.get("run", ""),
+def _of_tasks(
+    root: str, files: Sequence[str], found: tuple[Recording, ...], tasks: tuple[str, ...]
+) -> tuple[Recording, ...]:
+    """Return the recordings of the tasks, and those whose name doesn't tell theirs."""
+    usable = [recording for recording in found if not recording.reason]
+    if not usable:
+        if not files and is_url(root):
+            raise SourceError(f"source {root} is no BIDS dataset, or doesn't exist: nothing lies below sub-* there")
+        raise SourceError(
+            f"source {root} has no EEG recording (*_eeg{', *_eeg'.join(FORMATS)}) in its sub-*/eeg folders"
+            f"{_what_instead(files, found)}"
+        )
+    if tasks and not any(recording.task in tasks for recording in usable):
+        there = ", ".join(sorted({recording.task for recording in usable}))
+        raise SourceError(f"source {root} has no recording of the task {' or '.join(tasks)}; it has {there}")
+    return tuple(
+        recording
+        for recording in found
+        if not tasks or recording.task in tasks or (recording.reason and not recording.task)
     )
 
 
-def read_participants(root: str) -> pd.DataFrame:
-    """Read a dataset's participants.tsv as texts, indexed by subject without ``sub-``.
+def _what_instead(files: Sequence[str], found: tuple[Recording, ...]) -> str:
+    """Return what a dataset without EEG recordings has, for the message."""
+    if found:
+        reasons = Counter(recording.reason for recording in found).most_common(3)
+        return f": {found[0].path}: {'; '.join(f'{reason} ({count})' for reason, count in reasons)}"
+    folders = Counter(part for path in files for part in path.split("/")[:-1] if part in OTHER_MODALITIES)
+    return f": it has {' and '.join(sorted(folders))} recordings, which aren't read" if folders else ""
 
-    A missing file gives an empty table: the windows then have no labels of their subjects.
-    A subject keeps several rows only where these differ.
 
-    Raises
-    ------
-    SourceError
-        If it can't be read, or has no ``participant_id``.
-    """
-    name = f"{root}/participants.tsv"
+def _read_description(root: str) -> tuple[dict[str, str], list[str]]:
     try:
-        content = read_bytes(root, "participants.tsv")
-        if content is None:
-            return pd.DataFrame(index=pd.Index([], name="subject"))
-        table = _parse_tsv(content)
-    except OSError as error:
-        raise SourceError(f"{name} can't be read: {error.strerror or error}") from error
-    except RecordingError as error:
-        raise SourceError(f"{name} {error}") from error
-    if "participant_id" not in table:
-        raise SourceError(f"{name} has no column participant_id")
-    table["subject"] = table.pop("participant_id").str.removeprefix("sub-")
-    return table.drop_duplicates().set_index("subject").replace(list(MISSING), "")
-
-
-def read_events(recording: Path) -> pd.DataFrame:
-    """Read the events.tsv beside a recording, as texts.
-
-    Raises
-    ------
-    RecordingError
-        If there is none, or it can't be read.
-    """
-    path = recording.with_name(f"{recording.name.removesuffix(recording.suffix).removesuffix('_eeg')}_events.tsv")
-    if not path.exists():
-        raise RecordingError("no events.tsv")
-    try:
-        return _parse_tsv(path.read_bytes())
-    except OSError as error:
-        raise RecordingError(f"events.tsv can't be read: {error.strerror or error}") from error
-    except RecordingError as error:
-        raise RecordingError(f"events.tsv {error}") from error
-
-
-def _parse_tsv(content: bytes) -> pd.DataFrame:
-    # utf-8-sig takes the byte order mark that spreadsheet programs write.
-    try:
-        text = content.decode("utf-8-sig")
-        return pd.read_csv(io.StringIO(text), sep="\t", dtype=str, keep_default_na=False)
-    except UnicodeDecodeError as error:
-        raise RecordingError(f"is not UTF-8: {error}") from error
-    except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
-        raise RecordingError(f"is no table: {error}") from error
+        fields: Any = json.loads(read_bytes(root, DESCRIPTION).decode("utf-8-sig"))
+        if not isinstance(fields, dict):
+            raise ValueError("no JSON object")
+    except (RecordingError, ValueError) as error:
+        return {}, [f"{DESCRIPTION} can't be read: {error}"]
+    wanted = ("Name", "License", "DatasetDOI")
+    return {key: str(fields[key]) for key in wanted if isinstance(fields.get(key), str) and fields[key]}, []
 
 
 def _release_name(participants: pd.DataFrame) -> str:
@@ -200,18 +166,3 @@ def availability(participants: pd.DataFrame, recording: Recording) -> str:
             if column in row:
                 return str(row[column])
     return ""
-
-
-def typed_participants(participants: pd.DataFrame, numeric: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Give each column of participants.tsv its type.
-
-    Columns named in `numeric`, and those whose every value is a number, become float32 with
-    NaN where missing; the others stay texts.
-    """
-    typed = {}
-    for name in participants.columns:
-        text = participants[name].astype(str)
-        number = pd.to_numeric(text.where(text != ""), errors="coerce")
-        all_numbers = bool((number.notna() | (text == "")).all()) and bool(number.notna().any())
-        typed[str(name)] = number.astype(np.float32) if all_numbers or name in numeric else text.astype(object)
-    return pd.DataFrame(typed, index=participants.index)

@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from eegzarr.bids.dataset import Source, find_source
-from eegzarr.build.plan import trial_labels
+from eegzarr.build.inspect import trial_labels
+from eegzarr.build.labels import participant_names
+from eegzarr.build.target import check_names
 from eegzarr.errors import LakeError, RecipeError
-from eegzarr.recipes.expression import labels_of
+from eegzarr.names import safe_name
 from eegzarr.recipes.recipe import Recipe
 from eegzarr.store.layout import METADATA, PARTS
 
@@ -22,19 +24,17 @@ def named_source(root: str | Path, recipe: Recipe, name: str | None) -> Source:
 
 def checked_name(name: str) -> str:
     """Return the name of a release, if it can name a group."""
-    if not name or "/" in name or name.startswith("."):
-        raise RecipeError(f"--name {name!r} can't name a group: use letters, digits, - and _")
+    if name != safe_name(name):
+        raise RecipeError(f"--name {name!r} can't name a group: use letters, digits, - and _, as {safe_name(name)!r}")
     return name
 
 
 def check_target(recipe: Recipe, source: Source) -> None:
     """Refuse a target that is no label of the source's windows."""
-    known = [*trial_labels(), *source.participants.columns]
-    if recipe.target in known:
-        return
-    for name in labels_of(recipe.target):
-        if name not in known:
-            raise RecipeError(f"recipe {recipe.name}: the target {name!r} is none of {', '.join(known)}")
+    known = dict.fromkeys((*trial_labels(), *source.participants.columns, *source.sessions.columns))
+    # By their names in the lake too, where these differ.
+    known |= dict.fromkeys(participant_names(list(source.participants.columns)).values())
+    check_names(recipe.name, recipe.target, known)
 
 
 def check_writable(lake: str) -> None:

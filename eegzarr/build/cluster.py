@@ -22,8 +22,9 @@ import dask
 from dask.distributed import Client, Future, LocalCluster, as_completed
 
 from eegzarr import __version__
-from eegzarr.bids.dataset import Recording
-from eegzarr.build.plan import Inspection, inspect, with_shared_channels
+from eegzarr.bids.recordings import Recording
+from eegzarr.build.inspect import Inspection, inspect
+from eegzarr.build.plan import with_shared_channels
 from eegzarr.build.task import ShardTask, drop_prepared, prepare, write_shard
 from eegzarr.errors import UsageError
 from eegzarr.machine.memory import MemoryGate, machine_memory, usable_cores

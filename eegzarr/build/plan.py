@@ -10,72 +10,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from eegzarr.bids.buckets import at_hand, fingerprint_of
-from eegzarr.bids.dataset import Recording, Source, read_events
+from eegzarr.bids.dataset import Source
+from eegzarr.bids.recordings import Recording
+from eegzarr.build.inspect import Inspection, channel_difference
+from eegzarr.build.labels import SubjectLabels, subject_labels
+from eegzarr.build.target import check_values
 from eegzarr.errors import LakeError, RecordingError
 from eegzarr.recipes.recipe import Recipe
-from eegzarr.recipes.trials import trial_columns
 from eegzarr.recordings.header import Header
-from eegzarr.recordings.mixing import check_mixing
-from eegzarr.recordings.preparation import check_preparation
-from eegzarr.recordings.reader import read_header
 from eegzarr.store.layout import Geometry
-
-# Trial columns that every group has, also one whose windows aren't cut around events.
-NO_TRIAL = {
-    "stimulus_onset": np.nan,
-    "response_onset": np.nan,
-    "rt_from_stimulus": np.nan,
-    "rt_from_trialstart": np.nan,
-    "response_type": "",
-    "correct": np.int8(-1),
-}
-_ANCHOR_COLUMN = {"stimulus": "stimulus_onset", "response": "response_onset", "trial_start": "trial_start"}
-
-
-def trial_labels() -> tuple[str, ...]:
-    """Return the trial columns that label a window."""
-    return tuple(NO_TRIAL)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inspection:
-    """What one recording offers to a recipe.
-
-    Attributes
-    ----------
-    windows : dict of str to array
-        An item a window: ``start_sample`` and the trial's columns. Nothing with a `reason`, and
-        in a `Plan`, which has them in one table.
-    n_windows : int
-        Their number.
-    trials : int
-        Trials found, with or without a window.
-    dropped : int
-        Trials that gave no window because it would leave the recording.
-    reason : str
-        Why there are no windows, or "".
-    fingerprint : str
-        Changes when the recording or its events change.
-    """
-
-    recording: Recording
-    header: Header | None
-    windows: Mapping[str, npt.NDArray] = field(default_factory=dict)
-    n_windows: int = 0
-    trials: int = 0
-    dropped: int = 0
-    reason: str = ""
-    fingerprint: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +37,8 @@ class Piece:
     ----------
     recording : int
         Row in the plan's recordings.
-    path : str
-        Relative to the source's root.
+    source : Recording
+        With its files and what lies beside it.
     starts : array of int64
         First sample of each window, in the shard's order.
     fingerprint : str
@@ -99,7 +50,7 @@ class Piece:
     """
 
     recording: int
-    path: str
+    source: Recording
     starts: npt.NDArray[np.int64]
     fingerprint: str
     as_it_stands: bool
@@ -116,6 +67,8 @@ class Plan:
         Of all the source's recordings; their windows stand in `windows`.
     windows : DataFrame
         One row a window: ``recording`` (row in `inspections`), ``start_sample``, labels.
+    subjects : SubjectLabels
+        Labels of each recording's subject and session, by the names that they get.
     """
 
     recipe: Recipe
@@ -124,6 +77,7 @@ class Plan:
     channels: tuple[str, ...]
     inspections: tuple[Inspection, ...]
     windows: pd.DataFrame
+    subjects: SubjectLabels = field(default_factory=SubjectLabels)
 
     @property
     def n_windows(self) -> int:
@@ -156,7 +110,7 @@ class Plan:
         header = inspection.header
         return Piece(
             recording=row,
-            path=inspection.recording.path,
+            source=inspection.recording,
             starts=starts,
             fingerprint=inspection.fingerprint,
             as_it_stands=(
@@ -187,38 +141,8 @@ class Plan:
             sha.update(f"{inspection.recording.path}\0{inspection.fingerprint}\0{inspection.reason}\n".encode())
         sha.update(self.windows["start_sample"].to_numpy("<i8").tobytes())
         sha.update(self.source.participants.to_csv().encode())
+        sha.update(self.source.sessions.to_csv().encode())
         return sha.hexdigest()
-
-
-def inspect(root: str, recording: Recording, recipe: Recipe) -> Inspection:
-    """Find the windows of one recording from its header and its events; read no signal."""
-    header, fingerprint = None, ""
-    try:
-        fingerprint = fingerprint_of(root, recording.path)
-        with at_hand(root, recording.path, header_only=True) as path:
-            header = read_header(path)
-            _check_header(header, recipe)
-            windows, trials, dropped = _cut(path, recipe, header.at(recipe.sfreq))
-    except RecordingError as error:
-        return Inspection(recording=recording, header=header, reason=str(error), fingerprint=fingerprint)
-    n_windows = len(windows["start_sample"])
-    reason = "" if n_windows else _why_none(recipe, header, trials, dropped)
-    return Inspection(
-        recording=recording,
-        header=header,
-        windows=windows,
-        n_windows=n_windows,
-        trials=trials,
-        dropped=dropped,
-        reason=reason,
-        fingerprint=fingerprint,
-    )
-
-
-def _check_header(header: Header, recipe: Recipe) -> None:
-    check_preparation(header, recipe.preparation, recipe.sfreq)
-    check_mixing(header, recipe.preparation)
-    header.check(recipe.channels)
 
 
 def make_plan(
@@ -240,8 +164,10 @@ def make_plan(
     ------
     LakeError
         If no recording gives a window.
+    RecipeError
+        If what the recipe predicts is text, or missing for all windows.
     """
-    inspections = tuple(_without_ambiguous(source, i) for i in inspect_all(source.recordings))
+    inspections = tuple(_with_labels(source, i) for i in inspect_all(source.recordings))
     channels = recipe.channels or _usual_channels(inspections)
     inspections = tuple(
         _with_channels(inspection, channels, chosen=bool(recipe.channels)) for inspection in inspections
@@ -251,8 +177,18 @@ def make_plan(
         listed = "; ".join(f"{reason} ({n})" for reason, n in reasons.most_common(3))
         raise LakeError(f"source {source.root} gives no window for the recipe {recipe.name}: {listed}")
     geometry = geometry_for(len(channels), recipe.n_times)
+    windows = _joined(inspections)
+    subjects = subject_labels(source, [inspection.recording for inspection in inspections])
+    check_values(recipe.name, recipe.target, _target_columns(windows, subjects), subjects.given)
     slimmed = tuple(replace(i, windows={}) for i in with_shared_channels(inspections))
-    return Plan(recipe, source, geometry, channels, slimmed, _joined(inspections))
+    return Plan(recipe, source, geometry, channels, slimmed, windows, subjects)
+
+
+def _target_columns(windows: pd.DataFrame, subjects: SubjectLabels) -> dict[str, npt.NDArray]:
+    """Return the labels that a target may name, for each window."""
+    recording = windows["recording"].to_numpy()
+    own = {str(name): windows[name].to_numpy() for name in windows if name not in ("recording", "start_sample")}
+    return own | {name: values[recording] for name, values in subjects.columns.items() if name not in own}
 
 
 def _joined(inspections: tuple[Inspection, ...]) -> pd.DataFrame:
@@ -273,40 +209,6 @@ def with_shared_channels(inspections: Iterable[Inspection]) -> Iterator[Inspecti
         yield replace(inspection, header=header)
 
 
-def _cut(path: Path, recipe: Recipe, header: Header) -> tuple[dict[str, npt.NDArray], int, int]:
-    """Return a recording's windows, its trials, and the trials too near an end of it."""
-    length = recipe.n_times
-    offset = recipe.span.first_sample(recipe.sfreq)
-    if recipe.anchor == "recording":
-        assert recipe.stride is not None
-        stride = max(1, round(recipe.stride * recipe.sfreq))
-        grid = np.arange(offset, header.n_times - length + 1, stride, dtype=np.int64)
-        whole = header.holds(grid, length)
-        starts = grid[whole]
-        unknown = {
-            name: np.full(len(starts), value, object if isinstance(value, str) else np.asarray(value).dtype)
-            for name, value in NO_TRIAL.items()
-        }
-        return {"start_sample": starts, **unknown}, 0, int((~whole).sum())
-    trials = trial_columns(read_events(path), recipe.events)
-    onset = trials[_ANCHOR_COLUMN[recipe.anchor]]
-    asked = np.logical_and.reduce([~pd.isna(trials[name]) for name in recipe.require] + [~np.isnan(onset)])
-    # MNE rounds onsets to samples with np.round; so does the start kit through it.
-    starts = np.round(onset[asked] * header.sfreq).astype(np.int64) + offset
-    fits = header.holds(starts, length)
-    labels = {name: trials[name][asked][fits] for name in NO_TRIAL}
-    return {"start_sample": starts[fits], **labels}, len(onset), int((~fits).sum())
-
-
-def _why_none(recipe: Recipe, header: Header, trials: int, dropped: int) -> str:
-    if recipe.anchor == "recording":
-        return f"shorter than a window ({header.duration:g} s)"
-    if not trials:
-        return "no trials in events.tsv"
-    too_near = f" ({dropped} too near an end of the recording)" if dropped else ""
-    return f"none of {trials} trials has a window{too_near}"
-
-
 def _usual_channels(inspections: tuple[Inspection, ...]) -> tuple[str, ...]:
     counts = Counter(i.header.channels for i in inspections if i.header is not None and i.n_windows)
     return max(counts, key=lambda names: (counts[names], names)) if counts else ()
@@ -317,7 +219,7 @@ def _with_channels(inspection: Inspection, channels: tuple[str, ...], *, chosen:
     if header is None or inspection.reason:
         return inspection
     if header.channels != channels and not chosen:
-        return _skipped(inspection, _channel_difference(header.channels, channels))
+        return _skipped(inspection, channel_difference(header.channels, channels))
     try:
         header.check(channels)
     except RecordingError as error:
@@ -325,19 +227,11 @@ def _with_channels(inspection: Inspection, channels: tuple[str, ...], *, chosen:
     return inspection
 
 
-def _without_ambiguous(source: Source, inspection: Inspection) -> Inspection:
-    if inspection.recording.subject not in source.ambiguous or inspection.reason:
-        return inspection
-    return _skipped(inspection, "participants.tsv has different rows for this subject")
+def _with_labels(source: Source, inspection: Inspection) -> Inspection:
+    """Skip a recording whose subject has several rows in participants.tsv."""
+    why = source.why_missing.get(inspection.recording.subject)
+    return inspection if why is None or inspection.reason else _skipped(inspection, why)
 
 
 def _skipped(inspection: Inspection, reason: str) -> Inspection:
-    return replace(inspection, windows={}, n_windows=0, trials=0, dropped=0, reason=reason)
-
-
-def _channel_difference(got: tuple[str, ...], wanted: tuple[str, ...]) -> str:
-    if set(got) == set(wanted):
-        return f"the {len(wanted)} channels are in another order"
-    if len(got) != len(wanted):
-        return f"has {len(got)} EEG channels, the others {len(wanted)}"
-    return f"has other channels: {', '.join([name for name in got if name not in wanted][:3])} …"
+    return replace(inspection, windows={}, n_windows=0, trials=0, dropped=0, left_out=Counter(), reason=reason)

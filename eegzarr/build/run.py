@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from eegzarr.bids.buckets import fingerprint_of
+from eegzarr.bids.beside import fingerprint_of
 from eegzarr.bids.dataset import Source
 from eegzarr.build import group as groups
 from eegzarr.build.checks import check_target, check_writable, named_source
@@ -135,7 +135,7 @@ def _fingerprints(source: Source) -> dict[str, str]:
     found = {}
     for recording in source.recordings:
         try:
-            found[recording.path] = fingerprint_of(source.root, recording.path)
+            found[recording.path] = fingerprint_of(source.root, recording)
         except RecordingError:
             found[recording.path] = ""
     return found

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from functools import reduce
 from operator import add
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from eegzarr.bids.dataset import availability, typed_participants
+from eegzarr.bids.dataset import availability
+from eegzarr.build.inspect import Inspection
+from eegzarr.build.labels import subject_labels
 from eegzarr.build.plan import Plan
-from eegzarr.recipes.expression import evaluate
+from eegzarr.build.target import target_of
 from eegzarr.recipes.recipe import GIVEN
-from eegzarr.store.layout import LABELS, NUMERIC_PARTICIPANTS
+from eegzarr.store.layout import LABELS
 from eegzarr.store.receipt import Moments, Receipt, max_rounding
+
+_ENTITIES = ("path", "subject", "session", "task", "run")
 
 
 def recording_moments(plan: Plan, receipts: list[Receipt]) -> dict[int, Moments]:
@@ -31,51 +36,32 @@ def labels(plan: Plan, receipts: list[Receipt], moments: dict[int, Moments], pos
     """Return every variable of the group but the signals, as coordinates."""
     windows = plan.windows
     recording = windows["recording"].to_numpy()
-    entities = pd.DataFrame([vars(inspection.recording) for inspection in plan.inspections])
-    people = typed_participants(plan.source.participants, NUMERIC_PARTICIPANTS)
+    recordings = [inspection.recording for inspection in plan.inspections]
     cut = ("recording", "start_sample")
     columns: dict[str, np.ndarray] = {
         "recording": recording,
         **{str(name): windows[name].to_numpy() for name in windows if name not in cut},
     }
     for name in ("subject", "task", "session", "run"):
-        columns[name] = entities[name].to_numpy(object)[recording]
+        columns[name] = np.array([getattr(one, name) for one in recordings], object)[recording]
     columns["release"] = np.full(plan.n_windows, plan.source.name, dtype=object)
     columns.setdefault("start", windows["start_sample"].to_numpy() / plan.recipe.sfreq)
-    flags = [availability(plan.source.participants, inspection.recording) for inspection in plan.inspections]
+    flags = [availability(plan.source.participants, one) for one in recordings]
     columns.setdefault("availability", np.array(flags, dtype=object)[recording])
     columns["peak_to_peak"] = np.concatenate([receipt.peak_to_peak for receipt in receipts])
     columns["valid"] = np.concatenate([receipt.valid for receipt in receipts])
-    for column, per_recording in _subject_columns(people, entities["subject"]).items():
-        if column in columns and column not in people:
-            continue  # given with the windows
-        columns[f"participant_{column}" if column in columns else column] = per_recording[recording]
-    columns["target"] = evaluate(plan.recipe.target, columns)
+    meanings = dict.fromkeys(columns, "label of the window")
+    subjects = plan.subjects if plan.subjects.columns else subject_labels(plan.source, recordings)
+    for name, per_recording in subjects.columns.items():
+        if name not in columns:  # else given with the windows
+            columns[name] = per_recording[recording]
+            meanings[name] = f"{name}, from {subjects.files[name]}"
+    columns["target"] = target_of(plan.recipe.target, columns, subjects.given)
 
     ordered = [name for name in LABELS if name in columns] + [name for name in columns if name not in LABELS]
-    coords = {
-        name: _label(
-            name, columns[name], "label of the window" if name in windows else f"{name}, from participants.tsv"
-        )
-        for name in ordered
-    }
+    coords = {name: _label(name, columns[name], meanings.get(name, "")) for name in ordered}
     coords |= _axes(plan, positions) | _statistics(plan, moments)
     return xr.Dataset(coords=coords)
-
-
-def _subject_columns(people: pd.DataFrame, subjects: pd.Series) -> dict[str, np.ndarray]:
-    """One value a recording for each column of participants.tsv; missing where no row is."""
-    wanted = people.reindex(subjects.to_numpy())
-    columns = {}
-    for name in NUMERIC_PARTICIPANTS:
-        if name not in wanted:
-            wanted[name] = np.float32(np.nan)
-    if "sex" not in wanted:
-        wanted["sex"] = ""
-    for column, values in wanted.items():
-        is_number = values.dtype.kind == "f"
-        columns[str(column)] = values.to_numpy(np.float32) if is_number else values.fillna("").to_numpy(object)
-    return columns
 
 
 def _label(name: str, values: np.ndarray, meaning: str) -> tuple[str, np.ndarray, dict[str, str]]:
@@ -121,12 +107,11 @@ def recordings_table(plan: Plan, receipts: list[Receipt], moments: dict[int, Mom
     unread = {row: reason for receipt in receipts for row, reason in receipt.reasons.items()}
     read = {row for row, own in moments.items() if own.count}
     for row, inspection in enumerate(plan.inspections):
-        header = inspection.header
+        header, facts = inspection.header, inspection.facts
         note = unread.get(row, inspection.reason)
-        known = inspection.recording.subject in plan.source.participants.index
         rows.append(
             {
-                **vars(inspection.recording),
+                **{name: getattr(inspection.recording, name) for name in _ENTITIES},
                 "sampling_rate": header.sfreq if header else np.nan,
                 "duration": header.duration if header else np.nan,
                 "trials": inspection.trials,
@@ -137,8 +122,18 @@ def recordings_table(plan: Plan, receipts: list[Receipt], moments: dict[int, Mom
                 else "skipped"
                 if inspection.reason
                 else "built",
-                "reason": note or ("" if known else "no row in participants.tsv"),
+                "reason": note or _why_no_labels(plan, inspection),
                 "fingerprint": inspection.fingerprint,
+                "left_out": sum(inspection.left_out.values()),
+                "left_out_reasons": "; ".join(f"{count} {why}" for why, count in inspection.left_out.items()),
+                "entities": inspection.recording.entities,
+                "files": " ".join(PurePosixPath(path).name for path in facts.files),
+                "reference": facts.reference,
+                "line_frequency": facts.line_frequency,
+                "software_filters": facts.software_filters,
+                "recording_type": facts.recording_type,
+                "bad_channels": ", ".join(facts.bad_channels),
+                "notes": "; ".join(inspection.notes),
             }
         )
     table = pd.DataFrame(rows)
@@ -157,6 +152,8 @@ def recordings_table(plan: Plan, receipts: list[Receipt], moments: dict[int, Mom
         for name, values in table.items()
     }
     per_channel = ("recording", "channel")
+    bad = [np.isin(plan.channels, inspection.facts.bad_channels) for inspection in plan.inspections]
+    variables["bad"] = (per_channel, np.stack(bad), {"long_name": "whether channels.tsv says that the channel is bad"})
     variables["count"] = (per_channel, count, {"long_name": "samples in the recording's valid windows"})
     variables["mean"] = (per_channel, mean, {"long_name": "their mean", "units": "uV"})
     variables["sum_of_squares"] = (per_channel, squares, {"long_name": "sum of their squares", "units": "uV2"})
@@ -167,6 +164,14 @@ def recordings_table(plan: Plan, receipts: list[Receipt], moments: dict[int, Mom
             "channel": ("channel", np.array(plan.channels, dtype=object)),
         },
     )
+
+
+def _why_no_labels(plan: Plan, inspection: Inspection) -> str:
+    """Return why a recording's windows have no labels of their subject, "" where they have."""
+    source, subject = plan.source, inspection.recording.subject
+    if subject in source.participants.index:
+        return ""
+    return "no row in participants.tsv" if not source.participants.empty else "no participants.tsv"
 
 
 def shards_table(plan: Plan, receipts: list[Receipt]) -> xr.Dataset:

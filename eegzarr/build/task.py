@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from numcodecs import blosc
 
-from eegzarr.bids.buckets import at_hand, fingerprint_of
+from eegzarr.bids.beside import Surroundings, look_around
+from eegzarr.bids.buckets import at_hand
 from eegzarr.build.plan import Piece
 from eegzarr.errors import BuildStopped, LakeError, RecordingError
 from eegzarr.recipes.recipe import Preparation
@@ -137,8 +138,8 @@ def fill_shard(task: ShardTask, windows_of: Callable[[Piece], npt.NDArray[np.flo
 
 def _read(task: ShardTask, piece: Piece, prepared: dict[int, str], out: npt.NDArray[np.float32]) -> None:
     if piece.as_it_stands:
-        _check_unchanged(task.source_root, piece)
-        with at_hand(task.source_root, piece.path) as path:
+        surroundings = _unchanged(task.source_root, piece)
+        with at_hand(task.source_root, surroundings.files) as path:
             read_windows(path, piece.starts, task.channels, out, piece.header)
         return
     if reason := prepared.get(piece.recording):
@@ -162,14 +163,14 @@ def _blocks(task: ShardTask, piece: Piece, mixed: Mixing, *, is_stored: bool) ->
         for number, _ in enumerate(channel_blocks(mixed.channels, _header(piece).n_times)):
             yield _get_prepared(task.lake, _prepared_key(task.group, piece.recording, number))
         return
-    _check_unchanged(task.source_root, piece)
-    with at_hand(task.source_root, piece.path) as path:
+    surroundings = _unchanged(task.source_root, piece)
+    with at_hand(task.source_root, surroundings.files) as path:
         yield from prepare_recording(path, mixed.channels, task.preparation, task.sfreq, _header(piece))
 
 
 def _header(piece: Piece) -> Header:
     if piece.header is None:
-        raise ValueError(f"{piece.path} was cut elsewhere: it has no header")
+        raise ValueError(f"{piece.source.path} was cut elsewhere: it has no header")
     return piece.header
 
 
@@ -216,16 +217,18 @@ def _get_prepared(lake: str, key: str) -> npt.NDArray[np.float32]:
     return fetched
 
 
-def _check_unchanged(root: str, piece: Piece) -> None:
-    path = f"{root}/{piece.path}"
+def _unchanged(root: str, piece: Piece) -> Surroundings:
+    """Return what lies beside a piece's recording, which is what the plan was made from."""
+    path = f"{root}/{piece.source.path}"
     try:
-        now = fingerprint_of(root, piece.path)
+        surroundings = look_around(root, piece.source)
     except RecordingError as error:
         raise BuildStopped(
             f"{path} went away while the build ran: restore it and run the same command again"
         ) from error
-    if now != piece.fingerprint:
+    if surroundings.fingerprint != piece.fingerprint:
         raise BuildStopped(f"{path} changed while the build ran: restore it, or build anew with --overwrite")
+    return surroundings
 
 
 def _extremes(

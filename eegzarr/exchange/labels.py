@@ -2,39 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from eegzarr.bids.dataset import MISSING
+from eegzarr.bids.tsv import MISSING
 from eegzarr.errors import UsageError
-from eegzarr.store.layout import CHECKSUMS, LABELS, RECORDINGS, SCRATCH, SHARDS
-from eegzarr.store.quality import DERIVED
+from eegzarr.names import label_names
+from eegzarr.store.layout import DERIVED, LABELS, NUMERIC_PARTICIPANTS, TAKEN
 
 ENTITIES = ("subject", "session", "task", "run")
 _OWN = ("window", "release", "recording", "peak_to_peak", "valid", *DERIVED)
-_AXES = ("eeg", "channel", "time", "x", "y", "z", "mean", "std")
-_TAKEN = (*_AXES, RECORDINGS, SHARDS, CHECKSUMS, SCRATCH)
+_OF_SUBJECTS = (*NUMERIC_PARTICIPANTS, "sex")
 
 
-def typed_labels(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of labels with the types that a lake stores.
+def typed_labels(table: pd.DataFrame, target: str = "target") -> pd.DataFrame:
+    """Return a table of labels with the names and the types that a lake stores.
 
     Numbers and truth values keep their types, with NaN where a column of objects lacks one;
     all else becomes text, with "" where missing. What a lake numbers or derives itself is left out; a
     label that is named like one of its axes or tables is renamed ``metadata_<name>``.
+
+    Parameters
+    ----------
+    target : str
+        What is predicted: where that isn't the label ``target``, a label of this name is renamed, too.
 
     Raises
     ------
     UsageError
         If a label that a lake knows as a number isn't one.
     """
-    columns = {}
-    for name, values in table.items():
-        text = str(name).replace("/", "_")
-        if text not in _OWN:
-            columns[f"metadata_{text}" if text in _TAKEN or text.startswith(".") else text] = _typed(text, values)
+    names = stored_names([str(name) for name in table.columns], target)
+    columns = {
+        new: _typed(new, table.iloc[:, place])
+        for place, new in enumerate(names)
+        if str(table.columns[place]) not in _OWN
+    }
     return pd.DataFrame(columns, index=range(len(table)))
+
+
+def stored_names(given: Sequence[str], target: str = "target") -> list[str]:
+    """Return the label that each column of a table becomes, in the table's order; all are different.
+
+    A column keeps the name of a label that every lake has, and becomes it where its case alone is different.
+    """
+    known = {name for name in LABELS if name not in _OWN and (name != "target" or target == "target")}
+    by_case = {name.casefold(): name for name in _OF_SUBJECTS}
+    names: list[str] = []
+    for place, name in enumerate(given):
+        label = by_case.get(name.casefold(), name) if name not in known else name
+        if label in known and label not in names and (label == name or label not in given):
+            names.append(label)
+            continue
+        taken = {*TAKEN, *LABELS, *names, *(later for later in given[place + 1 :] if later in known)}
+        names.append(label_names([name], taken, "metadata")[name])
+    return names
 
 
 def _typed(name: str, values: pd.Series) -> npt.NDArray:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from eegzarr.bids.dataset import parse_recording
+from eegzarr.bids.recordings import named_recording
 from eegzarr.errors import RecordingError, SourceError, UsageError
 from eegzarr.recordings.boundary import boundary
 from eegzarr.recordings.foreign import MICROVOLTS
@@ -112,7 +112,7 @@ class RawPart(Part):
 
 def _entities(epochs: mne.BaseEpochs) -> dict[str, str]:
     """Return what a file name in the manner of BIDS, or the measurement info, says of the recording."""
-    told = parse_recording(str(epochs.filename or ""))
+    told = named_recording(str(epochs.filename or ""))
     subject = (epochs.info["subject_info"] or {}).get("his_id", "")
     return {
         "subject": told.subject or str(subject).removeprefix("sub-"),

@@ -17,10 +17,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from eegzarr.bids.dataset import Recording, Source
+from eegzarr.bids.dataset import Source
+from eegzarr.bids.recordings import Recording
 from eegzarr.build import group as groups
 from eegzarr.build.checks import check_writable, checked_name
-from eegzarr.build.plan import NO_TRIAL, Inspection, Piece, Plan
+from eegzarr.build.inspect import NO_TRIAL, Inspection
+from eegzarr.build.plan import Piece, Plan
 from eegzarr.build.state import Asked, Step, decide
 from eegzarr.build.summary import BuildSummary, summarize
 from eegzarr.build.task import fill_shard, shard_buffer
@@ -222,7 +224,7 @@ def _given(windows: GivenWindows, plan: Plan, shard: int) -> Callable[[Piece], n
 
 
 def _plan(windows: GivenWindows, recipe: Recipe, release: str, geometry: Geometry) -> Plan:
-    labels = typed_labels(windows.labels)
+    labels = typed_labels(windows.labels, recipe.target)
     _check_target(recipe, labels)
     recordings, row = _recordings(windows.labels, labels, windows.source)
     # No sample to cut at: `start` stands in the labels themselves.
@@ -262,7 +264,10 @@ def _recordings(
     return tuple(
         Recording(
             path=f"{source}#{number}",
-            **{name: str(one[name]) if name in labels else "" for name in ENTITIES},
+            subject=str(one.get("subject", "")),
+            session=str(one.get("session", "")),
+            task=str(one.get("task", "")),
+            run=str(one.get("run", "")),
         )
         for number, (_, one) in enumerate(entities.iterrows())
     ), row

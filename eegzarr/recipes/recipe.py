@@ -14,9 +14,23 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from eegzarr.errors import RecipeError
+from eegzarr.names import safe_name
+from eegzarr.suggest import did_you_mean
 
 Anchor = Literal["stimulus", "response", "trial_start", "recording", "given"]
 GIVEN: Anchor = "given"  # another program cut the windows: there is nothing to cut them from
+
+# What is known of a trial; see `eegzarr.recipes.trials`.
+TRIAL_COLUMNS = (
+    "trial_start",
+    "trial_stop",
+    "stimulus_onset",
+    "response_onset",
+    "rt_from_stimulus",
+    "rt_from_trialstart",
+    "response_type",
+    "correct",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +47,10 @@ class WindowSpan:
     stop: float
 
     def __post_init__(self) -> None:
-        if not self.start < self.stop:
-            raise RecipeError(f"a window must end after it starts, got start={self.start} s, stop={self.stop} s")
+        if not -math.inf < self.start < self.stop < math.inf:
+            raise RecipeError(
+                f"a window must end after it starts, both finite, got start={self.start} s, stop={self.stop} s"
+            )
 
     def first_sample(self, sfreq: float) -> int:
         """Samples from the anchor to the first sample of the window."""
@@ -96,7 +112,7 @@ class Preparation:
         if not isinstance(self.notch, str) and not all(0 < freq < math.inf for freq in self.notch):
             raise RecipeError(f"notch must have positive frequencies in Hz, got {list(self.notch)}")
         for name in ("l_freq", "h_freq"):
-            if (edge := getattr(self, name)) is not None and edge <= 0:
+            if (edge := getattr(self, name)) is not None and not 0 < edge < math.inf:
                 raise RecipeError(f"{name} must be positive, got {edge} Hz")
         if self.l_freq is not None and self.h_freq is not None and self.l_freq >= self.h_freq:
             raise RecipeError(f"l_freq must lie below h_freq, got {self.l_freq} and {self.h_freq} Hz")
@@ -158,11 +174,22 @@ class Recipe:
     preparation: Preparation = Preparation()
 
     def __post_init__(self) -> None:
-        if not self.name or "/" in self.name or self.name.startswith("."):
-            raise RecipeError(f"recipe name {self.name!r} can't name a group: use letters, digits, - and _")
-        if self.sfreq <= 0:
+        if self.name != safe_name(self.name):
+            raise RecipeError(
+                f"recipe name {self.name!r} can't name a group: use letters, digits, - and _, "
+                f"as {safe_name(self.name)!r}"
+            )
+        if not 0 < self.sfreq < math.inf:
             raise RecipeError(f"recipe {self.name}: sfreq must be positive, got {self.sfreq} Hz")
-        if self.anchor == "recording" and (self.stride is None or self.stride <= 0):
+        for name in self.require:
+            if name not in TRIAL_COLUMNS:
+                raise RecipeError(
+                    f"recipe {self.name}: require names {name!r}, which no trial has."
+                    f"{did_you_mean(name, TRIAL_COLUMNS)} There are {', '.join(TRIAL_COLUMNS)}"
+                )
+        if not self.target:
+            raise RecipeError(f"recipe {self.name}: the target is empty: give a label, or an expression of labels")
+        if self.anchor == "recording" and (self.stride is None or not 0 < self.stride < math.inf):
             raise RecipeError(f"recipe {self.name}: windows along a recording need a stride > 0, in seconds")
         if self.anchor != "recording" and self.stride is not None:
             raise RecipeError(f"recipe {self.name}: a stride has no meaning with the anchor {self.anchor!r}")

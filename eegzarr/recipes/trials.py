@@ -6,59 +6,85 @@ kit uses; tests hold the two against each other row by row.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from eegzarr.errors import RecordingError
 from eegzarr.recipes.recipe import TrialEvents
 
-TRIAL_COLUMNS = (
-    "trial_start",
-    "trial_stop",
-    "stimulus_onset",
-    "response_onset",
-    "rt_from_stimulus",
-    "rt_from_trialstart",
-    "response_type",
-    "correct",
-)
+NO_END, NO_ONSET = "has no end event", "starts at no onset"
+_MISSING = ("", "n/a", "N/A", "NA", "nan", "NaN", "None")
+_VALUE_COLUMNS = ("value", "trial_type")
+_MOST_VALUES = 5  # that a message lists
+
+Columns = Mapping[str, Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Trials:
+    """The trials of one recording.
+
+    Attributes
+    ----------
+    columns : dict of str to array
+        `TRIAL_COLUMNS`, an item a trial; times in s from the start of the recording, NaN where there is none;
+        ``response_type`` is "" and ``correct`` -1 where unknown.
+    lost : Counter of str
+        Trials that began and aren't among them, by the reason.
+    notes : tuple of str
+        What of the events was left out or assumed.
+    """
+
+    columns: dict[str, npt.NDArray]
+    lost: Counter[str] = field(default_factory=Counter)
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.columns["trial_start"])
 
 
 def trial_table(events: pd.DataFrame, values: TrialEvents) -> pd.DataFrame:
-    """Return one row a trial, in the order of their starts.
+    """Return one row a trial, in the order of their starts, as `find_trials` finds them."""
+    return pd.DataFrame(find_trials(events, values).columns)  # type: ignore[arg-type]
 
-    A trial lasts from its start event to the next one, the last to the end event; a last
-    trial without an end is left out. Its stimulus is the first in it, and its response the
-    first one after the stimulus (after the start of the trial if there is no stimulus).
+
+def find_trials(events: Columns, values: TrialEvents, duration: float = np.nan) -> Trials:
+    """Find the trials in a recording's events.
+
+    A trial lasts from its start event to the next one. The last one lasts to the end event; where `values`
+    name an end and there is none after it, it is left out, as eegdash does, and counted; where they name none it
+    lasts to the end of the recording. Its stimulus is the first in it, and its response the first one
+    after the stimulus (after the start of the trial if there is no stimulus).
 
     Parameters
     ----------
-    events : DataFrame
-        Of events.tsv, with at least ``onset`` (s) and ``value``; ``feedback`` tells whether
-        a response was correct.
+    events : mapping of str to sequence
+        Columns of events.tsv, at least ``onset`` (s) and ``value`` (else ``trial_type``); ``feedback`` tells
+        whether a response was correct. Rows without an onset are left out and counted.
     values : TrialEvents
         Which event values start a trial, are its stimulus, its response and its end.
-
-    Returns
-    -------
-    DataFrame
-        Columns `TRIAL_COLUMNS`; times in s from the start of the recording, NaN where there
-        is none; ``response_type`` is "" and ``correct`` -1 where unknown.
+    duration : float
+        Of the recording in s; NaN where unknown.
 
     Raises
     ------
     RecordingError
         If a column is missing or an onset is no number.
     """
-    return pd.DataFrame(trial_columns(events, values))
-
-
-def trial_columns(events: pd.DataFrame, values: TrialEvents) -> dict[str, np.ndarray]:
-    """Return the columns of `trial_table` as arrays: with pandas they took half of a plan's time."""
     onset, order = _sorted_onsets(events)
-    value = events["value"].to_numpy(object)[order]
+    texts, notes = _values(events, values)
+    value = texts[order]
+    lost: Counter[str] = Counter()
+    unplaced = np.setdiff1d(np.arange(len(texts)), order)
+    if len(unplaced):
+        lost[NO_ONSET] = int(_is_one_of(texts[unplaced], values.trial_start).sum())
+        notes.append(f"{len(unplaced)} of the {len(texts)} rows of events.tsv have no onset: left out")
     stimuli = onset[_is_one_of(value, values.stimulus)]
     is_response = _is_one_of(value, values.response)
     start = onset[_is_one_of(value, values.trial_start)]
@@ -66,13 +92,16 @@ def trial_columns(events: pd.DataFrame, values: TrialEvents) -> dict[str, np.nda
     ends = onset[_is_one_of(value, values.end)]
     if start.size and ends.size and ends[-1] > start[-1]:
         stop[-1] = ends[-1]
+    elif start.size and not values.end:
+        stop[-1] = np.inf if np.isnan(duration) else max(duration, np.nextafter(start[-1], np.inf))
     closed = ~np.isnan(stop)
+    lost[NO_END] = int((~closed).sum())
     start, stop = start[closed], stop[closed]
 
     stimulus, _ = _first_within(stimuli, start, stop)
     search_from = np.where(np.isnan(stimulus), start, stimulus)
     response, index = _first_within(onset[is_response], search_from, stop)
-    return {
+    columns = {
         "trial_start": start,
         "trial_stop": stop,
         "stimulus_onset": stimulus,
@@ -80,22 +109,54 @@ def trial_columns(events: pd.DataFrame, values: TrialEvents) -> dict[str, np.nda
         "rt_from_stimulus": response - stimulus,
         "rt_from_trialstart": response - start,
         "response_type": _take(value[is_response], index, ""),
-        "correct": _take(_correctness(events, values)[order][is_response], index, np.int8(-1)),
+        "correct": _take(_correctness(events, values, len(texts))[order][is_response], index, np.int8(-1)),
     }
+    return Trials(columns, +lost, tuple(notes))
 
 
-def _sorted_onsets(events: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Onsets in ascending order, in s, and the rows that they stand in."""
-    missing = [name for name in ("onset", "value") if name not in events]
-    if missing:
-        raise RecordingError(f"events.tsv has no column {' and '.join(missing)}")
-    try:
-        onset = pd.to_numeric(events["onset"], errors="raise").to_numpy(float)
-    except (ValueError, TypeError) as error:
-        raise RecordingError(f"events.tsv has an onset that is no number: {error}") from error
-    # A stable sort keeps the file's order of simultaneous events.
-    order = np.argsort(onset, kind="stable")
+def values_found(events: Columns) -> str:
+    """Return the commonest values of the events, for a message; "" where there are none."""
+    for name in _VALUE_COLUMNS:
+        if name in events:
+            counts = Counter(str(text) for text in events[name])
+            listed = ", ".join(f"{text!r} ({count})" for text, count in counts.most_common(_MOST_VALUES))
+            more = f" and {len(counts) - _MOST_VALUES} others" if len(counts) > _MOST_VALUES else ""
+            return f"{name} has {listed}{more}" if counts else ""
+    return ""
+
+
+def _values(events: Columns, values: TrialEvents) -> tuple[npt.NDArray, list[str]]:
+    """Return the column of events that has the values of a trial: ``value``, or ``trial_type`` where it has none."""
+    there = [name for name in _VALUE_COLUMNS if name in events]
+    if not there:
+        raise RecordingError(f"events.tsv has no column value or trial_type; it has {', '.join(map(str, events))}")
+    for name in there:
+        texts = np.asarray(events[name], dtype=object)
+        if _is_one_of(texts, values.trial_start).any():
+            return texts, [] if name == "value" else ["the values of its events are those of trial_type"]
+    return np.asarray(events[there[0]], dtype=object), []
+
+
+def _sorted_onsets(events: Columns) -> tuple[npt.NDArray, npt.NDArray]:
+    """Onsets in ascending order, in s, and the rows that they stand in; rows without an onset are left out."""
+    if "onset" not in events:
+        raise RecordingError(f"events.tsv has no column onset; it has {', '.join(map(str, events))}")
+    onset = np.array([_seconds(text) for text in events["onset"]], dtype=float)
+    # A stable sort keeps the file's order of simultaneous events, and puts NaN last.
+    order = np.argsort(onset, kind="stable")[: np.count_nonzero(~np.isnan(onset))]
     return onset[order], order
+
+
+def _seconds(text: object) -> float:
+    if isinstance(text, str) and text.strip() in _MISSING:
+        return np.nan
+    try:
+        seconds = float(text)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        seconds = np.inf
+    if np.isinf(seconds) or "_" in str(text):  # Python's own way to group digits
+        raise RecordingError(f"events.tsv has an onset that is no number: {text!r}")
+    return seconds
 
 
 def _is_one_of(texts: np.ndarray, wanted: Collection[str]) -> np.ndarray:
@@ -117,10 +178,10 @@ def _take(values: np.ndarray, index: np.ndarray, missing: object) -> np.ndarray:
     return taken
 
 
-def _correctness(events: pd.DataFrame, values: TrialEvents) -> np.ndarray:
-    correct = np.full(len(events), -1, dtype=np.int8)
+def _correctness(events: Columns, values: TrialEvents, rows: int) -> np.ndarray:
+    correct = np.full(rows, -1, dtype=np.int8)
     if "feedback" in events:
-        feedback = events["feedback"].to_numpy(object)
+        feedback = np.asarray(events["feedback"], dtype=object)
         correct[_is_one_of(feedback, values.correct)] = 1
         correct[_is_one_of(feedback, values.wrong)] = 0
     return correct

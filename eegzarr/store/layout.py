@@ -72,7 +72,14 @@ LABELS: dict[str, tuple[str, str, str]] = {
     "peak_to_peak": ("float32", "uV", "peak-to-peak amplitude, largest over channels"),
     "valid": ("bool", "", "whether the window's signal could be read"),
 }
+# Labels that are derived of others when a lake is opened (`eegzarr.store.quality`).
+DERIVED = ("flat_channels", "noisy_channels", "bad_channels", "start_kit_excluded")
+AXES = ("window", "channel", "time", "x", "y", "z", "channel_type", "mean", "std")
 NUMERIC_PARTICIPANTS = ("age", "ehq_total", "p_factor", "attention", "internalizing", "externalizing")
+# Names that no column from outside can have: it would be another label, an axis or a table of the group.
+TAKEN = frozenset(
+    {*LABELS, *AXES, *DERIVED, EEG, RECORDINGS, SHARDS, CHECKSUMS, SCRATCH, METADATA} - {*NUMERIC_PARTICIPANTS, "sex"}
+)
 
 
 @dataclass(frozen=True, kw_only=True)

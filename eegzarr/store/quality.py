@@ -2,7 +2,7 @@
 
 Per window: its amplitude, the availability flag of its recording, whether it could be read.
 Per recording: channels that are flat or noisy over its windows, from the moments in the
-table of recordings.
+table of recordings, and those that its dataset says are bad.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ import xarray as xr
 from eegzarr.challenge.rules import START_KIT_EXCLUSIONS
 from eegzarr.errors import UsageError
 from eegzarr.store.group import read_tables
+from eegzarr.store.layout import DERIVED
 from eegzarr.store.lazy import Label
 
 FLAT_BELOW = 0.1  # uV, standard deviation over a recording's windows: less than an amplifier's own noise
 NOISY_ABOVE = 4.0  # times the median standard deviation of the recording's channels
 
-FLAT, NOISY, EXCLUDED = DERIVED = "flat_channels", "noisy_channels", "start_kit_excluded"
+FLAT, NOISY, BAD, EXCLUDED = DERIVED
 _MEANINGS = {
     FLAT: f"channels of the recording with a standard deviation below {FLAT_BELOW} uV, but for those flat in all",
     NOISY: f"channels of the recording with {NOISY_ABOVE:g} times the standard deviation of its median channel",
+    BAD: "channels of the recording that its dataset says are bad",
     EXCLUDED: "whether the challenge's start kit leaves the subject out",
 }
 
@@ -44,6 +46,8 @@ class GoodWindows:
     flat_channels, noisy_channels : int, optional
         How many such channels its recording may have: of 129, about one in twenty and one
         in ten.
+    bad_channels : int, optional
+        How many channels of its recording the dataset itself may say are bad.
     availability : sequence of str, optional
         Flags that its recording may have; "" is a recording without one.
     start_kit : bool
@@ -53,13 +57,14 @@ class GoodWindows:
     peak_to_peak: float | None = 500.0
     flat_channels: int | None = 6
     noisy_channels: int | None = 13
+    bad_channels: int | None = 13
     availability: Sequence[str] | None = ("available", "")
     start_kit: bool = True
 
     def __post_init__(self) -> None:
         if isinstance(self.availability, str):
             raise UsageError(f"availability must be a list of flags, such as [{self.availability!r}]")
-        for name in ("peak_to_peak", FLAT, NOISY):
+        for name in ("peak_to_peak", FLAT, NOISY, BAD):
             value = getattr(self, name)
             if value is not None and not value >= 0:
                 raise UsageError(f"{name} must be at least 0, got {value}")
@@ -69,7 +74,7 @@ def quality_labels(lake: str, group: str, recording: Label, subject: Label) -> d
     """Return what is derived of each window's recording and subject, read only when looked at."""
     counts = {
         name: Label(np.dtype(np.int16), recording.length, _BadChannels(lake, group, name, recording), _meaning(name))
-        for name in (FLAT, NOISY)
+        for name in (FLAT, NOISY, BAD)
     }
     excluded = Label(np.dtype(bool), subject.length, _Excluded(subject), _meaning(EXCLUDED))
     return {**counts, EXCLUDED: excluded}
@@ -104,7 +109,7 @@ def _is_excluded(subject: npt.NDArray) -> npt.NDArray[np.bool_]:
 
 
 def bad_channels(recordings: xr.Dataset) -> dict[str, npt.NDArray[np.int16]]:
-    """Count the flat and the noisy channels of each recording, (recording,).
+    """Count the flat, the noisy and the bad channels of each recording, (recording,).
 
     Parameters
     ----------
@@ -114,8 +119,8 @@ def bad_channels(recordings: xr.Dataset) -> dict[str, npt.NDArray[np.int16]]:
     Returns
     -------
     dict of array
-        ``flat_channels`` and ``noisy_channels``; 0 for a recording without windows. A channel
-        that is flat in every recording is the reference (HBN's Cz), and counts as neither.
+        ``flat_channels`` and ``noisy_channels``, 0 for a recording without windows, and ``bad_channels``. A
+        channel that is flat in every recording is the reference (HBN's Cz), and counts as neither flat nor noisy.
     """
     std = channel_deviations(recordings)
     has_windows = np.all(np.isfinite(std), axis=1)
@@ -123,8 +128,10 @@ def bad_channels(recordings: xr.Dataset) -> dict[str, npt.NDArray[np.int16]]:
         flat: npt.NDArray[np.bool_] = np.asarray(std < FLAT_BELOW)
         noisy: npt.NDArray[np.bool_] = np.asarray(std > NOISY_ABOVE * np.median(std, axis=1, keepdims=True))
     reference = np.all(flat[has_windows], axis=0)
-    counted = (flat & ~reference & has_windows[:, None], noisy & has_windows[:, None])
-    return {name: bad.sum(axis=1).astype(np.int16) for name, bad in zip((FLAT, NOISY), counted, strict=True)}
+    # Lakes of eegzarr 0.1 don't say which channels are bad.
+    told = recordings["bad"].to_numpy().astype(bool) if "bad" in recordings else np.zeros(std.shape, bool)
+    counted = {FLAT: flat & ~reference & has_windows[:, None], NOISY: noisy & has_windows[:, None], BAD: told}
+    return {name: bad.sum(axis=1).astype(np.int16) for name, bad in counted.items()}
 
 
 def channel_deviations(recordings: xr.Dataset) -> npt.NDArray[np.float64]:
@@ -152,6 +159,9 @@ def faults(windows: xr.Dataset, wanted: GoodWindows) -> dict[str, npt.NDArray[np
         found[f"more than {wanted.flat_channels} flat channels"] = _label(windows, FLAT) > wanted.flat_channels
     if wanted.noisy_channels is not None:
         found[f"more than {wanted.noisy_channels} noisy channels"] = _label(windows, NOISY) > wanted.noisy_channels
+    # A selection of windows that an older eegzarr opened has no such label.
+    if wanted.bad_channels is not None and BAD in windows.variables:
+        found[f"more than {wanted.bad_channels} bad channels"] = _label(windows, BAD) > wanted.bad_channels
     if wanted.availability is not None:
         flags = _label(windows, "availability").astype(object).astype(str)
         for flag in sorted(set(flags.tolist()) - set(wanted.availability)):

@@ -1,0 +1,252 @@
+"""What one recording offers to a recipe: its windows, and the trials that give none, each with the reason.
+
+Found from its header, its events and what lies beside it; no signal is read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from eegzarr.bids.beside import Surroundings, look_around, read_events, read_sidecars
+from eegzarr.bids.buckets import at_hand
+from eegzarr.bids.recordings import Recording
+from eegzarr.bids.sidecars import Sidecars
+from eegzarr.bids.tsv import Table
+from eegzarr.errors import RecordingError
+from eegzarr.recipes.recipe import Recipe
+from eegzarr.recipes.trials import NO_ONSET, find_trials, values_found
+from eegzarr.recordings.header import Header
+from eegzarr.recordings.mixing import check_mixing
+from eegzarr.recordings.preparation import check_preparation
+from eegzarr.recordings.reader import read_header
+
+# Trial columns that every group has, also one whose windows aren't cut around events.
+NO_TRIAL = {
+    "stimulus_onset": np.nan,
+    "response_onset": np.nan,
+    "rt_from_stimulus": np.nan,
+    "rt_from_trialstart": np.nan,
+    "response_type": "",
+    "correct": np.int8(-1),
+}
+_ANCHOR_COLUMN = {"stimulus": "stimulus_onset", "response": "response_onset", "trial_start": "trial_start"}
+
+
+def trial_labels() -> tuple[str, ...]:
+    """Return the trial columns that label a window."""
+    return tuple(NO_TRIAL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a dataset says about a recording, as far as it is kept.
+
+    Attributes
+    ----------
+    files : tuple of str
+        Every file that is opened to read it.
+    bad_channels : tuple of str
+        Those that channels.tsv says are bad.
+    reference, line_frequency, software_filters, recording_type : str
+        Of eeg.json, "" where it doesn't say.
+    """
+
+    files: tuple[str, ...] = ()
+    bad_channels: tuple[str, ...] = ()
+    reference: str = ""
+    line_frequency: str = ""
+    software_filters: str = ""
+    recording_type: str = ""
+
+    @classmethod
+    def of(cls, files: tuple[str, ...], sidecars: Sidecars) -> Facts:
+        """Keep what is kept of the sidecars of a recording."""
+
+        def text(key: str) -> str:
+            value = sidecars.eeg.get(key)
+            if value is None or value in ("n/a", ""):
+                return ""
+            return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+        return cls(
+            files=files,
+            bad_channels=sidecars.bad_channels,
+            reference=text("EEGReference"),
+            line_frequency=text("PowerLineFrequency"),
+            software_filters=text("SoftwareFilters"),
+            recording_type=text("RecordingType"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What one recording offers to a recipe.
+
+    Attributes
+    ----------
+    windows : dict of str to array
+        An item a window: ``start_sample`` and the trial's columns. Nothing with a `reason`, and
+        in a `Plan`, which has them in one table.
+    n_windows : int
+        Their number.
+    trials : int
+        Trials that began: those with a window, `dropped` and `left_out`.
+    dropped : int
+        Trials that gave no window because it would leave the recording, cross a gap or a join, or overlap a bad
+        time, or because they have no onset. Where windows follow each other: those windows.
+    left_out : Counter of str
+        Trials that aren't what the recipe wants, by the reason.
+    facts : Facts
+        What the dataset says about the recording.
+    notes : tuple of str
+        What was assumed of it.
+    reason : str
+        Why there are no windows, or "".
+    fingerprint : str
+        Changes when the recording, or what lies beside it and applies, changes.
+    """
+
+    recording: Recording
+    header: Header | None = None
+    windows: Mapping[str, npt.NDArray] = field(default_factory=dict)
+    n_windows: int = 0
+    trials: int = 0
+    dropped: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    facts: Facts = Facts()
+    notes: tuple[str, ...] = ()
+    reason: str = ""
+    fingerprint: str = ""
+
+
+def inspect(root: str, recording: Recording, recipe: Recipe) -> Inspection:
+    """Find the windows of one recording from its header and its events; read no signal."""
+    seen = Inspection(recording=recording, notes=recording.notes)
+    if recording.reason:
+        return replace(seen, reason=recording.reason)
+    try:
+        surroundings = look_around(root, recording)
+        seen = replace(seen, fingerprint=surroundings.fingerprint)
+        sidecars = read_sidecars(surroundings)
+        seen = replace(seen, facts=Facts.of(surroundings.files, sidecars), notes=sidecars.notes)
+        # Of an EDF+ file the annotations lie all over it: they are read where nothing else tells the events.
+        asks_file = recipe.anchor != "recording" and not recording.events
+        with at_hand(root, surroundings.files, header_only=not asks_file) as path:
+            header = read_header(path, sidecars, annotations=asks_file)
+        seen = replace(seen, header=header, notes=tuple(dict.fromkeys((*seen.notes, *header.notes))))
+        _check_header(header, recipe)
+        return _cut(seen, surroundings, recipe, header.at(recipe.sfreq))
+    except RecordingError as error:
+        return replace(seen, reason=str(error))
+
+
+def _check_header(header: Header, recipe: Recipe) -> None:
+    check_preparation(header, recipe.preparation, recipe.sfreq)
+    check_mixing(header, recipe.preparation)
+    header.check(recipe.channels)
+
+
+def _cut(seen: Inspection, surroundings: Surroundings, recipe: Recipe, header: Header) -> Inspection:
+    """Return what is seen of a recording with its windows, its trials, and those that have none."""
+    if recipe.anchor == "recording":
+        return _tiled(seen, recipe, header)
+    events = read_events(surroundings)
+    if events is None:
+        events = _annotations(header)
+    trials = find_trials(events.columns, recipe.events, header.duration)
+    notes = (*seen.notes, *_told_of(events), *trials.notes)
+    onset = trials.columns[_ANCHOR_COLUMN[recipe.anchor]]
+    asked = ~np.isnan(onset)
+    left_out = Counter(trials.lost)
+    dropped = left_out.pop(NO_ONSET, 0)
+    for name in (_ANCHOR_COLUMN[recipe.anchor], *recipe.require):
+        has_it = ~pd.isna(trials.columns[name])
+        left_out[f"has no {name}"] += int((asked & ~has_it).sum()) if name != _ANCHOR_COLUMN[recipe.anchor] else 0
+        asked &= has_it
+    left_out[f"has no {_ANCHOR_COLUMN[recipe.anchor]}"] += int(np.isnan(onset).sum())
+    # MNE rounds onsets to samples with np.round; so does the start kit through it.
+    starts = np.round(onset[asked] * header.sfreq).astype(np.int64) + recipe.span.first_sample(recipe.sfreq)
+    fits = header.holds(starts, recipe.n_times)
+    dropped += int((~fits).sum())
+    cut = replace(
+        seen,
+        windows={"start_sample": starts[fits], **{name: trials.columns[name][asked][fits] for name in NO_TRIAL}},
+        n_windows=int(fits.sum()),
+        trials=len(trials) + sum(trials.lost.values()),
+        dropped=dropped,
+        left_out=+left_out,
+        notes=notes,
+    )
+    return cut if cut.n_windows else replace(cut, reason=_why_none(cut, events))
+
+
+def _tiled(seen: Inspection, recipe: Recipe, header: Header) -> Inspection:
+    """Return what is seen of a recording with windows that follow each other."""
+    assert recipe.stride is not None
+    stride = max(1, round(recipe.stride * recipe.sfreq))
+    first = recipe.span.first_sample(recipe.sfreq)
+    grid = np.arange(first, header.n_times - recipe.n_times + 1, stride, dtype=np.int64)
+    whole = header.holds(grid, recipe.n_times)
+    starts, dropped = grid[whole], int((~whole).sum())
+    if not len(starts):
+        why = f"shorter than a window ({header.duration:g} s)"
+        if dropped:
+            why = f"none of {dropped} windows lies in one stretch that isn't marked bad"
+        return replace(seen, dropped=dropped, reason=why)
+    unknown = {
+        name: np.full(len(starts), value, object if isinstance(value, str) else np.asarray(value).dtype)
+        for name, value in NO_TRIAL.items()
+    }
+    return replace(seen, windows={"start_sample": starts, **unknown}, n_windows=len(starts), dropped=dropped)
+
+
+def _annotations(header: Header) -> Table:
+    """Return a recording's own annotations as the table of its events.
+
+    Raises
+    ------
+    RecordingError
+        If it has none.
+    """
+    own = header.annotations
+    if not own:
+        raise RecordingError("no events.tsv, and no annotations of its own")
+    columns = {
+        "onset": [repr(annotation.onset) for annotation in own],
+        "duration": [repr(annotation.duration) for annotation in own],
+        "value": [annotation.text for annotation in own],
+    }
+    return Table(columns, range(len(own)), notes=(": there is none; its own annotations are its events",))
+
+
+def _told_of(events: Table) -> list[str]:
+    told = [f"events.tsv {note}".replace(" :", ":") for note in events.notes]
+    if events.left_out:
+        _, some = next(iter(events.left_out.values()))
+        told.append(f"{len(events.left_out)} rows of events.tsv can't be read ({some}): left out")
+    return told
+
+
+def _why_none(cut: Inspection, events: Table) -> str:
+    if not cut.trials:
+        found = values_found(events.columns)
+        return f"no trials in events.tsv: {found}" if found else "no trials in events.tsv"
+    lost = [f"{count} {why}" for why, count in cut.left_out.most_common()]
+    if cut.dropped:
+        lost.append(f"{cut.dropped} too near an end, a gap, a join or a bad time of the recording")
+    return f"none of {cut.trials} trials has a window ({', '.join(lost)})"
+
+
+def channel_difference(got: tuple[str, ...], wanted: tuple[str, ...]) -> str:
+    if set(got) == set(wanted):
+        return f"the {len(wanted)} channels are in another order"
+    if len(got) != len(wanted):
+        return f"has {len(got)} EEG channels, the others {len(wanted)}"
+    return f"has other channels: {', '.join([name for name in got if name not in wanted][:3])} …"
