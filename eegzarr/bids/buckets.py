@@ -174,12 +174,12 @@ def _tag_of(root: str, path: str) -> str:
 
 
 @contextmanager
-def at_hand(root: str, files: Sequence[str], *, header_only: bool = False) -> Iterator[Path]:
+def at_hand(root: str, files: str | Sequence[str], *, header_only: bool = False) -> Iterator[Path]:
     """Give a recording as a local file, with its other files beside it, inside the ``with``.
 
     Parameters
     ----------
-    files : sequence of str
+    files : str or sequence of str
         Of the recording, the one that is opened first.
     header_only : bool
         Only the header will be read: what follows it may be zeros.
@@ -189,6 +189,7 @@ def at_hand(root: str, files: Sequence[str], *, header_only: bool = False) -> It
     BuildStopped
         If it can't be fetched.
     """
+    files = (files,) if isinstance(files, str) else files
     if not is_url(root):
         yield Path(root) / files[0]
         return
