@@ -48,7 +48,7 @@ def test_tensorstore_reads_the_same_numbers(sample_lake: Path) -> None:
 def test_open_windows_is_lazy_and_equals_plain_xarray(sample_lake: Path) -> None:
     ours = eegzarr.open_windows(sample_lake, "challenge1", releases=["R1"])
     plain = xr.open_zarr(sample_lake, group=GROUP)
-    derived = {"flat_channels", "noisy_channels", "start_kit_excluded"}
+    derived = {"flat_channels", "noisy_channels", "bad_channels", "start_kit_excluded"}
     assert set(ours.variables) == set(plain.variables) | derived
     assert ours["eeg"].chunks is not None
     assert len(ours["eeg"].chunks[0]) == len(list((sample_lake / GROUP / "eeg/c").iterdir()))
