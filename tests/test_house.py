@@ -120,3 +120,9 @@ def test_every_extra_is_told_by_its_packages() -> None:
         wider = named + "".join(" ".join(extras[name]) for name in re.findall(r"\w+", named) if name in extras)
         assert all(package in wider for package in packages), extra
     assert len(COMMANDS) == 12
+
+
+def test_every_file_that_a_contributor_is_sent_to_exists() -> None:
+    named = re.findall(r"`((?:eegzarr|tests|docs)/[\w/.]+)`", (ROOT / "CONTRIBUTING.md").read_text())
+    assert len(named) > 20
+    assert [path for path in named if not (ROOT / path).exists()] == []
