@@ -207,3 +207,28 @@ def test_a_release_of_hbn_is_found_by_its_name(tmp_path: Path, sample_root: Path
     assert foreseen.group == "challenge1/R3"
     with pytest.raises(TypeError, match="unexpected"):
         forecast("R3", tmp_path / "lake.zarr", nothing=1)  # type: ignore[call-arg]
+
+
+def test_streaming_needs_torch_alone(sample_lake: Path) -> None:
+    others = (
+        "braindecode",
+        "torchaudio",
+        "torchdata",
+        "numba",
+        "matplotlib",
+        "optuna",
+        "scipy",
+        "sklearn",
+        "s3fs",
+        "h5py",
+    )
+    told = run(
+        "-c",
+        f"import sys; sys.modules.update(dict.fromkeys({others}))\n"
+        "import eegzarr\n"
+        "from eegzarr.stream.stream import WindowStream\n"
+        f"ds = eegzarr.open_windows({str(sample_lake)!r}, 'challenge1')\n"
+        "print(sum(len(x) for x, y in WindowStream(ds, batch_size=32, shuffle=True, seed=0)))\n",
+    )
+    assert told.returncode == 0, told.stderr
+    assert int(told.stdout) > 100

@@ -12,7 +12,7 @@ import xarray as xr
 from eegzarr.errors import UsageError
 from eegzarr.extras import needs
 from eegzarr.recordings.foreign import MICROVOLTS
-from eegzarr.store.table import label_table
+from eegzarr.store.table import label_table, no_label
 
 if TYPE_CHECKING:
     from braindecode.datasets import BaseConcatDataset, WindowsDataset
@@ -87,7 +87,7 @@ def to_braindecode(windows: xr.Dataset, target: str = "target") -> BaseConcatDat
     with needs("train", "to_braindecode"):
         from braindecode.datasets import BaseConcatDataset, WindowsDataset
     if target not in windows.coords or windows[target].dims != ("window",):
-        raise UsageError(f"windows have no label {target!r} to predict")
+        raise no_label(windows, target, "predict")
     if not windows.sizes["window"]:
         raise UsageError("to_braindecode needs at least one window: the selection is empty")
     release, recording = windows["release"].to_numpy().astype(object), windows["recording"].to_numpy()

@@ -38,6 +38,7 @@ from eegzarr.store.kinds import Compression, Dtype
 from eegzarr.store.layout import SHARD_SIZE, Geometry, check_storage, group_path, lake_url
 from eegzarr.store.receipt import Receipt
 from eegzarr.store.root import only_builder, settle
+from eegzarr.suggest import did_you_mean
 
 Read = Callable[[int, npt.NDArray[np.float32]], None]
 
@@ -277,4 +278,7 @@ def _check_target(recipe: Recipe, labels: pd.DataFrame) -> None:
     known = {*labels.columns, *NO_TRIAL}
     missing = [] if recipe.target in known else [name for name in labels_of(recipe.target) if name not in known]
     if missing:
-        raise UsageError(f"windows have no label {missing[0]!r} to predict; they have {', '.join(sorted(known))}")
+        raise UsageError(
+            f"windows have no label {missing[0]!r} to predict; they have {', '.join(sorted(known))}."
+            f"{did_you_mean(missing[0], known)}"
+        )

@@ -14,6 +14,7 @@ from eegzarr.errors import UsageError
 from eegzarr.pictures.canvas import COLOURS, FAINT, INK, new_axes, one_axes, style
 from eegzarr.recipes.recipe import recipe_from_json
 from eegzarr.store.describe import TOO_NEAR, lost_windows
+from eegzarr.store.table import no_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,10 +48,10 @@ def label_distributions(windows: xr.Dataset, labels: Sequence[str] | None = None
     """
     names = _worth_drawing(windows) if labels is None else list(labels)
     missing = [name for name in names if name not in windows.coords]
-    if missing or not names:
-        raise UsageError(
-            f"windows have no label {', '.join(missing)}" if missing else "no label holds anything to draw"
-        )
+    if missing:
+        raise no_label(windows, missing[0], "draw")
+    if not names:
+        raise UsageError("no label holds anything to draw")
     columns = min(_COLUMNS, len(names))
     with style():
         axes = new_axes(3.7, 2.5, columns, -(-len(names) // columns)).ravel()

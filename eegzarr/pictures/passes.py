@@ -17,6 +17,8 @@ import xarray as xr
 
 from eegzarr.errors import UsageError
 from eegzarr.store.receipt import Moments
+from eegzarr.store.table import no_label
+from eegzarr.suggest import did_you_mean
 
 BLOCK = 64 * 2**20  # bytes of signal in memory; another block is being read meanwhile
 _MOST_CONDITIONS = 8
@@ -118,7 +120,7 @@ class Conditions:
         if by is None:
             return cls(("all windows",), np.zeros(n_windows, np.intp))
         if by not in windows.coords or windows[by].dims != ("window",):
-            raise UsageError(f"windows have no label {by!r} to tell conditions by")
+            raise no_label(windows, by, "tell conditions by")
         values = windows[by].to_numpy()
         if values.dtype.kind in "fiu" and len(np.unique(values)) > _MOST_CONDITIONS:
             return cls._halves(by, values.astype(float), windows[by].attrs.get("units", ""))
@@ -301,13 +303,16 @@ def channel_index(windows: xr.Dataset, channel: str) -> int:
     """
     names = [str(name) for name in windows["channel"].to_numpy().tolist()]
     if channel not in names:
-        raise UsageError(f"there is no channel {channel!r}; there are {', '.join(names[:6])} … {names[-1]}")
+        raise UsageError(
+            f"there is no channel {channel!r}; there are {', '.join(names[:6])} … {names[-1]}."
+            f"{did_you_mean(channel, names)}"
+        )
     return names.index(channel)
 
 
 def _number(windows: xr.Dataset, name: str) -> npt.NDArray[np.float64]:
     if name not in windows.coords or windows[name].dims != ("window",):
-        raise UsageError(f"windows have no label {name!r} to sort them by")
+        raise no_label(windows, name, "sort them by")
     values = windows[name].to_numpy()
     if values.dtype.kind not in "fiub":
         raise UsageError(f"the label {name!r} holds text, no number to sort by")

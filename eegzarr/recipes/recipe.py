@@ -246,7 +246,9 @@ def _make(kind: type, fields: object, where: str) -> Any:
     known = {field.name: field for field in dataclasses.fields(kind)}
     unknown = sorted(set(fields) - set(known))
     if unknown:
-        raise RecipeError(f"{where} has no {', '.join(unknown)}; it can have {', '.join(known)}")
+        raise RecipeError(
+            f"{where} has no {', '.join(unknown)}; it can have {', '.join(known)}.{did_you_mean(unknown[0], known)}"
+        )
     required = {n for n, f in known.items() if f.default is dataclasses.MISSING}
     if missing := sorted(required - set(fields)):
         raise RecipeError(f"{where} needs {', '.join(missing)}")

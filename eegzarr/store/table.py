@@ -5,6 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import xarray as xr
 
+from eegzarr.errors import UsageError
+from eegzarr.suggest import did_you_mean
+
 
 def label_table(windows: xr.Dataset) -> pd.DataFrame:
     """Return the labels of windows as a table, one row a window, without their signals.
@@ -19,4 +22,12 @@ def label_table(windows: xr.Dataset) -> pd.DataFrame:
     columns = {name: loaded[name].to_numpy() for name in names}
     return pd.DataFrame(
         {name: values.astype(object) if values.dtype.kind == "T" else values for name, values in columns.items()}
+    )
+
+
+def no_label(windows: xr.Dataset, name: str, purpose: str) -> UsageError:
+    """Return the error for a label that windows don't have, with those that they have and the nearest of them."""
+    there = [str(label) for label, values in windows.coords.items() if values.dims == ("window",)]
+    return UsageError(
+        f"windows have no label {name!r} to {purpose}; they have {', '.join(there)}.{did_you_mean(name, there)}"
     )

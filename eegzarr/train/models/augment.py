@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from eegzarr.errors import UsageError
+from eegzarr.suggest import did_you_mean
 
 # On windows in standard deviations of each channel; arguments as in the papers that braindecode cites.
 _TRANSFORMS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -47,7 +48,10 @@ def parse_augmentation(text: str) -> Step:
     """
     name, _, share = text.partition(":")
     if name not in AUGMENTATIONS:
-        raise UsageError(f"--augment {text!r}: there is no {name!r}; there are {', '.join(AUGMENTATIONS)}")
+        raise UsageError(
+            f"--augment {text!r}: there is no {name!r}; there are {', '.join(AUGMENTATIONS)}."
+            f"{did_you_mean(name, AUGMENTATIONS)}"
+        )
     try:
         probability = float(share) if share else _DEFAULT_PROBABILITY
     except ValueError:
