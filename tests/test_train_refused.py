@@ -14,30 +14,44 @@ import pandas as pd
 import pytest
 import torch
 
+import eegzarr
 from eegzarr.errors import BatchTooLarge, FitDiverged, FitInterrupted, UsageError
 from eegzarr.events import EpochEnded, Event
 from eegzarr.exchange.write import GivenWindows, write_windows
 from eegzarr.train.loop.fit import fit, resume
 from eegzarr.train.loop.learner import Learner
 from eegzarr.train.loop.optimize import fitting_batch
+from eegzarr.train.loop.run import RunFolder
 from eegzarr.train.models.zoo import load_model
 from eegzarr.train.options import FitOptions
+from eegzarr.train.score.ensemble import ensemble_predictions, held_out_windows
 
 SUBJECTS, WINDOWS = 10, 7
 
 
-def noise_lake(folder: Path, targets: npt.NDArray[np.float64], label: str = "score") -> Path:
-    """A lake of noise, 10 subjects of 7 windows, with given targets, (window,)."""
+CHANNELS = ("Fz", "Cz", "Pz", "Oz")
+
+
+def noise_lake(
+    folder: Path,
+    targets: npt.NDArray[np.float64],
+    label: str = "score",
+    channels: tuple[str, ...] = CHANNELS,
+    sfreq: float = 100.0,
+) -> Path:
+    """A lake of noise, 10 subjects of 7 windows, with given targets, (window,); a channel's noise goes by its name."""
     subject = np.repeat(np.arange(SUBJECTS), WINDOWS)
     labels = pd.DataFrame({"subject": [f"S{n}" for n in subject], "recording": subject, label: targets})
 
     def read(first: int, out: npt.NDArray[np.float32]) -> None:
-        out[:] = np.random.default_rng(first).normal(0, 10, out.shape)
+        for number, name in enumerate(channels):
+            seed = [first, CHANNELS.index(name) if name in CHANNELS else len(CHANNELS)]
+            out[:, number] = np.random.default_rng(seed).normal(0, 10, (len(out), 100))
 
     windows = GivenWindows(
         source="a test",
-        channels=("Fz", "Cz", "Pz", "Oz"),
-        sfreq=100.0,
+        channels=channels,
+        sfreq=sfreq,
         start=0.0,
         n_times=100,
         labels=labels,
@@ -225,3 +239,38 @@ def test_an_unknown_answer_is_no_target(options: FitOptions, tmp_path: Path) -> 
     rows = pd.read_csv(tmp_path / "run" / "predictions.csv")
     assert set(rows["target"]) == {0.0, 1.0}
     assert summary.train_windows < 42
+
+
+def targets_of(options: FitOptions) -> npt.NDArray[np.float64]:
+    return eegzarr.open_windows(options.lake, "noise")["target"].to_numpy().astype(np.float64)
+
+
+@pytest.mark.parametrize("names_saved", [True, False])
+def test_a_model_finds_its_channels_by_name(
+    names_saved: bool, stopped: Path, options: FitOptions, tmp_path: Path
+) -> None:
+    run = RunFolder(copied(stopped, tmp_path / "run"))
+    if not names_saved:
+        saved = torch.load(run.best, weights_only=True)
+        del saved["spec"]["channels"]
+        torch.save(saved, run.best)
+    more = ("Oz", "EXG", "Pz", "Cz", "Fz")
+    other = noise_lake(tmp_path / "other.zarr", targets_of(options), channels=more)
+    own, turned = (held_out_windows([run], lake) for lake in (None, str(other)))
+    cpu = torch.device("cpu")
+    first, second = (ensemble_predictions([run], windows, cpu)[0] for windows in (own, turned))
+    np.testing.assert_array_equal(first.window, second.window)
+    np.testing.assert_allclose(first.prediction, second.prediction, rtol=1e-5)
+    assert np.ptp(first.prediction) > 0
+
+
+def test_a_lake_that_lacks_a_model_s_channels_is_refused_by_their_names(
+    stopped: Path, options: FitOptions, tmp_path: Path
+) -> None:
+    run, cpu = RunFolder(stopped), torch.device("cpu")
+    fewer = noise_lake(tmp_path / "fewer.zarr", targets_of(options), channels=("Fz", "Cz", "T7"))
+    with pytest.raises(UsageError, match=r"takes 4 channels; .*fewer.zarr doesn't have Pz, Oz, it has Fz, Cz, T7"):
+        ensemble_predictions([run], held_out_windows([run], str(fewer)), cpu)
+    faster = noise_lake(tmp_path / "faster.zarr", targets_of(options), sfreq=200.0)
+    with pytest.raises(UsageError, match=r"at 100 Hz, those of .*faster.zarr have 200 Hz"):
+        ensemble_predictions([run], held_out_windows([run], str(faster)), cpu)

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from eegzarr.challenge.presets import HBN_CHANNELS
 from eegzarr.challenge.rules import NUMBERS
 from eegzarr.errors import EegzarrError, UsageError
 from eegzarr.train.loop.run import RunFolder
@@ -92,6 +93,7 @@ def write_submission(runs: Sequence[RunFolder], out: Path, unit: str = "V") -> d
         number = NUMBERS[recipe]
         for place, run in enumerate(members):
             saved_model = load_model(run.best)
+            _check_channels(run, saved_model.channels)
             spec = torch.load(run.best, map_location="cpu", weights_only=True)["spec"]
             specs.setdefault(str(number), []).append(spec | {"unit": unit})
             weights[f"weights_challenge_{number}_{place}.pt"] = saved_model.state_dict()
@@ -108,6 +110,14 @@ def write_submission(runs: Sequence[RunFolder], out: Path, unit: str = "V") -> d
     except OSError as error:
         raise UsageError(f"{out} can't be written: {error.strerror or error}") from error
     return by_challenge
+
+
+def _check_channels(run: RunFolder, channels: Sequence[str] | None) -> None:
+    if channels is not None and tuple(channels) != HBN_CHANNELS:
+        raise UsageError(
+            f"{run.path} takes {', '.join(channels[:3])} … ({len(channels)} channels), not those that the challenge's "
+            "evaluator gives: E1 to E128 and Cz, in this order"
+        )
 
 
 def load_submission(path: Path, folder: Path, sfreq: float, device: torch.device) -> Any:

@@ -7,18 +7,21 @@ subjects that none of them was trained or selected on, or on another lake.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 import xarray as xr
 
-from eegzarr.errors import UsageError
+from eegzarr.errors import LakeError, UsageError
 from eegzarr.store.open import open_windows
 from eegzarr.stream.splits import drop_start_kit_exclusions, without_subjects
 from eegzarr.train.loop.parts import make_parts
 from eegzarr.train.loop.run import RunFolder
+from eegzarr.train.models.channels import channels_for
+from eegzarr.train.models.predictor import Regressor
 from eegzarr.train.models.ridge import Linear, fit_ridge
 from eegzarr.train.models.zoo import load_model
-from eegzarr.train.score.predict import Predictions, evaluation_stream, predict
+from eegzarr.train.score.predict import EvaluationStream, Predictions, evaluation_stream, predict
 
 
 def held_out_windows(
@@ -59,8 +62,26 @@ def ensemble_predictions(
     runs: Sequence[RunFolder], windows: xr.Dataset, device: torch.device, views: int | None = None
 ) -> list[Predictions]:
     """Return each run's predictions for the same windows."""
-    stream = evaluation_stream(windows, runs[0].options().batch_size)
-    return [predict(load_model(run.best, views=views).to(device), stream, device) for run in runs]
+    models = [load_model(run.best, views=views) for run in runs]
+    streams = [matching_stream(run, model, windows) for run, model in zip(runs, models, strict=True)]
+    return [predict(model.to(device), stream, device) for model, stream in zip(models, streams, strict=True)]
+
+
+def matching_stream(run: RunFolder, model: Regressor, windows: xr.Dataset) -> EvaluationStream:
+    """Return windows as a run's model takes them: its channels, by name, in its order.
+
+    Raises
+    ------
+    UsageError
+        If channels are missing, or the windows are of another rate or length.
+    """
+    trained_on: list[str] = []
+    if model.channels is None:  # a run of early days: its lake knows
+        with suppress(LakeError):
+            own = open_windows(run.options().lake, run.options().recipe)
+            trained_on = [str(name) for name in own["channel"].to_numpy()]
+    channels = channels_for(model, windows, str(run.path), trained_on)
+    return evaluation_stream(windows, run.options().batch_size, channels)
 
 
 def baselines(run: RunFolder, windows: xr.Dataset, device: torch.device) -> tuple[Predictions, float]:
@@ -68,5 +89,5 @@ def baselines(run: RunFolder, windows: xr.Dataset, device: torch.device) -> tupl
     model = load_model(run.best)
     options = run.options()
     readout = model.readout or fit_ridge(make_parts(options).train, model)
-    stream = evaluation_stream(windows, options.batch_size)
+    stream = matching_stream(run, model, windows)
     return predict(Linear(readout, model).to(device), stream, device), float(model.target_mean)
