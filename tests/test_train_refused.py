@@ -18,6 +18,7 @@ import eegzarr
 from eegzarr.errors import BatchTooLarge, FitDiverged, FitInterrupted, UsageError
 from eegzarr.events import EpochEnded, Event
 from eegzarr.exchange.write import GivenWindows, write_windows
+from eegzarr.train.__main__ import main as train
 from eegzarr.train.loop.fit import fit, resume
 from eegzarr.train.loop.learner import Learner
 from eegzarr.train.loop.optimize import fitting_batch
@@ -274,3 +275,14 @@ def test_a_lake_that_lacks_a_model_s_channels_is_refused_by_their_names(
     faster = noise_lake(tmp_path / "faster.zarr", targets_of(options), sfreq=200.0)
     with pytest.raises(UsageError, match=r"at 100 Hz, those of .*faster.zarr have 200 Hz"):
         ensemble_predictions([run], held_out_windows([run], str(faster)), cpu)
+
+
+def test_resume_refuses_options_by_their_names(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["--batch-size", "32", "--releases", "R2", "--model-arg", "F1=3", "--keep-excluded", "--no-residual"]
+    assert train(["--resume", str(stopped), *given]) == 2
+    told = capsys.readouterr().err
+    for name in ("--batch-size", "--releases", "--model-arg", "--keep-excluded", "--residual"):
+        assert name in told
+    assert "--config" in told
+    assert train(["--resume", str(stopped), "--config", str(stopped / "config.json")]) == 2
+    assert "leave out --config" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from eegzarr.errors import UsageError
 from eegzarr.extras import needs
 from eegzarr.machine.memory import parse_share
 from eegzarr.train.arguments import fit_options, takes_fit_options
+from eegzarr.train.options import option_name
 
 if TYPE_CHECKING:
     from eegzarr.events import Listener
@@ -65,6 +66,11 @@ def train(
         raise UsageError(f"--checkpoint-interval must be above 0 s, got {checkpoint_interval}")
     if resume and (lake or out):
         raise UsageError("--resume RUN continues with the run's own options: leave out LAKE and --out")
+    if resume and (given := [option_name(name) for name in options] + _names(config=config, model_arg=model_arg)):
+        raise UsageError(
+            f"--resume RUN continues with the run's own options: leave out {', '.join(given)}, or start a new run with "
+            f"--config {resume}/config.json {given[0]} … --out NEW"
+        )
     chosen = None if resume else fit_options(lake, options, config, model_arg)
     run: str = resume or out or f"runs/{chosen.recipe if chosen else ''}-{datetime.now():%Y%m%d-%H%M%S}"
     if tmux:
@@ -76,6 +82,11 @@ def train(
     settings = {"checkpoint_interval": checkpoint_interval, "max_memory": share}
     with needs("train", "training"):
         return _train(chosen, run, str(invocation), settings)
+
+
+def _names(**given: object) -> list[str]:
+    """Return the names of the options that are given."""
+    return [option_name(name) for name, value in given.items() if value]
 
 
 def _check_lake(chosen: FitOptions | None) -> None:

@@ -17,6 +17,7 @@ Split = Literal["auto", "fractions", "challenge"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda"]
 LOSSES, OPTIMIZERS, SPLITS, PRECISIONS, DEVICES = map(get_args, (Loss, Optimizer, Split, Precision, Device))
+_RENAMED = {"keep_start_kit_exclusions": "--keep-excluded", "model_arguments": "--model-arg"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,10 +123,10 @@ class FitOptions:
     def __post_init__(self) -> None:
         for name in ("epochs", "patience", "batch_size", "tta"):
             if getattr(self, name) < 1:
-                raise UsageError(f"{_option(name)} must be at least 1, got {getattr(self, name)}")
+                raise UsageError(f"{option_name(name)} must be at least 1, got {getattr(self, name)}")
         for name in ("learning_rate", "weight_decay", "clip", "epoch_windows", "threads", "seed", "split_seed"):
             if not 0 <= getattr(self, name) < float("inf"):
-                raise UsageError(f"{_option(name)} must be at least 0, got {getattr(self, name)}")
+                raise UsageError(f"{option_name(name)} must be at least 0, got {getattr(self, name)}")
         if not 0 <= self.warmup < 1:
             raise UsageError(f"--warmup is a share of all steps, from 0 to below 1, got {self.warmup}")
         if self.epoch_windows and self.epoch_windows < self.batch_size:
@@ -144,7 +145,7 @@ class FitOptions:
             if getattr(self, name) not in known:
                 given = getattr(self, name)
                 raise UsageError(
-                    f"{_option(name)} must be one of {', '.join(known)}, got {given!r}."
+                    f"{option_name(name)} must be one of {', '.join(known)}, got {given!r}."
                     f"{did_you_mean(str(given), known)}"
                 )
 
@@ -180,8 +181,9 @@ def options_json(options: FitOptions) -> dict[str, Any]:
     return asdict(options)
 
 
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+def option_name(name: str) -> str:
+    """Return the name of an option as it is given on a command line."""
+    return _RENAMED.get(name) or f"--{name.replace('_', '-')}"
 
 
 def option_text(value: Any) -> str:

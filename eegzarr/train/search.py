@@ -29,7 +29,7 @@ def search_command(
     """Search for better options of a training.
 
     Looks for the learning rate, weight decay, batch size, loss and augmentation that predict the validation subjects
-    best. The test part is never looked at.
+    best; those that are given are kept. The test part is never looked at.
 
     Parameters
     ----------
@@ -53,10 +53,12 @@ def search_command(
     try:
         with needs("train", "searching"):
             from eegzarr.train.study import search
+            from eegzarr.train.trials import SEARCHED
             from eegzarr.watch.training import FitProgress
 
             with FitProgress() as progress:
-                result = search(chosen, out, trials, (progress,), share)
+                # What is given is kept; what comes from --config is where the search begins.
+                result = search(chosen, out, trials, (progress,), share, kept=[n for n in SEARCHED if n in options])
     except Stopped as error:
         told = str(error).split("; go on")[0].split(" and go on")[0]
         stopped = type(error)(f"{told}; the same command goes on")
@@ -67,7 +69,8 @@ def search_command(
         f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in result.best_values.items()
     )
-    print(f"{out}: {result.finished} trials finished, {result.pruned} pruned")
+    given_up = f", {sum(result.pruned.values())} given up ({result.given_up})" if result.pruned else ""
+    print(f"{out}: {result.finished} trials finished{given_up}")
     print(f"  best validation NRMSE {result.best_score:.3f}, {result.best_run}: {values}")
     return 0
 

@@ -6,50 +6,45 @@ output folder: the same command goes on with it, also in the trial that was stop
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eegzarr.errors import FitDiverged, UsageError
+from eegzarr.errors import BatchTooLarge, FitDiverged, UsageError
 from eegzarr.events import EpochEnded, Event, Listener
+from eegzarr.train.loop.parts import plan_digests
 from eegzarr.train.loop.run import RunFolder, write_json
-from eegzarr.train.options import LOSSES, FitOptions
+from eegzarr.train.options import FitOptions
+from eegzarr.train.trials import FOLDER, REASON, check_same_study, check_something_to_search, suggest
 
 if TYPE_CHECKING:
     import optuna
 
 STUDY, BEST = "study.journal", "best.json"
-_FOLDER = "folder"  # attribute of a trial: that of its run
-_AUGMENTATIONS = {
-    "none": (),
-    "noise": ("noise",),
-    "shift": ("shift",),
-    "noise+shift+channels": ("noise", "shift", "channels"),
-}
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Trials by how they ended, and the best one."""
+    """Trials by how they ended, and the best one.
+
+    Attributes
+    ----------
+    pruned : dict of str to int
+        How many trials were given up, by reason.
+    """
 
     finished: int
-    pruned: int
+    pruned: dict[str, int]
     best_score: float
     best_run: str
     best_values: dict[str, Any]
 
-
-def suggest(trial: optuna.Trial, options: FitOptions) -> FitOptions:
-    """Return options with the values of a trial."""
-    return replace(
-        options,
-        learning_rate=trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True),
-        weight_decay=trial.suggest_float("weight_decay", 1e-5, 1e-1, log=True),
-        batch_size=trial.suggest_categorical("batch_size", [32, 64, 128]),
-        loss=trial.suggest_categorical("loss", list(LOSSES)),
-        augment=_AUGMENTATIONS[trial.suggest_categorical("augment", list(_AUGMENTATIONS))],
-    )
+    @property
+    def given_up(self) -> str:
+        """The trials that were given up, in words."""
+        return _reasons(self.pruned)
 
 
 def search(
@@ -58,13 +53,21 @@ def search(
     trials: int,
     listeners: tuple[Listener, ...] = (),
     max_memory: float | str = "85%",
+    *,
+    kept: Collection[str] = (),
 ) -> SearchResult:
     """Run a study until it has so many trials, finished or pruned.
+
+    Parameters
+    ----------
+    kept : collection of str
+        Options that are not searched: all trials have those of `options`.
 
     Raises
     ------
     UsageError
-        If no trial came to an end.
+        If no trial came to an end, nothing is left to search, or the study is one of other windows or
+        options, whose scores can't be compared.
     Stopped
         If a signal came or memory ran short; the same call goes on.
     """
@@ -74,6 +77,8 @@ def search(
 
     from eegzarr.train.loop.fit import fit, resume
 
+    check_something_to_search(kept)
+    digests = plan_digests(options)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
@@ -84,38 +89,41 @@ def search(
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
         load_if_exists=True,
     )
+    check_same_study(study, folder, options, kept, digests)
     _take_up_stopped(study)
 
     def objective(trial: optuna.Trial) -> float:
-        chosen = suggest(trial, options)
-        run = RunFolder(trial.user_attrs.get(_FOLDER) or folder / f"trial-{trial.number:03d}")
-        trial.set_user_attr(_FOLDER, str(run.path))
+        run = RunFolder(trial.user_attrs.get(FOLDER) or folder / f"trial-{trial.number:03d}")
+        trial.set_user_attr(FOLDER, str(run.path))
         for epoch, score in enumerate(_scores_before(run)):
             trial.report(score, epoch)
         watchers = [*listeners, _pruning(trial)]
-        if not run.is_finished:
-            go: Callable[[], Any] = (
-                (lambda: resume(run.path, watchers, max_memory=max_memory))
-                if run.is_begun
-                else (lambda: fit(chosen, run.path, watchers, max_memory=max_memory))
-            )
-            try:
-                go()
-            except FitDiverged as error:
-                raise optuna.TrialPruned(str(error)) from error
+        try:
+            chosen = suggest(trial, options, kept)
+            if not run.is_finished and run.is_begun:
+                resume(run.path, watchers, max_memory=max_memory)
+            elif not run.is_finished:
+                fit(chosen, run.path, watchers, max_memory=max_memory)
+        except (FitDiverged, BatchTooLarge) as error:
+            trial.set_user_attr(REASON, "diverged" if isinstance(error, FitDiverged) else str(error))
+            raise optuna.TrialPruned(str(error)) from error
         return float(run.read_json(run.summary)["scores"]["valid"]["nrmse"])
 
     ended = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
     while (left := trials - len(study.get_trials(states=ended))) > 0:
         study.optimize(objective, n_trials=left)
+    pruned = Counter(
+        str(trial.user_attrs.get(REASON, "behind the other trials"))
+        for trial in study.get_trials(states=(optuna.trial.TrialState.PRUNED,))
+    )
     complete = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
     if not complete:
-        raise UsageError(f"every trial of {folder} was pruned: give more --trials")
+        raise UsageError(f"every trial of {folder} was given up: {_reasons(pruned)}. Give more --trials")
     result = SearchResult(
         finished=len(complete),
-        pruned=len(study.get_trials(states=(optuna.trial.TrialState.PRUNED,))),
+        pruned=dict(pruned),
         best_score=float(study.best_value),
-        best_run=str(study.best_trial.user_attrs[_FOLDER]),
+        best_run=str(study.best_trial.user_attrs[FOLDER]),
         best_values=study.best_params,
     )
     write_json(folder / BEST, {"nrmse": result.best_score, "run": result.best_run, "values": result.best_values})
@@ -129,18 +137,20 @@ def _take_up_stopped(study: optuna.Study) -> None:
     states = optuna.trial.TrialState
     for trial in study.get_trials(states=(states.RUNNING,)):
         study.tell(trial.number, state=states.FAIL)
-    last = {trial.user_attrs[_FOLDER]: trial for trial in study.get_trials() if _FOLDER in trial.user_attrs}
+    last = {trial.user_attrs[FOLDER]: trial for trial in study.get_trials() if FOLDER in trial.user_attrs}
     for trial in last.values():
         if trial.state == states.FAIL:
             study.enqueue_trial(trial.params, user_attrs=trial.user_attrs)
 
 
 def _scores_before(run: RunFolder) -> list[float]:
-    import torch
-
     if not run.last.exists():
         return []
-    return [row["valid_nrmse"] for row in torch.load(run.last, map_location="cpu", weights_only=True)["history"]]
+    return [row["valid_nrmse"] for row in run.read_last()["history"]]
+
+
+def _reasons(pruned: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in sorted(pruned.items(), key=lambda one: -one[1]))
 
 
 def _pruning(trial: optuna.Trial) -> Listener:

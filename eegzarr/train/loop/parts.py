@@ -55,11 +55,8 @@ def make_parts(options: FitOptions) -> Parts:
         If the lake can't be read.
     """
     windows = open_windows(options.lake, options.recipe, list(options.releases) or None)
-    releases = list(options.releases) or recipes(options.lake)[options.recipe]
-    digests = {
-        release: str((read_attributes(options.lake, group_path(options.recipe, release)) or {}).get("plan_digest"))
-        for release in releases
-    }
+    digests = plan_digests(options)
+    releases = list(digests)
     notes = []
     if not options.keep_start_kit_exclusions:
         windows, excluded = drop_start_kit_exclusions(windows)
@@ -72,6 +69,21 @@ def make_parts(options: FitOptions) -> Parts:
         )
     train, valid, test = _split(options, windows, releases, notes)
     return Parts(train=train, valid=valid, test=test, notes=tuple(notes), plan_digests=digests)
+
+
+def plan_digests(options: FitOptions) -> dict[str, str]:
+    """Return the digest of each group's plan, by release: which windows a lake has.
+
+    Raises
+    ------
+    LakeError
+        If the lake can't be read.
+    """
+    releases = list(options.releases) or recipes(options.lake).get(options.recipe, [])
+    return {
+        release: str((read_attributes(options.lake, group_path(options.recipe, release)) or {}).get("plan_digest"))
+        for release in releases
+    }
 
 
 def _split(

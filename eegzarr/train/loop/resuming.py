@@ -9,7 +9,7 @@ from eegzarr.errors import UsageError
 from eegzarr.train.loop.parts import Parts
 from eegzarr.train.loop.ranks import Ranks
 from eegzarr.train.loop.run import RunFolder
-from eegzarr.train.options import FitOptions, option_text, options_json
+from eegzarr.train.options import FitOptions, option_name, option_text, options_json
 
 _FREE = {"lake"}  # may have moved: its windows are told by their digests
 
@@ -42,4 +42,4 @@ def changed_options(before: dict[str, Any], options: FitOptions) -> list[tuple[s
     now: dict[str, Any] = json.loads(json.dumps(options_json(options)))
     then: dict[str, Any] = json.loads(json.dumps(before))
     names = [name for name in now if name in then and name not in _FREE and then[name] != now[name]]
-    return [(f"--{name.replace('_', '-')}", then[name], now[name]) for name in names]
+    return [(option_name(name), then[name], now[name]) for name in names]
