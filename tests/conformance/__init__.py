@@ -1,0 +1,1 @@
+"""Whether eegzarr reads what others read: a table of inputs, and random recordings."""
