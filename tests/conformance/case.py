@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import mne
 import numpy as np
 import numpy.typing as npt
 
@@ -63,6 +64,10 @@ class Expected:
         Events that could have been a window and must be counted as dropped.
     channels : tuple of str
         Channels of the windows, in order.
+    prepare : callable, optional
+        What MNE does to the whole recording before windows are cut.
+    absent : tuple of (int, int)
+        Samples of what MNE reads that no window may touch.
     """
 
     files: tuple[Path, ...]
@@ -72,6 +77,8 @@ class Expected:
     onsets: tuple[float, ...] | None = None
     lost: int | None = None
     channels: tuple[str, ...] = CHANNELS
+    prepare: Callable[[mne.io.BaseRaw], mne.io.BaseRaw] | None = None
+    absent: tuple[tuple[int, int], ...] = ()
 
 
 Make = Callable[[Place], Expected | list[Expected] | None]

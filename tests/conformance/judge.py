@@ -39,6 +39,8 @@ RECIPES = {
     "odd": replace(_REST, name="odd", sfreq=678.17),
     "pick": replace(_REST, name="pick", channels=("Pz", "Fz")),
     "average": replace(_REST, name="average", preparation=Preparation(reference="average")),
+    "band": replace(_REST, name="band", preparation=Preparation(l_freq=1.0, h_freq=30.0, reference="average")),
+    "resampled": replace(_REST, name="resampled", preparation=Preparation(resample=True)),
 }
 _GOOD = 3  # recordings beside the rows, so that the usual channels are known
 
@@ -212,12 +214,16 @@ def truth(expected: Expected) -> tuple[Signal, float]:
     read = by_mne(expected.files) if expected.says == "mne" else by_mne_bids(expected.files)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        read = expected.prepare(read) if expected.prepare else read
         signal = read.get_data(picks=list(expected.channels), reject_by_annotation=None) * 1e6
+    for first, stop in expected.absent:
+        signal[:, first:stop] = np.nan
     if expected.signal is not None:
         reach = np.isfinite(expected.signal)
         off = np.abs(signal - expected.signal)[reach].max()
         assert off <= max(expected.step, 2e-6 * _largest(signal)), f"MNE reads what wasn't written: off by {off} uV"
-    return signal, max(2e-6 * _largest(signal), 1e-6)
+    # What is prepared is float32 between its steps.
+    return signal, max((2e-5 if expected.prepare else 2e-6) * _largest(signal), 1e-6)
 
 
 def _largest(signal: Signal) -> float:

@@ -15,9 +15,10 @@ from conformance.rows_brainvision import brainvision_rows
 from conformance.rows_edf import edf_rows
 from conformance.rows_eeglab import eeglab_rows
 from conformance.rows_fif import fif_rows
+from conformance.rows_preparation import preparation_rows
 from conformance.rows_tsv import tsv_rows
 
-CASES = [*edf_rows(), *eeglab_rows(), *brainvision_rows(), *fif_rows(), *bids_rows(), *tsv_rows()]
+CASES = [*edf_rows(), *eeglab_rows(), *brainvision_rows(), *fif_rows(), *bids_rows(), *tsv_rows(), *preparation_rows()]
 
 
 @pytest.fixture(scope="session")
