@@ -66,7 +66,8 @@ def _split(naming: str, lose: bool = False) -> Make:
         if lose:
             parts[-1].unlink()
             return None
-        return Expected(files=tuple(parts[:1]), signal=signal, step=0.02)
+        first = whole if whole.exists() else parts[0]
+        return Expected(files=(first,), signal=signal, step=0.02)
 
     return make
 
