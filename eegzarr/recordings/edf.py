@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from eegzarr.errors import RecordingError
 from eegzarr.recordings.units import decoded
 
 _SAMPLE_BYTES = {".edf": 2, ".bdf": 3}
@@ -25,6 +26,7 @@ _FIXED = 256  # bytes of the header before the channels' part, and of each chann
 _FIELDS = {"label": 16, "transducer": 80, "unit": 8, "pmin": 8, "pmax": 8, "dmin": 8, "dmax": 8, "filter": 80, "n": 8}
 _ANNOTATIONS = (b"EDF Annotations", b"BDF Annotations")
 _INTERRUPTED = (b"EDF+D", b"BDF+D")
+_BIOSEMI = b"\xffBIOSEMI"  # how BDF begins; EDF begins with "0"
 _RUN_BYTES = 2**21  # read and decoded at once
 
 
@@ -167,7 +169,13 @@ class EdfFile:
 
 
 def open_edf(path: Path) -> EdfFile | None:
-    """Return what an EDF or BDF file's header says, or None for whatever MNE should look at."""
+    """Return what an EDF or BDF file's header says, or None for whatever MNE should look at.
+
+    Raises
+    ------
+    RecordingError
+        If its samples are of the other format.
+    """
     sample_nbytes = _SAMPLE_BYTES.get(path.suffix.lower())
     if sample_nbytes is None:
         return None
@@ -205,6 +213,7 @@ def _parsed(path: Path, fixed: bytes, parts: bytes, n_signals: int, sample_nbyte
     # MNE gives names that repeat a number, and takes another length for a record of none.
     if not kept or len(set(names)) != len(names) or width.min() < 0 or width[kept].min() < 1 or not seconds > 0:
         return None
+    _check_sample_bytes(path, fixed, told * int(width.sum()), header_nbytes)
     record_nbytes = int(width.sum()) * sample_nbytes
     first = np.concatenate([[0], np.cumsum(width)])[:-1]
     gain, offset = _calibration(*(_numbers(columns[name])[kept] for name in ("pmin", "pmax", "dmin", "dmax")))
@@ -225,6 +234,15 @@ def _parsed(path: Path, fixed: bytes, parts: bytes, n_signals: int, sample_nbyte
         annotations=tuple((int(first[i]), int(width[i])) for i in range(n_signals) if labels[i] in _ANNOTATIONS),
         interrupted=fixed[192:197] in _INTERRUPTED,
     )
+
+
+def _check_sample_bytes(path: Path, fixed: bytes, samples: int, header_nbytes: int) -> None:
+    """Refuse a file whose samples are of the other format: MNE goes by its name, and reads noise."""
+    suffix = path.suffix.lower()
+    if suffix == ".edf" and fixed.startswith(_BIOSEMI):
+        raise RecordingError("unreadable: holds BDF, samples of 24 bits: name it .bdf")
+    if suffix == ".bdf" and not fixed.startswith(_BIOSEMI) and path.stat().st_size == header_nbytes + 2 * samples:
+        raise RecordingError("unreadable: holds EDF, samples of 16 bits: name it .edf")
 
 
 def _calibration(

@@ -19,6 +19,7 @@ from eegzarr.bids.sidecars import Sidecars
 from eegzarr.errors import RecordingError
 from eegzarr.recordings.boundary import boundary
 from eegzarr.recordings.companions import brainvision_files, brainvision_units, companions
+from eegzarr.recordings.contents import check_content
 from eegzarr.recordings.edf import unit_fields
 from eegzarr.recordings.header import Annotation, Header
 from eegzarr.recordings.types import bad_channels, channel_types
@@ -215,11 +216,14 @@ def embedded_set_memory(path: Path) -> int:
 
 
 def _check_companions(path: Path) -> None:
-    """Refuse a recording whose further files are missing, before MNE says it in its way."""
+    """Refuse a recording whose files are missing or something else, before MNE says it in its way."""
     for companion in companions(path):
         if not companion.exists():
             away = "a link that leads nowhere" if companion.is_symlink() else "missing"
             raise RecordingError(f"its file {companion.name} is {away}: was it downloaded?")
+        # Markers may be none at all.
+        if companion.suffix.lower() != ".vmrk":
+            check_content(companion, f"its file {companion.name}" if companion != path else "")
 
 
 def positions(path: Path) -> dict[str, npt.NDArray[np.float64]]:

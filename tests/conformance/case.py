@@ -15,6 +15,10 @@ CHANNELS = ("Fz", "Cz", "Pz", "Oz")
 RATE = 100
 SECONDS = 8
 
+# What downloads leave in place of a file.
+PAGE = b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>Please sign in.</body></html>\n"
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 123456\n"
+
 Signal = npt.NDArray[np.float64]
 
 

@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 import pybv
 
-from conformance.case import CHANNELS, RATE, SECONDS, Case, Expected, Make, Place, Signal, random_signal
+from conformance.case import CHANNELS, PAGE, POINTER, RATE, SECONDS, Case, Expected, Make, Place, Signal, random_signal
 
 _MICROVOLTS = {"nV": 1e-3, "µV": 1.0, "uV": 1.0, "": 1.0, "mV": 1e3, "V": 1e6}
-_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 123456\n"
-_PAGE = b"<!DOCTYPE html>\n<html><body>Not found</body></html>\n"
 
 
 def write_triplet(
@@ -183,14 +181,14 @@ def brainvision_rows() -> list[Case]:
         case("200 Hz", triplet(interval="5000"), "sampled at 200 Hz"),
         case(".eeg missing", spoiled(_beside(".eeg", None)), r"unreadable|\.eeg|missing|no such"),
         case(".eeg of 0 bytes", spoiled(_beside(".eeg", b"")), "unreadable|no samples|0 bytes|empty|size"),
-        case(".eeg is a Git LFS pointer", spoiled(_beside(".eeg", _POINTER)), "LFS|pointer|unreadable|size"),
+        case(".eeg is a Git LFS pointer", spoiled(_beside(".eeg", POINTER)), "LFS|pointer|unreadable|size"),
         case(".eeg cut inside a sample", spoiled(_half(".eeg", 3), holds=True), "equal or unreadable|truncated|size"),
         case(".vmrk missing", spoiled(_beside(".vmrk", None), holds=True), "equal or unreadable|vmrk|missing|no such"),
         case(".vmrk cut in half", _short_markers, "equal or unreadable|vmrk"),
         case(".vhdr of 0 bytes", spoiled(lambda vhdr: vhdr.write_bytes(b"")), "unreadable|0 bytes|empty"),
         case(".vhdr cut in half", spoiled(_half(".vhdr")), "unreadable"),
-        case(".vhdr is a Git LFS pointer", spoiled(lambda vhdr: vhdr.write_bytes(_POINTER)), "LFS|pointer|unreadable"),
-        case(".vhdr is a web page", spoiled(lambda vhdr: vhdr.write_bytes(_PAGE)), "HTML|page|unreadable"),
+        case(".vhdr is a Git LFS pointer", spoiled(lambda vhdr: vhdr.write_bytes(POINTER)), "LFS|pointer|unreadable"),
+        case(".vhdr is a web page", spoiled(lambda vhdr: vhdr.write_bytes(PAGE)), "HTML|page|unreadable"),
         case(
             ".vhdr of random bytes", spoiled(lambda v: v.write_bytes(np.random.default_rng(2).bytes(999))), "unreadable"
         ),

@@ -10,10 +10,7 @@ import h5py
 import numpy as np
 import scipy.io
 
-from conformance.case import CHANNELS, RATE, Case, Expected, Make, Place, Signal, random_signal
-
-_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 123456\n"
-_PAGE = b"<!DOCTYPE html>\n<html><body>Not found</body></html>\n"
+from conformance.case import CHANNELS, PAGE, POINTER, RATE, Case, Expected, Make, Place, Signal, random_signal
 
 
 def write_set(
@@ -173,7 +170,7 @@ def eeglab_rows() -> list[Case]:
         fdt.write_bytes(fdt.read_bytes()[:-1000])
 
     def pointer(_: Path, fdt: Path) -> None:
-        fdt.write_bytes(_POINTER)
+        fdt.write_bytes(POINTER)
 
     def no_positions(place: Place) -> None:
         write_set(place.file("_eeg.set"), random_signal(place.seed), chanlocs=np.empty((0, 0)))
@@ -198,8 +195,8 @@ def eeglab_rows() -> list[Case]:
         case("100 bytes", broken(lambda whole: whole[:100]), "unreadable"),
         case("cut in half", broken(lambda whole: whole[: len(whole) // 2]), "unreadable|truncated"),
         case("a byte less", broken(lambda whole: whole[:-1]), "equal or unreadable|truncated"),
-        case("a web page", broken(lambda _: _PAGE), "unreadable|HTML|page"),
-        case("a Git LFS pointer", broken(lambda _: _POINTER), "LFS|pointer|unreadable"),
+        case("a web page", broken(lambda _: PAGE), "unreadable|HTML|page"),
+        case("a Git LFS pointer", broken(lambda _: POINTER), "LFS|pointer|unreadable"),
         case("NUL bytes all through", broken(lambda whole: b"\0" * len(whole)), "unreadable"),
         case("random bytes", broken(lambda whole: np.random.default_rng(1).bytes(len(whole))), "unreadable"),
         case("another MATLAB file", _other_matlab, "unreadable|EEG"),

@@ -8,9 +8,7 @@ from pathlib import Path
 import mne
 import numpy as np
 
-from conformance.case import CHANNELS, RATE, Case, Expected, Make, Place, Signal, random_signal
-
-_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 123456\n"
+from conformance.case import CHANNELS, POINTER, RATE, Case, Expected, Make, Place, Signal, random_signal
 
 
 def raw_of(
@@ -167,7 +165,7 @@ def fif_rows() -> list[Case]:
         case("0 bytes", spoiled(lambda _: b""), "unreadable|0 bytes|empty"),
         case("cut in half", spoiled(lambda whole: whole[: len(whole) // 2]), "unreadable|truncated"),
         case("100 bytes", spoiled(lambda whole: whole[:100]), "unreadable|truncated"),
-        case("a Git LFS pointer", spoiled(lambda _: _POINTER), "LFS|pointer|unreadable"),
+        case("a Git LFS pointer", spoiled(lambda _: POINTER), "LFS|pointer|unreadable"),
         case("random bytes", spoiled(lambda whole: np.random.default_rng(3).bytes(len(whole))), "unreadable"),
         case("NUL bytes all through", spoiled(lambda whole: b"\0" * len(whole)), "unreadable"),
         case("epochs", _epochs, "epoch|unreadable|raw"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -13,12 +14,22 @@ from conformance.judge import Verdict, judge_all
 from conformance.rows_bids import bids_rows
 from conformance.rows_brainvision import brainvision_rows
 from conformance.rows_edf import edf_rows
+from conformance.rows_edf_headers import edf_header_rows
 from conformance.rows_eeglab import eeglab_rows
 from conformance.rows_fif import fif_rows
 from conformance.rows_preparation import preparation_rows
 from conformance.rows_tsv import tsv_rows
 
-CASES = [*edf_rows(), *eeglab_rows(), *brainvision_rows(), *fif_rows(), *bids_rows(), *tsv_rows(), *preparation_rows()]
+CASES = [
+    *edf_header_rows(),
+    *edf_rows(),
+    *eeglab_rows(),
+    *brainvision_rows(),
+    *fif_rows(),
+    *bids_rows(),
+    *tsv_rows(),
+    *preparation_rows(),
+]
 
 
 @pytest.fixture(scope="session")
@@ -62,3 +73,13 @@ def test_a_row_is_right_or_refused_with_its_reason(subject: str, verdicts: dict[
         assert not verdict.fits(case.expect), f"holds now: take known={case.known!r} away"
         return
     assert verdict.fits(case.expect), f"{case.format}, {case.name}: expected {case.expect}, got {verdict}"
+
+
+def test_the_page_on_formats_quotes_reasons_that_are_given(verdicts: dict[str, Verdict]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "formats.md").read_text()
+    quoted = re.findall(r"^\|[^|]*\| `([^`]+)` \|$", page.split("## What is refused")[1], re.MULTILINE)
+    assert len(quoted) > 10
+    told = [verdict.text for verdict in verdicts.values() if verdict.outcome == "refused"]
+    for reason in quoted:
+        pattern = ".*".join(re.escape(part) for part in reason.split("…"))
+        assert any(re.search(pattern, text) for text in told), reason
