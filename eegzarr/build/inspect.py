@@ -184,7 +184,7 @@ def _cut(seen: Inspection, surroundings: Surroundings, recipe: Recipe, header: H
         left_out=+left_out,
         notes=notes,
     )
-    return cut if cut.n_windows else replace(cut, reason=_why_none(cut, events))
+    return cut if cut.n_windows else replace(cut, reason=_why_none(cut, events, trials.lost[NO_ONSET]))
 
 
 def _tiled(seen: Inspection, recipe: Recipe, header: Header) -> Inspection:
@@ -234,13 +234,15 @@ def _told_of(events: Table) -> list[str]:
     return told
 
 
-def _why_none(cut: Inspection, events: Table) -> str:
+def _why_none(cut: Inspection, events: Table, without_onset: int) -> str:
     if not cut.trials:
         found = values_found(events.columns)
         return f"no trials in events.tsv: {found}" if found else "no trials in events.tsv"
     lost = [f"{count} {why}" for why, count in cut.left_out.most_common()]
-    if cut.dropped:
-        lost.append(f"{cut.dropped} too near an end, a gap, a join or a bad time of the recording")
+    if without_onset:
+        lost.append(f"{without_onset} without an onset")
+    if near := cut.dropped - without_onset:
+        lost.append(f"{near} too near an end, a gap, a join or a bad time of the recording")
     return f"none of {cut.trials} trials has a window ({', '.join(lost)})"
 
 

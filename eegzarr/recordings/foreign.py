@@ -61,13 +61,19 @@ def opened(path: Path) -> Iterator[tuple[mne.io.BaseRaw, list[str]]]:
 
 @contextmanager
 def _with_right_names(path: Path) -> Iterator[Path]:
-    """Give a BrainVision header whose files were renamed with it as one that names them, inside the ``with``."""
+    """Give a BrainVision header whose files were renamed with it as one that names them, inside the ``with``.
+
+    And one whose suffix is in capitals, which MNE doesn't take, as one in small letters.
+    """
     if path.suffix.lower() != ".vhdr":
         yield path
         return
     told, there = brainvision_files(path)
-    wrong = {key: there[key] for key in told if key in there and path.parent / told[key] != there[key]}
-    if not wrong and "DataFile" in told:
+    is_small = path.suffix == ".vhdr"
+    wrong = {
+        key: there[key] for key in told if key in there and not (is_small and path.parent / told[key] == there[key])
+    }
+    if is_small and not wrong and "DataFile" in told:
         yield path
         return
     content = path.read_bytes()
@@ -75,7 +81,7 @@ def _with_right_names(path: Path) -> Iterator[Path]:
         before, _, after = re.split(rb"(?im)^(%s\s*=[^\r\n]*)" % key.encode(), content, maxsplit=1)
         content = before + f"{key}={target.absolute()}".encode() + after
     with tempfile.TemporaryDirectory(prefix="eegzarr-", ignore_cleanup_errors=True) as folder:
-        header = Path(folder) / path.name
+        header = Path(folder) / path.with_suffix(".vhdr").name
         header.write_bytes(content)
         yield header
 

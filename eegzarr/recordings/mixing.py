@@ -32,7 +32,7 @@ class Mixing:
     weights : array of float32, shape (bad, channel)
         What each of the read channels gives to them.
     eeg : array of int
-        Rows that a reference is subtracted from.
+        Rows that a reference is subtracted from: MNE leaves bad channels alone, and so do we.
     reference : array of int
         Rows whose average is the reference; none for no new reference.
     """
@@ -103,7 +103,7 @@ def mixing(header: Header, channels: tuple[str, ...], preparation: Preparation) 
         channels=read,
         bad=np.array([place[name] for name in seen], np.int64),
         weights=weights,
-        eeg=np.array([place[name] for name in channels if name in order], np.int64),
+        eeg=np.array([place[name] for name in channels if name in (*good, *bad)], np.int64),
         reference=np.array([place[name] for name in order if name in average], np.int64)
         if asked == "average"
         else np.array([place[name] for name in average], np.int64),

@@ -271,7 +271,7 @@ def edf_rows() -> list[Case]:
         Case(format="other", name=".edf.gz", make=_gzipped, expect="gz|compressed|not read|unreadable"),
         *(
             Case(format="other", name=f"{suffix} of noise", make=_other_suffix(suffix, b"noise" * 999), expect=".")
-            for suffix in (".cnt", ".gdf", ".nwb", ".mff", ".xdf", ".eeg", ".mat", ".csv", ".egi")
+            for suffix in (".cnt", ".gdf", ".nwb", ".mff", ".xdf", ".eeg", ".mat", ".raw", ".trc", ".cdt", ".egi")
         ),
     ]
     return [*_rate_rows(), *_plus_rows(), *_channel_rows(), *others]

@@ -189,7 +189,7 @@ def eeglab_rows() -> list[Case]:
         case("128 Hz", row(rate=128), "sampled at 128 Hz"),
         case(".fdt missing", with_fdt(lambda _, fdt: fdt.unlink(), False), r"unreadable|\.fdt|missing"),
         case(".fdt short", with_fdt(short, False), "of 800 samples"),
-        case(".fdt of 0 bytes", with_fdt(lambda _, fdt: fdt.write_bytes(b""), False), "of 800 samples"),
+        case(".fdt of 0 bytes", with_fdt(lambda _, fdt: fdt.write_bytes(b""), False), "0 bytes"),
         case(".fdt is a Git LFS pointer", with_fdt(pointer, False), "LFS|pointer|of 800 samples"),
         case("0 bytes", broken(lambda _: b""), "unreadable|0 bytes|empty"),
         case("100 bytes", broken(lambda whole: whole[:100]), "unreadable"),

@@ -76,9 +76,7 @@ def tsv_rows() -> list[Case]:
             "events.tsv: trial_type beside value",
             table(
                 lines("onset\tduration\ttrial_type\tvalue", *(f"{o:g}\t0\tgo\t{i}" for i, o in enumerate(STIMULI))),
-                None,
             ),
-            "equal or no trials",
         ),
         case(
             "events.tsv: a column twice",
@@ -97,7 +95,7 @@ def tsv_rows() -> list[Case]:
             "equal or UTF-8",
         ),
         case("events.tsv: UTF-16", table(_PLAIN.encode("utf-16")), "equal or UTF-8|UTF-16|encod"),
-        case("events.tsv: commas for tabs", table(_PLAIN.replace("\t", ","), None), "column"),
+        case("events.tsv: commas for tabs", table(_PLAIN.replace("\t", ","), None), "commas"),
         case("events.tsv: no column onset", table(_PLAIN.replace("onset", "time"), None), "onset"),
         case("events.tsv: no column of values", table(_PLAIN.replace("value", "kind"), None), "value"),
         case("events.tsv: header only", table(_LINES[0] + "\n", None), "no trials|no events|no rows"),
