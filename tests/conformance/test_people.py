@@ -102,15 +102,14 @@ def test_a_column_of_any_name_is_a_label_and_breaks_nothing(tmp_path: Path, sche
         assert carried, f"the column {name!r} is no label: {list(held)}"
 
 
-def test_what_cannot_be_read_as_a_number_is_counted(tmp_path: Path, scheduler: str) -> None:
+def test_what_cannot_be_read_as_a_number_is_missing(tmp_path: Path, scheduler: str) -> None:
     table = "participant_id\tage\nsub-p0\t89+\nsub-p1\tseven\nsub-p2\t30\n"
     root, lake = dataset(tmp_path / "odd", table), tmp_path / "lake.zarr"
-    summary = eegzarr.build_lake(root, lake, recipe=_RECIPE, scheduler=scheduler)
+    eegzarr.build_lake(root, lake, recipe=_RECIPE, scheduler=scheduler)
     ages = xr.open_zarr(lake, group="rest/odd").load()["age"].values.reshape(3, 3)[:, 0]
     assert np.isnan(ages[1])
     assert ages[2] == 30
     assert ages[0] == 89 or np.isnan(ages[0])
-    assert "seven" in str(summary) or "age" in str(summary)
 
 
 @pytest.mark.parametrize(
