@@ -172,7 +172,11 @@ def _group_of(path: str, known: set[str]) -> tuple[str, str]:
 def _lacks_companions(members: list[str]) -> bool:
     """Tell whether a recording has a header that may name its other files otherwise than itself."""
     suffixes = {suffix_of(path) for path in members}
-    return any(header in suffixes and not suffixes & set(parts) for header, parts in COMPANIONS.items())
+    data = suffixes & {".eeg", ".dat", ".fdt"}
+    markers = suffixes & {".vmrk", ".amrk"}
+    return bool(suffixes & {".vhdr", ".ahdr"} and not (data and markers)) or bool(
+        suffixes & {".set", ".lay"} and not data
+    )
 
 
 def _recording(members: list[str], waiting: set[str]) -> Recording | None:

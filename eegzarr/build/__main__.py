@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from eegzarr.build.summary import BuildSummary, Forecast
 
 SKIPPED_WITH_STRICT = 3
+_MOST_NOTES = 12  # that are printed
 
 
 @options_of(build_lake, leave_out=("listeners",))
@@ -157,14 +158,28 @@ def describe(summary: BuildSummary, lake: str) -> str:
     elif summary.seconds:
         limit = f" of {summary.memory_limit / 2**20:,.0f} MiB" if summary.memory_limit else ", without the cluster's"
         lines.append(f"  {summary.seconds:.1f} s; peak memory {summary.peak_memory / 2**20:,.0f} MiB{limit}")
-    if summary.dropped:
-        lines.append(f"  {summary.dropped} trials left out: their window would leave the recording")
+    lines += _losses(summary)
     if summary.invalid:
         lines.append(f"  {summary.invalid} windows marked invalid: their signal could not be read")
     if summary.reasons:
         lines.append(f"  {sum(summary.reasons.values())} of {summary.recordings} recordings need a look:")
         lines += [f"    {count} x {reason}" for reason, count in summary.reasons.most_common()]
     return "\n".join(lines)
+
+
+def _losses(made: BuildSummary | Forecast) -> list[str]:
+    """Return what was left out, and what of the source's tables was renamed, assumed or couldn't be read."""
+    lines = []
+    if made.dropped:
+        lines.append(
+            f"  {made.dropped} trials or windows left out: they extend past the end of the recording, cross a gap or "
+            f"a join, overlap a bad time, or have no onset"
+        )
+    lines += [f"  {count} trials left out: the trial {why}" for why, count in made.left_out.most_common()]
+    lines += [f"  {note}" for note in made.notes[:_MOST_NOTES]]
+    if len(made.notes) > _MOST_NOTES:
+        lines.append(f"  and {len(made.notes) - _MOST_NOTES} more notes, in the attribute notes of the group")
+    return lines
 
 
 def describe_forecast(foreseen: Forecast, lake: str) -> str:
@@ -177,8 +192,7 @@ def describe_forecast(foreseen: Forecast, lake: str) -> str:
         f"  {foreseen.decoded_nbytes / 1e6:,.1f} MB before compression, in {foreseen.shards} shards, {left} to write",
         f"  {foreseen.workers} workers; projected memory {foreseen.projected_memory / 2**20:,.0f} MiB{limit}",
     ]
-    if foreseen.dropped:
-        lines.append(f"  {foreseen.dropped} trials left out: their window would leave the recording")
+    lines += _losses(foreseen)
     if foreseen.skipped:
         lines.append(f"  {len(foreseen.skipped)} of {foreseen.recordings} recordings skipped:")
         lines += [f"    {path}: {reason}" for path, reason in foreseen.skipped]

@@ -182,6 +182,14 @@ def _write(store: Store, group: str, dataset: xr.Dataset) -> None:
     dataset.to_zarr(store, group=group, mode="a", zarr_format=3, consolidated=False, encoding=encoding)
 
 
+def _of_dataset(plan: Plan) -> dict[str, Any]:
+    """Return what the source says of itself, and what of its tables was renamed, assumed or couldn't be read."""
+    known = {"dataset": "Name", "license": "License", "dataset_doi": "DatasetDOI"}
+    told = {name: plan.source.description[key] for name, key in known.items() if key in plan.source.description}
+    notes = [*plan.source.notes, *plan.subjects.notes]
+    return told | ({"notes": notes} if notes else {})
+
+
 def _attributes(plan: Plan, status: str) -> dict[str, Any]:
     recipe = plan.recipe
     return {
@@ -192,6 +200,7 @@ def _attributes(plan: Plan, status: str) -> dict[str, Any]:
         "release": plan.source.name,
         "sampling_rate": recipe.sfreq,
         "source": plan.source.root,
+        **_of_dataset(plan),
         "plan_digest": plan.digest,
         "eegzarr_version": __version__,
     }

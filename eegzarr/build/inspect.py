@@ -219,8 +219,8 @@ def _annotations(header: Header) -> Table:
     if not own:
         raise RecordingError("no events.tsv, and no annotations of its own")
     columns = {
-        "onset": [repr(annotation.onset) for annotation in own],
-        "duration": [repr(annotation.duration) for annotation in own],
+        "onset": [repr(float(annotation.onset)) for annotation in own],
+        "duration": [repr(float(annotation.duration)) for annotation in own],
         "value": [annotation.text for annotation in own],
     }
     return Table(columns, range(len(own)), notes=(": there is none; its own annotations are its events",))

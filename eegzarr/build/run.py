@@ -80,6 +80,8 @@ def _foreseen(request: BuildRequest, place: _Place, plan: Plan, resources: Resou
         dropped=sum(inspection.dropped for inspection in plan.inspections),
         reasons=Counter(reason for _, reason in skipped),
         skipped=tuple(skipped),
+        left_out=sum((inspection.left_out for inspection in plan.inspections), Counter()),
+        notes=(*plan.source.notes, *plan.subjects.notes),
         decoded_nbytes=plan.n_windows * geometry.window_bytes,
         shards=plan.n_shards,
         finished=finished,

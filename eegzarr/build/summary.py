@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+import xarray as xr
 
 from eegzarr.store.group import read_tables
 
@@ -19,7 +20,11 @@ class BuildSummary:
     reasons : Counter
         Recordings by the reason why they gave no windows, or not all that they should.
     dropped : int
-        Trials left out because their window would leave the recording.
+        Trials without a window because it would leave the recording, or has no place in it.
+    left_out : Counter
+        Trials that aren't what the recipe wants, by the reason.
+    notes : tuple of str
+        What of the source's tables was renamed, assumed or couldn't be read.
     nbytes, decoded_nbytes : int
         Size of the shards, and of the signals in them before compression.
     peak_memory, memory_limit : int
@@ -38,6 +43,8 @@ class BuildSummary:
     reasons: Counter[str]
     nbytes: int
     decoded_nbytes: int
+    left_out: Counter[str] = field(default_factory=Counter)
+    notes: tuple[str, ...] = ()
     seconds: float = 0.0
     peak_memory: int = 0
     memory_limit: int = 0
@@ -54,6 +61,8 @@ class Forecast:
         Recordings by the reason why they would give no windows.
     skipped : tuple of (str, str)
         Path and reason of each of them.
+    left_out, notes
+        As of `BuildSummary`.
     decoded_nbytes : int
         Of the signals before compression: EEG takes about 1.1 times less as float32 on the disk.
     projected_memory, memory_limit : int
@@ -76,6 +85,8 @@ class Forecast:
     workers: int
     projected_memory: int
     memory_limit: int
+    left_out: Counter[str] = field(default_factory=Counter)
+    notes: tuple[str, ...] = ()
 
 
 def summarize(lake: str, group: str) -> BuildSummary:
@@ -92,6 +103,20 @@ def summarize(lake: str, group: str) -> BuildSummary:
         built=int((recordings["windows"].to_numpy() > 0).sum()),
         dropped=int(recordings["dropped"].to_numpy().sum()),
         reasons=reasons,
+        left_out=_left_out(recordings),
+        notes=tuple(map(str, labels.attrs.get("notes", ()))),
         nbytes=int(shards["nbytes"].to_numpy().sum()),
         decoded_nbytes=int(np.prod(eeg.shape)) * eeg.dtype.itemsize,
     )
+
+
+def _left_out(recordings: xr.Dataset) -> Counter[str]:
+    """Add up the trials that a table of recordings says were left out, by the reason."""
+    counts: Counter[str] = Counter()
+    if "left_out_reasons" not in recordings:  # a lake of eegzarr 0.1
+        return counts
+    for told in recordings["left_out_reasons"].to_numpy().tolist():
+        for part in str(told).split("; ") if told else ():
+            count, _, why = part.partition(" ")
+            counts[why] += int(count)
+    return counts
