@@ -172,8 +172,8 @@ def _losses(made: BuildSummary | Forecast) -> list[str]:
     lines = []
     if made.dropped:
         lines.append(
-            f"  {made.dropped} trials or windows left out: they extend past the end of the recording, cross a gap or "
-            f"a join, overlap a bad time, or have no onset"
+            f"  {made.dropped} left out: the window extends past an end of the recording, crosses a gap or a join, or "
+            f"overlaps a bad time"
         )
     lines += [f"  {count} trials left out: the trial {why}" for why, count in made.left_out.most_common()]
     lines += [f"  {note}" for note in made.notes[:_MOST_NOTES]]
