@@ -23,7 +23,6 @@ from sklearn.metrics import root_mean_squared_error
 
 import eegzarr
 from eegzarr.challenge.submission import load_submission
-from eegzarr.challenge.submission import main as submit
 from eegzarr.errors import UsageError
 from eegzarr.exchange.write import GivenWindows, write_windows
 from eegzarr.train.loop.fit import fit, resume
@@ -36,6 +35,7 @@ from eegzarr.train.options import FitOptions
 from eegzarr.train.score.evaluate import evaluate, evaluated_streams
 from eegzarr.train.score.metrics import nrmse, subject_interval
 from eegzarr.train.score.predict import evaluation_stream, predict
+from eegzarr.train.submission import main as submit
 
 CPU = torch.device("cpu")
 Change = Callable[[npt.NDArray[np.float32]], None]
