@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -121,6 +122,11 @@ class FitOptions:
     keep_start_kit_exclusions: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "lake", os.fspath(self.lake))
+        for name in ("releases", "augment", "fractions"):
+            if isinstance(getattr(self, name), str):
+                raise UsageError(f"{_option(name)} takes several: give a list, such as [{getattr(self, name)!r}]")
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("epochs", "patience", "batch_size", "tta"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{option_name(name)} must be at least 1, got {getattr(self, name)}")
