@@ -125,7 +125,7 @@ class FitOptions:
         object.__setattr__(self, "lake", os.fspath(self.lake))
         for name in ("releases", "augment", "fractions"):
             if isinstance(getattr(self, name), str):
-                raise UsageError(f"{_option(name)} takes several: give a list, such as [{getattr(self, name)!r}]")
+                raise UsageError(f"{option_name(name)} takes several: give a list, such as [{getattr(self, name)!r}]")
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("epochs", "patience", "batch_size", "tta"):
             if getattr(self, name) < 1:
