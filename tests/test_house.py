@@ -85,6 +85,13 @@ def test_imports_make_no_circle() -> None:
     list(TopologicalSorter({module: imports(module) - lazy for module in MODULES if module not in lazy}).static_order())
 
 
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_file_is_long(path: Path) -> None:
+    if path.name == "stream.py":
+        pytest.skip("is being taken apart")
+    assert len(path.read_text(encoding="utf8").splitlines()) <= 400
+
+
 def test_no_folder_is_crowded() -> None:
     for folder in {path.parent for path in PACKAGE.rglob("*.py")}:
         assert len(list(folder.glob("*.py"))) <= 25, folder
