@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from eegzarr.errors import RecordingError
 from eegzarr.exchange.labels import stored_names
 from eegzarr.names import label_names, safe_name
 from eegzarr.store.layout import LABELS, TAKEN
+from eegzarr.store.lazy import Label, joined
 
 CELL = st.text(st.characters(codec="utf-8", exclude_characters="\t\r\n", exclude_categories=["Cc", "Cs"]), max_size=6)
 
@@ -153,6 +155,15 @@ def test_a_safe_name_is_a_file_a_key_and_stays_as_it_is(text: str) -> None:
     assert 0 < len(name.encode()) <= 210
     assert not set(name) & set('/\\:*?"<>|\0')
     assert name not in (".", "..", "zarr.json")
+
+
+def test_numbers_of_several_releases_stay_numbers() -> None:
+    def label(values: np.ndarray) -> Label:
+        return Label.stored(xr.Variable("window", values))
+
+    both = joined([label(np.array([1, 2], np.float32)), label(np.array([100000001.0]))])
+    assert both.dtype == np.float64
+    assert both.read().tolist() == [1, 2, 100000001]
 
 
 def test_names_that_differ_in_case_alone_are_told_apart() -> None:

@@ -85,9 +85,17 @@ def _axes(plan: Plan, positions: np.ndarray) -> dict[str, tuple[str, np.ndarray,
     return {
         "window": ("window", np.arange(plan.n_windows), {"long_name": "window; with release its name for good"}),
         "channel": ("channel", np.array(plan.channels, dtype=object), {"long_name": "EEG channel"}),
+        "channel_type": ("channel", _channel_types(plan), {"long_name": "type of the channel, as MNE calls it"}),
         "time": ("time", time, {"long_name": f"time from the {anchor}", "units": "s"}),
         **metres,
     }
+
+
+def _channel_types(plan: Plan) -> np.ndarray:
+    """Return what each channel records: EEG, but for others that a recipe asks for by name."""
+    headers = [inspection.header for inspection in plan.inspections if inspection.header and inspection.n_windows]
+    others = dict(pair for header in headers for pair in header.others)
+    return np.array([others.get(name, "eeg") for name in plan.channels], dtype=object)
 
 
 def _statistics(plan: Plan, moments: dict[int, Moments]) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:

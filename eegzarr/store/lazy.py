@@ -43,9 +43,13 @@ class Label:
 
 
 def joined(parts: Sequence[Label]) -> Label:
-    """Return labels one after another as one label."""
+    """Return labels one after another as one label.
+
+    Of numbers that holds all of them: a column may need float64 in one release alone.
+    """
     dtypes = {part.dtype for part in parts}
-    dtype = dtypes.pop() if len(dtypes) == 1 else TEXT
+    are_numbers = all(dtype.kind in "iuf" for dtype in dtypes)
+    dtype = np.result_type(*dtypes) if len(dtypes) == 1 or are_numbers else TEXT
     return Label(dtype, sum(part.length for part in parts), _Joined(tuple(parts), dtype), parts[0].attrs)
 
 
