@@ -67,6 +67,8 @@ def check_values(recipe: str, target: str, columns: Mapping[str, npt.NDArray], g
     ------
     RecipeError
     """
+    # A column without any value has no type: none is a number as well as a text.
+    columns = {name: _numbers_if_empty(values) for name, values in columns.items()}
     label = given.get(target, target)
     texts = columns[label] if label in columns else np.empty(0)
     if texts.dtype.kind in "OUT":
@@ -83,6 +85,12 @@ def check_values(recipe: str, target: str, columns: Mapping[str, npt.NDArray], g
             f"recipe {recipe}: the target {target!r} is missing for all {len(values)} windows, so there is nothing "
             f"to predict; labels with values are {', '.join(_with_values(columns)) or 'none'}"
         )
+
+
+def _numbers_if_empty(values: npt.NDArray) -> npt.NDArray:
+    if values.dtype.kind in "OUT" and len(values) and all(text == "" for text in values.tolist()):
+        return np.full(len(values), np.nan)
+    return values
 
 
 def _with_values(columns: Mapping[str, npt.NDArray]) -> list[str]:

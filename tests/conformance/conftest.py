@@ -11,5 +11,5 @@ from dask.distributed import LocalCluster
 @pytest.fixture(scope="session")
 def scheduler() -> Iterator[str]:
     """The address of a running cluster of two processes."""
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:
         yield cluster.scheduler_address

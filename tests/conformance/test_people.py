@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import eegzarr
 from conformance.case import Place
 from conformance.edf_bytes import Edf
 from conformance.judge import RECIPES
+from eegzarr.errors import RecipeError
 
 _RECIPE = RECIPES["rest"]
 # Column, its text for three people, and what the label must be. None: missing (NaN, "" or a missing class).
@@ -102,14 +104,23 @@ def test_a_column_of_any_name_is_a_label_and_breaks_nothing(tmp_path: Path, sche
         assert carried, f"the column {name!r} is no label: {list(held)}"
 
 
-def test_what_cannot_be_read_as_a_number_is_missing(tmp_path: Path, scheduler: str) -> None:
+def test_what_cannot_be_read_as_a_number_is_missing_and_counted(tmp_path: Path, scheduler: str) -> None:
     table = "participant_id\tage\nsub-p0\t89+\nsub-p1\tseven\nsub-p2\t30\n"
     root, lake = dataset(tmp_path / "odd", table), tmp_path / "lake.zarr"
-    eegzarr.build_lake(root, lake, recipe=_RECIPE, scheduler=scheduler)
+    summary = eegzarr.build_lake(root, lake, recipe=_RECIPE, scheduler=scheduler)
     ages = xr.open_zarr(lake, group="rest/odd").load()["age"].values.reshape(3, 3)[:, 0]
     assert np.isnan(ages[1])
     assert ages[2] == 30
     assert ages[0] == 89 or np.isnan(ages[0])
+    assert any("age" in note and "seven" in note for note in summary.notes), summary.notes
+
+
+def test_a_target_that_nobody_has_is_refused_by_its_name(tmp_path: Path, scheduler: str) -> None:
+    root = dataset(tmp_path / "none", "participant_id\tage\tiq\nsub-p0\t5\tn/a\nsub-p1\t6\t\nsub-p2\t7\tn/a\n")
+    for target in ("iq", "log(iq)"):
+        with pytest.raises(RecipeError, match=r"missing for all 9 windows.*age"):
+            eegzarr.build_lake(root, tmp_path / "l.zarr", recipe=replace(_RECIPE, target=target), scheduler=scheduler)
+    assert not (tmp_path / "l.zarr").exists()
 
 
 @pytest.mark.parametrize(
