@@ -216,7 +216,7 @@ def test_artefacts_move_neither_scales_nor_the_ridge(change: Change, clean: Path
     changed, score_now = ridge_score(small_lake(tmp_path / "lake.zarr", change), clean)
     np.testing.assert_allclose(changed["std"], scales["std"], rtol=0.05)
     np.testing.assert_allclose(changed["mean"], scales["mean"], atol=1.0)
-    assert 0.3 < score < 0.7
+    assert 0.3 < score < 0.7  # pooled moments gave 0.92 with the two artefacts
     assert score_now == pytest.approx(score, abs=0.08)
 
 
