@@ -21,6 +21,7 @@ from eegzarr.bids.beside import fingerprint_of
 from eegzarr.bids.dataset import find_source
 from eegzarr.build.__main__ import describe
 from eegzarr.build.summary import BuildSummary
+from eegzarr.build.target import target_of
 from eegzarr.recipes.recipe import Recipe, TrialEvents, WindowSpan
 from eegzarr.store.open import open_recordings
 
@@ -210,6 +211,18 @@ def test_a_copy_of_the_dataset_is_the_same_and_any_change_is_another(built: Buil
     (copy / "task-x_channels.tsv").write_text((copy / "task-x_channels.tsv").read_text().replace("bad", "good"))
     changed = {path for path, own in fingerprints().items() if own != before[path]}
     assert changed == {path for path in before if "task-x" in path}
+
+
+def test_an_unknown_answer_is_missing_and_never_minus_one() -> None:
+    columns = {"correct": np.array([1, -1, 0], np.int8)}
+    np.testing.assert_array_equal(target_of("correct", columns, {}), [1, np.nan, 0])
+    np.testing.assert_array_equal(target_of("1 - correct", columns, {}), [0, np.nan, 1])
+    np.testing.assert_array_equal(target_of("correct == 1", columns, {}), [1, np.nan, 0])
+
+
+def test_a_target_may_be_named_as_in_its_file() -> None:
+    columns = {"BIS_BAS": np.array([1.0, 2.0])}
+    np.testing.assert_array_equal(target_of("BIS/BAS", columns, {"BIS/BAS": "BIS_BAS"}), [1, 2])
 
 
 def test_every_file_that_is_opened_is_part_of_the_fingerprint(tmp_path: Path) -> None:

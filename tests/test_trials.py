@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from eegzarr.errors import RecordingError
 from eegzarr.recipes.recipe import TrialEvents
-from eegzarr.recipes.trials import trial_table
+from eegzarr.recipes.trials import find_trials, trial_table
 
 VALUES = [
     "contrastTrial_start",
@@ -79,6 +79,27 @@ def test_order_of_rows_with_distinct_onsets_has_no_meaning(rows: list, random) -
     table = pd.DataFrame(distinct, columns=["onset", "value", "feedback"])
     shuffled = table.sample(frac=1, random_state=random.randrange(2**31))
     pd.testing.assert_frame_equal(trial_table(table, TrialEvents()), trial_table(shuffled, TrialEvents()))
+
+
+@given(events_strategy, st.sets(st.integers(0, 59), max_size=3), st.booleans())
+def test_every_start_is_a_trial_or_is_counted(rows: list, without_onset: set[int], open_end: bool) -> None:
+    onsets = ["n/a" if row in without_onset else str(onset) for row, (onset, _, _) in enumerate(rows)]
+    events = {"onset": onsets, "value": [value for _, value, _ in rows]}
+    values = TrialEvents(end=()) if open_end else TrialEvents()
+    trials = find_trials(events, values, duration=25.0)
+    starts = sum(value == "contrastTrial_start" for value in events["value"])
+    assert len(trials) + sum(trials.lost.values()) == starts
+    if open_end and len(trials):
+        assert trials.columns["trial_stop"][-1] == 25.0
+        assert trials.lost["has no end event"] == 0
+
+
+def test_values_may_stand_in_trial_type() -> None:
+    events = {"onset": ["0", "1"], "value": ["1", "2"], "trial_type": ["trial", "face"]}
+    values = TrialEvents(trial_start=("trial",), stimulus=("face",), end=())
+    trials = find_trials(events, values, duration=3.0)
+    assert trials.columns["stimulus_onset"].tolist() == [1]
+    assert "trial_type" in trials.notes[0]
 
 
 def test_a_response_before_its_stimulus_is_no_response_to_it() -> None:

@@ -21,6 +21,7 @@ from eegzarr.bids.participants import read_people, read_sessions
 from eegzarr.bids.recordings import FORMATS, OTHER_MODALITIES, Recording, find_recordings
 from eegzarr.errors import RecordingError, SourceError
 from eegzarr.names import safe_name
+from eegzarr.suggest import did_you_mean
 
 DESCRIPTION = "dataset_description.json"
 
@@ -123,7 +124,8 @@ def _of_tasks(
         )
     if tasks and not any(recording.task in tasks for recording in usable):
         there = ", ".join(sorted({recording.task for recording in usable}))
-        raise SourceError(f"source {root} has no recording of the task {' or '.join(tasks)}; it has {there}")
+        hint = did_you_mean(tasks[0], {recording.task for recording in usable})
+        raise SourceError(f"source {root} has no recording of the task {' or '.join(tasks)}; it has {there}.{hint}")
     return tuple(
         recording
         for recording in found

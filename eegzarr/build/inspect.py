@@ -243,7 +243,8 @@ def _why_none(cut: Inspection, events: Table, without_onset: int) -> str:
         lost.append(f"{without_onset} without an onset")
     if near := cut.dropped - without_onset:
         lost.append(f"{near} too near an end, a gap, a join or a bad time of the recording")
-    return f"none of {cut.trials} trials has a window ({', '.join(lost)})"
+    found = values_found(events.columns) if cut.left_out else ""
+    return f"none of {cut.trials} trials has a window ({', '.join(lost)}{'; ' if found else ''}{found})"
 
 
 def channel_difference(got: tuple[str, ...], wanted: tuple[str, ...]) -> str:
