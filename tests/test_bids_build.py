@@ -9,6 +9,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+import fsspec
 import mne_bids
 import numpy as np
 import pandas as pd
@@ -17,7 +18,8 @@ import xarray as xr
 from edfio import Edf, EdfAnnotation, EdfSignal
 
 import eegzarr
-from eegzarr.bids.beside import fingerprint_of
+from eegzarr.bids.beside import fingerprint_of, look_around, read_sidecars
+from eegzarr.bids.buckets import at_hand
 from eegzarr.bids.dataset import find_source
 from eegzarr.build.__main__ import describe
 from eegzarr.build.summary import BuildSummary
@@ -244,3 +246,21 @@ def test_every_file_that_is_opened_is_part_of_the_fingerprint(tmp_path: Path) ->
         (folder / name).write_bytes(content)
         seen.add(fingerprint())
     assert len(seen) == 3
+
+
+def test_a_dataset_behind_a_url_says_the_same(root: Path) -> None:
+    url = "memory://study"
+    for file in root.rglob("*"):
+        if file.is_file():
+            fsspec.filesystem("memory").pipe_file(f"/study/{file.relative_to(root).as_posix()}", file.read_bytes())
+    here, there = find_source(root), find_source(url)
+    assert there.recordings == here.recordings
+    assert there.description == here.description
+    pd.testing.assert_frame_equal(there.sessions, here.sessions)
+    for recording in there.recordings:
+        if not recording.reason:
+            own, other = (look_around(place, recording) for place in (str(root), url))
+            assert read_sidecars(other) == read_sidecars(own)
+            assert other.events == own.events
+            with at_hand(url, other.files) as path:
+                assert path.read_bytes() == (root / recording.path).read_bytes()

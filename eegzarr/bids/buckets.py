@@ -167,10 +167,11 @@ def _tag_of(root: str, path: str) -> str:
         if path.lower().endswith(FOLDERS):
             found = files.find(f"{folder}/{path}", detail=True)
         else:
-            found = {path: files.info(f"{folder}/{path}")}
+            found = {f"{folder}/{path}": files.info(f"{folder}/{path}")}
     except FileNotFoundError as error:
         raise RecordingError("no such file") from error
-    return ",".join(f"{one['size']}:{one.get('ETag') or files.ukey(name)}" for name, one in sorted(found.items()))
+    tags = {name: one.get("ETag") or one.get("etag") or files.ukey(name) for name, one in found.items()}
+    return ",".join(f"{found[name]['size']}:{tag}" for name, tag in sorted(tags.items()))
 
 
 @contextmanager
