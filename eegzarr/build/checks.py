@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from eegzarr.build.inspect import trial_labels
 from eegzarr.build.labels import participant_names
 from eegzarr.build.target import check_names
 from eegzarr.errors import LakeError, RecipeError
+from eegzarr.machine.system import is_writable
 from eegzarr.names import safe_name
 from eegzarr.recipes.recipe import Recipe
 from eegzarr.store.layout import METADATA, PARTS
@@ -48,7 +48,7 @@ def check_writable(lake: str) -> None:
         if not (path / METADATA).exists() and _holds_files(path):
             raise LakeError(f"--out {path} holds files that are no lake: give a new or an empty folder")
     nearest = next(p for p in (path, *path.absolute().parents) if p.exists())
-    if not os.access(nearest, os.W_OK | os.X_OK) or os.statvfs(nearest).f_flag & os.ST_RDONLY:
+    if not is_writable(nearest):
         raise LakeError(f"--out {path} can't be written: no permission to write in {nearest}")
 
 

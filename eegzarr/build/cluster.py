@@ -6,7 +6,6 @@ import logging
 import math
 import multiprocessing
 import os
-import signal
 import sys
 import tempfile
 import threading
@@ -27,7 +26,8 @@ from eegzarr.build.inspect import Inspection, inspect
 from eegzarr.build.plan import with_shared_channels
 from eegzarr.build.task import ShardTask, drop_prepared, prepare, write_shard
 from eegzarr.errors import UsageError
-from eegzarr.machine.memory import MemoryGate, machine_memory, usable_cores
+from eegzarr.machine.memory import MemoryGate, machine_memory
+from eegzarr.machine.system import interrupts_blocked, usable_cores
 from eegzarr.recipes.recipe import Recipe
 from eegzarr.store.receipt import Receipt
 
@@ -241,8 +241,7 @@ def _version() -> str:
 def _started_without_interrupts(cluster: type[LocalCluster], **options: Any) -> LocalCluster:
     """Start a cluster whose processes never see Ctrl-C, also those that are started again later.
 
-    A blocked signal stays blocked in threads and processes that come from this thread; the
-    main process alone decides what an interrupt means.
+    The main process alone decides what an interrupt means.
 
     Raises
     ------
@@ -255,13 +254,11 @@ def _started_without_interrupts(cluster: type[LocalCluster], **options: Any) -> 
     if threading.current_thread() is not threading.main_thread():
         return cluster(**options)
     resource_tracker.ensure_running()  # which would unblock the signal when it starts
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        return cluster(**options)
+        with interrupts_blocked():
+            return cluster(**options)
     except RuntimeError as error:
         raise UsageError(f"the workers couldn't start ({error}). In a script of your own: {_GUARD}") from error
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _check_script_can_be_imported() -> None:

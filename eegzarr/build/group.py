@@ -6,8 +6,8 @@ all arrays before ``status = complete``, that before the lake's consolidated met
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from eegzarr.build.plan import Plan
 from eegzarr.build.state import Found
 from eegzarr.build.tables import labels, recording_moments, recordings_table, rounding_attributes, shards_table
 from eegzarr.errors import LakeError
+from eegzarr.machine.system import flush_folder
 from eegzarr.recipes.recipe import recipe_from_json
 from eegzarr.store.group import put_attributes, read_attributes, stored_geometry
 from eegzarr.store.layout import (
@@ -172,7 +173,7 @@ def finish(lake: str, group: str, plan: Plan, receipts: dict[int, Receipt], posi
     measured = rounding_attributes(plan, ordered)
     node.attrs.put({**_attributes(plan, COMPLETE), **measured, "coordinates": node.attrs["coordinates"]})
     # A power cut may not leave a group that says that it is complete, and lacks labels.
-    flush = None if "://" in lake else os.sync
+    flush = None if "://" in lake else partial(flush_folder, Path(lake) / group)
     put_all(open_store(lake), staged, group, last=f"{group}/{METADATA}", before_last=flush)
     settle(lake, group)
 

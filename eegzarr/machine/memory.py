@@ -6,15 +6,15 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from eegzarr.errors import BuildStopped, UsageError
+from eegzarr.machine.system import cgroup_folders, memory_without_files, shared_memory
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-_CGROUP = Path("/sys/fs/cgroup")
 PATIENCE = 30.0  # s
 
 
@@ -99,11 +99,6 @@ def machine_memory() -> int:
     return min([*limits, *(limit for limit in map(_number_in, _cgroup_limit_files()) if limit)])
 
 
-def usable_cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _slurm_limit(environment: Mapping[str, str]) -> list[int]:
     """Memory of a SLURM job on this node, as https://slurm.schedmd.com/sbatch.html has it, in MB there."""
     per_node = environment.get("SLURM_MEM_PER_NODE", "")
@@ -147,21 +142,8 @@ def _number_in(path: Path) -> int | None:
 
 def _cgroup_limit_files() -> list[Path]:
     """Limit files of this process's cgroup and of all above it; SLURM sets one in the middle."""
-    files = [_CGROUP / "memory.max", _CGROUP / "memory/memory.limit_in_bytes"]
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return files
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        root, name = (_CGROUP, "memory.max")
-        if "memory" in controllers.split(","):
-            root, name = _CGROUP / "memory", "memory.limit_in_bytes"
-        elif controllers:
-            continue
-        folder = root / path.strip("/")
-        files += [parent / name for parent in (folder, *folder.parents) if parent.is_relative_to(root)]
-    return files
+    names = ("memory.max", "memory.limit_in_bytes")
+    return [folder / name for folder in cgroup_folders("memory") for name in names]
 
 
 def tree_memory(root: psutil.Process | None = None) -> int:
@@ -173,11 +155,8 @@ def tree_memory(root: psutil.Process | None = None) -> int:
     root = root or psutil.Process()
     total = 0
     for process in [root, *_children(root)]:
-        try:
-            full: Any = process.memory_full_info()
-        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-            continue
-        total += int(getattr(full, "pss", full.uss))
+        with suppress(psutil.Error):  # one that has ended
+            total += shared_memory(process)
     return total
 
 
@@ -188,16 +167,11 @@ def private_memory(root: psutil.Process | None = None) -> int:
     takes these pages back whenever it needs them.
     """
     root = root or psutil.Process()
-    return sum(map(_private_memory_of, [root, *_children(root)]))
-
-
-def _private_memory_of(process: psutil.Process) -> int:
-    try:
-        lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()[1:]
-    except OSError:  # another system, or the process has ended
-        return 0 if Path("/proc/self").exists() else tree_memory(process)
-    kib = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
-    return (kib.get("Pss_Anon", 0) + kib.get("Pss_Shmem", 0)) * 2**10
+    total = 0
+    for process in [root, *_children(root)]:
+        with suppress(psutil.Error):
+            total += memory_without_files(process)
+    return total
 
 
 def _children(process: psutil.Process) -> list[psutil.Process]:

@@ -20,7 +20,7 @@ from numcodecs import blosc
 from xarray.backends import BackendArray, BackendEntrypoint
 
 from eegzarr.errors import LakeError
-from eegzarr.machine.memory import usable_cores
+from eegzarr.machine.system import usable_cores
 from eegzarr.store.complete import check_complete
 from eegzarr.store.group import stored_geometry
 from eegzarr.store.layout import EEG, Geometry, lake_url, open_dataset, open_store

@@ -13,7 +13,6 @@ from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,7 @@ import numpy.typing as npt
 from numcodecs import blosc
 
 from eegzarr.errors import LakeError
+from eegzarr.machine.system import will_need
 from eegzarr.store.crc import crc32c
 from eegzarr.store.frame import find_windows
 from eegzarr.store.gather import compiled_gather
@@ -31,8 +31,6 @@ from eegzarr.store.remote import FrameCache, RangeFetcher
 from eegzarr.store.shard import NO_FRAME
 
 _CRC_BYTES = 4
-# The kernel takes as much of a wish as the disk takes of a request, and lets the rest go.
-_WISHED_AT_ONCE = 512 * 2**10
 
 
 @dataclass(frozen=True)
@@ -171,10 +169,7 @@ class MappedShard:
         A page that is touched before it was wished for brings what lies around it, up to the disk's
         ``read_ahead_kb`` in either direction: megabytes for a window of 90 kB.
         """
-        end = min(offset + length, len(self.mapped))
-        with suppress(OSError):  # where a file system or a limit declines, pages come when they are touched
-            for start in range(offset - offset % mmap.PAGESIZE, end, _WISHED_AT_ONCE):
-                self.mapped.madvise(mmap.MADV_WILLNEED, start, min(_WISHED_AT_ONCE, end - start))
+        will_need(self.mapped, offset, length)
 
 
 class LocalReader(WindowReader):

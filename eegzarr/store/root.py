@@ -6,9 +6,7 @@ is complete: a group that is to change leaves it before, and comes back when all
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator
@@ -22,6 +20,7 @@ from zarr.errors import ZarrUserWarning
 from zarr.storage import MemoryStore
 
 from eegzarr.errors import LakeError
+from eegzarr.machine.system import Locked, locked
 from eegzarr.store.checksums import write_checksums
 from eegzarr.store.layout import COMPLETE, EEG, METADATA, PARTS, SCRATCH, open_group, open_store
 from eegzarr.store.private import get_bytes, run, set_bytes
@@ -91,12 +90,8 @@ def _waiting_for_others(lake: str) -> Iterator[None]:
     if "://" in lake:
         yield
         return
-    descriptor = os.open(lake, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with locked(Path(lake), _lock_file(lake, "lake"), wait=True):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def consolidate(store: Store) -> None:
@@ -158,8 +153,7 @@ def drop(lake: str, group: str) -> None:
 def only_builder(lake: str, group: str) -> Iterator[None]:
     """Keep a second build off the same local group, inside the ``with``.
 
-    The lock is on the folder itself, which leaves no lock file and goes with its process. Folders that
-    were made for it and are still empty at the end are removed again.
+    Folders that were made for it and are still empty at the end are removed again.
 
     Raises
     ------
@@ -171,31 +165,20 @@ def only_builder(lake: str, group: str) -> Iterator[None]:
         return
     folder = Path(lake) / group
     made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-    descriptor = _locked(folder)
     try:
-        yield
-    finally:
-        for empty in made:
+        with locked(folder, _lock_file(lake, group.replace("/", "-")), wait=False):
             try:
-                empty.rmdir()
-            except OSError:
-                break
-        os.close(descriptor)
+                yield
+            finally:
+                for empty in made:
+                    try:
+                        empty.rmdir()
+                    except OSError:
+                        break
+    except Locked as error:
+        raise LakeError(f"{folder} is being built by another process; wait for it, or stop it first") from error
 
 
-def _locked(folder: Path) -> int:
-    """Make a folder, and return a descriptor of it that holds its lock."""
-    while True:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(folder, os.O_RDONLY)
-        except FileNotFoundError:
-            continue  # removed again by a build that found nothing to do
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise LakeError(f"{folder} is being built by another process; wait for it, or stop it first") from error
-        if folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat()):
-            return descriptor
-        os.close(descriptor)
+def _lock_file(lake: str, name: str) -> Path:
+    """Return the file of a lock where the system has no locks on folders: beside the lake, not in it."""
+    return Path(f"{lake}.locks", f"{name}.lock")

@@ -13,7 +13,8 @@ import xarray as xr
 from torch.utils.data import IterableDataset, get_worker_info
 
 from eegzarr.errors import BatchTooLarge, LakeError, UsageError
-from eegzarr.machine.memory import machine_memory, usable_cores
+from eegzarr.machine.memory import machine_memory
+from eegzarr.machine.system import usable_cores
 from eegzarr.store.group import stored_geometry
 from eegzarr.store.layout import Geometry
 from eegzarr.store.open import recording_subjects, selection_statistics

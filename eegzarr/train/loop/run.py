@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import json
 import os
 import platform
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 
 from eegzarr.errors import EegzarrError, FitDiverged, FitStopped, UsageError
+from eegzarr.machine.system import Locked, locked
 from eegzarr.train.models.checkpoint import read_checkpoint
 from eegzarr.train.options import FitOptions, options_json, read_options
 
@@ -132,21 +132,16 @@ class RunFolder:
         UsageError
             If another process works on it.
         """
-        # On the folder itself: no lock file stays, and the lock goes with its process.
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.path, os.O_RDONLY)
-        except OSError as error:
-            raise EegzarrError(f"--out {self.path} can't be written: {error.strerror or error}") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with ExitStack() as held:
+            try:
+                held.enter_context(locked(self.path, self.path / "run.lock", wait=False))
+            except Locked as error:
+                raise UsageError(
+                    f"{self.path} is being trained by another process; wait for it, or stop it first"
+                ) from error
+            except OSError as error:
+                raise EegzarrError(f"--out {self.path} can't be written: {error.strerror or error}") from error
             yield
-        except BlockingIOError as error:
-            raise UsageError(f"{self.path} is being trained by another process; wait for it, or stop it first") from (
-                error
-            )
-        finally:
-            os.close(descriptor)
 
     def save(self, content: dict[str, Any], path: Path) -> None:
         """Save a checkpoint whole or not at all.

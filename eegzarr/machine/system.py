@@ -1,0 +1,245 @@
+"""What only some systems have: locks on folders, flushing, advice about pages, blocked signals, limits of cgroups.
+
+Beside each stands what is done where it is missing. All that reads, streams, trains and checks a lake works on Linux,
+macOS and Windows; nothing else in eegzarr asks which of them it runs on.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import mmap
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import filelock
+import psutil
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_CGROUPS = Path("/proc/self/cgroup")
+_CAN_ADVISE = hasattr(mmap.mmap, "madvise") and hasattr(mmap, "MADV_WILLNEED")
+# The kernel takes as much of a wish as the disk takes of a request, and lets the rest go.
+_WISHED_AT_ONCE = 512 * 2**10
+
+
+class Locked(Exception):
+    """Another process holds the lock."""
+
+
+@contextmanager
+def locked(folder: Path, lock_file: Path, *, wait: bool) -> Iterator[None]:
+    """Keep other processes that ask for the same lock away, inside the ``with``; make the folder if it isn't there.
+
+    Parameters
+    ----------
+    folder : Path
+        The lock is on it, where the system has such locks: no file is left, and the lock goes with its process.
+    lock_file : Path
+        A file for the lock where it doesn't. It stays, so it belongs outside of a lake.
+    wait : bool
+        Whether to wait for a process that holds the lock.
+
+    Raises
+    ------
+    Locked
+        If another process holds it, and `wait` is False.
+    """
+    with _flocked(folder, wait) if fcntl is not None else _file_locked(lock_file, wait):
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+
+
+@contextmanager
+def _flocked(folder: Path, wait: bool) -> Iterator[None]:
+    descriptor = _flocked_descriptor(folder, wait)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _flocked_descriptor(folder: Path, wait: bool) -> int:
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # removed again by a process that found nothing to do
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise Locked(f"{folder} is in use") from error
+        if folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat()):
+            return descriptor
+        os.close(descriptor)
+
+
+@contextmanager
+def _file_locked(lock_file: Path, wait: bool) -> Iterator[None]:
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(lock_file, thread_local=False)
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except filelock.Timeout as error:
+        raise Locked(f"{lock_file} is in use") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def flush_file(descriptor: int) -> None:
+    """Have a file's content on the disk when this returns."""
+    if hasattr(fcntl, "F_FULLFSYNC"):  # macOS, whose fsync leaves it in the disk's cache
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    elif hasattr(os, "fdatasync"):
+        os.fdatasync(descriptor)
+    else:
+        os.fsync(descriptor)
+
+
+def flush_folder(folder: Path) -> None:
+    """Have all files below a folder on the disk when this returns."""
+    if hasattr(os, "sync"):
+        os.sync()
+        return
+    for file in folder.rglob("*"):
+        if file.is_file():
+            with file.open("r+b") as opened:
+                flush_file(opened.fileno())
+
+
+def _flush_call() -> Callable[[int], object]:
+    """Return what has the system begin to write a file's pages to the disk; nothing where it can't be asked to.
+
+    The disk then works while the next frame is encoded, and a shard's end waits for its last pages
+    alone: two workers write 1.1 times as fast.
+    """
+    try:
+        call = ctypes.CDLL(None).sync_file_range  # of Linux; Python has no function for it
+    except (OSError, AttributeError, TypeError):  # TypeError: Windows has no library without a name
+        return lambda descriptor: None
+    call.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+    to_the_end, write = 0, 2  # SYNC_FILE_RANGE_WRITE: begin, and don't wait
+    return lambda descriptor: call(descriptor, 0, to_the_end, write)
+
+
+begin_flush = _flush_call()
+
+
+def will_need(mapped: mmap.mmap, offset: int, length: int) -> None:
+    """Have the system begin to read a range of a mapped file, and nothing around it.
+
+    Where it has no such call, or a file system or a limit declines, pages come when they are touched.
+    """
+    if not _CAN_ADVISE:
+        return
+    end = min(offset + length, len(mapped))
+    with suppress(OSError):
+        for start in range(offset - offset % mmap.PAGESIZE, end, _WISHED_AT_ONCE):
+            mapped.madvise(mmap.MADV_WILLNEED, start, min(_WISHED_AT_ONCE, end - start))
+
+
+@contextmanager
+def interrupts_blocked() -> Iterator[None]:
+    """Start processes that never see Ctrl-C, inside the ``with``; only for the main thread.
+
+    A blocked signal stays blocked in threads and processes that come from this thread, also in those that these start
+    later. Where signals can't be blocked, they are ignored: processes that are started now inherit that, but not on
+    Windows, where Ctrl-C ends the workers, too.
+    """
+    if hasattr(signal, "pthread_sigmask"):
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def is_writable(folder: Path) -> bool:
+    """Tell whether files can be made in a folder."""
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return False
+    return not hasattr(os, "statvfs") or not os.statvfs(folder).f_flag & os.ST_RDONLY
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may use: by its affinity, and the quota of its cgroup if that is less."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # Rounded up, as Dask does, which however looks for quotas in fewer places than there are.
+    return min([cores, *(max(1, math.ceil(quota)) for quota in _quotas())])
+
+
+def _quotas(root: Path = _CGROUPS, own: Path = _OWN_CGROUPS) -> Iterator[float]:
+    """Yield the cores of each cgroup with a quota, of this process's and of all above it."""
+    for folder in cgroup_folders("cpu", root, own):
+        with suppress(OSError, ValueError):
+            quota, period = (folder / "cpu.max").read_text().split()
+            yield int(quota) / int(period)  # a text "max" stands for none
+        with suppress(OSError, ValueError):
+            allowed = int((folder / "cpu.cfs_quota_us").read_text())
+            if allowed > 0:
+                yield allowed / int((folder / "cpu.cfs_period_us").read_text())
+
+
+def cgroup_folders(controller: str, root: Path = _CGROUPS, own: Path = _OWN_CGROUPS) -> list[Path]:
+    """Return the folders of this process's cgroup and of all above it, of both versions; none on other systems."""
+    folders = [root]
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:  # version 2
+            top = root
+        elif controller in controllers.split(","):
+            top = root / controllers if (root / controllers).is_dir() else root / controller
+        else:
+            continue
+        folder = top / path.strip("/")
+        folders += [parent for parent in (folder, *folder.parents) if parent.is_relative_to(top)]
+    # In a container, the path is often that of the machine around it, and the container's own limits are at the top.
+    if (root / controller).is_dir():
+        folders.append(root / controller)
+    return list(dict.fromkeys(folders))
+
+
+def shared_memory(process: psutil.Process) -> int:
+    """Bytes of a process in which pages that several share count in part; without them where the system can't tell."""
+    full: Any = process.memory_full_info()
+    return int(getattr(full, "pss", full.uss))
+
+
+def memory_without_files(process: psutil.Process) -> int:
+    """Bytes of a process without the pages of mapped files, where the system can tell them apart.
+
+    Raises
+    ------
+    psutil.Error
+        If the process has ended or belongs to somebody else.
+    """
+    try:
+        lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()[1:]
+    except OSError:
+        if Path("/proc/self/smaps_rollup").exists():
+            raise psutil.NoSuchProcess(process.pid) from None
+        return shared_memory(process)
+    kib = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
+    return (kib.get("Pss_Anon", 0) + kib.get("Pss_Shmem", 0)) * 2**10
