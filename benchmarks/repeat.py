@@ -11,8 +11,9 @@ import xarray as xr
 import zarr
 
 from benchmarks.settings import GROUP
+from eegzarr.store.dataset import write_dataset
 from eegzarr.store.group import stored_geometry
-from eegzarr.store.layout import COMPLETE, create_eeg, label_encoding, open_store
+from eegzarr.store.layout import COMPLETE, create_eeg, open_store
 from eegzarr.store.root import settle
 from eegzarr.store.shard import encode_shard, put
 
@@ -39,10 +40,9 @@ def repeat_lake(lake: Path, out: Path, windows: int, *, linked: bool = True) -> 
     store = open_store(str(out))
     node = zarr.open_group(store, mode="a", zarr_format=3).create_group(GROUP)
     create_eeg(node, windows, geometry)
-    encoding = {str(name): label_encoding(v.dtype, v.shape) for name, v in large.variables.items()}
     for variable in large.variables.values():
         variable.encoding = {}
-    large.to_zarr(store, group=GROUP, mode="a", zarr_format=3, consolidated=False, encoding=encoding)
+    write_dataset(store, GROUP, large)
     node.attrs.update({**labels.attrs, "status": COMPLETE})
     stored = zarr.open_array(lake / GROUP / "eeg", mode="r")
     first = np.asarray(stored[: geometry.windows_per_shard])

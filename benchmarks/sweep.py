@@ -22,8 +22,9 @@ import zarr
 import eegzarr
 from benchmarks.measure import middle, progress, table
 from benchmarks.settings import GROUP
+from eegzarr.store.dataset import write_dataset
 from eegzarr.store.gather import compile_gather
-from eegzarr.store.layout import COMPLETE, EEG, Geometry, create_eeg, label_encoding, open_store
+from eegzarr.store.layout import COMPLETE, EEG, Geometry, create_eeg, open_store
 from eegzarr.store.root import settle
 from eegzarr.store.shard import encode_shard, put
 from eegzarr.train import WindowStream
@@ -63,8 +64,7 @@ def write(windows: npt.NDArray[np.float32], labels: xr.Dataset, geometry: Geomet
     store = open_store(str(lake))
     node = zarr.open_group(store, mode="a", zarr_format=3).create_group(GROUP)
     create_eeg(node, len(windows), geometry)
-    encoding = {str(name): label_encoding(v.dtype, v.shape) for name, v in labels.variables.items()}
-    labels.to_zarr(store, group=GROUP, mode="a", zarr_format=3, consolidated=False, encoding=encoding)
+    write_dataset(store, GROUP, labels)
     node.attrs.update({**labels.attrs, "status": COMPLETE})
     size = 0
     for shard in range(-(-len(windows) // geometry.windows_per_shard)):

@@ -36,9 +36,10 @@ ctypes.CDLL = NamedLibrary
 """
 BUILD = """
 import sys, eegzarr
+from eegzarr.challenge.presets import CHALLENGE1
 if __name__ == "__main__":
     source, lake, shard_size = sys.argv[1:]
-    eegzarr.build_lake(source, lake, recipe="challenge1", workers=1, shard_size=int(shard_size))
+    eegzarr.build_lake(source, lake, recipe=CHALLENGE1, workers=1, shard_size=int(shard_size))
 """
 READ = """
 import sys, eegzarr

@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import xarray as xr
 import zarr
-from zarr.abc.store import Store
 from zarr.codecs import Crc32cCodec
 from zarr.storage import MemoryStore
 
@@ -25,6 +23,7 @@ from eegzarr.build.tables import labels, recording_moments, recordings_table, ro
 from eegzarr.errors import LakeError
 from eegzarr.machine.system import flush_folder
 from eegzarr.recipes.recipe import recipe_from_json
+from eegzarr.store.dataset import write_dataset
 from eegzarr.store.group import put_attributes, read_attributes, stored_geometry
 from eegzarr.store.layout import (
     BUILDING,
@@ -37,7 +36,6 @@ from eegzarr.store.layout import (
     SCRATCH,
     SHARDS,
     create_eeg,
-    label_encoding,
     open_array,
     open_dataset,
     open_group,
@@ -166,9 +164,9 @@ def finish(lake: str, group: str, plan: Plan, receipts: dict[int, Receipt], posi
     ordered = [receipts[shard] for shard in range(plan.n_shards)]
     moments = recording_moments(plan, ordered)
     staged = MemoryStore()
-    _write(staged, group, labels(plan, ordered, moments, positions))
-    _write(staged, f"{group}/{RECORDINGS}", recordings_table(plan, ordered, moments))
-    _write(staged, f"{group}/{SHARDS}", shards_table(plan, ordered))
+    write_dataset(staged, group, labels(plan, ordered, moments, positions))
+    write_dataset(staged, f"{group}/{RECORDINGS}", recordings_table(plan, ordered, moments))
+    write_dataset(staged, f"{group}/{SHARDS}", shards_table(plan, ordered))
     node = open_group(staged, group, "r+")
     measured = rounding_attributes(plan, ordered)
     node.attrs.put({**_attributes(plan, COMPLETE), **measured, "coordinates": node.attrs["coordinates"]})
@@ -176,11 +174,6 @@ def finish(lake: str, group: str, plan: Plan, receipts: dict[int, Receipt], posi
     flush = None if "://" in lake else partial(flush_folder, Path(lake) / group)
     put_all(open_store(lake), staged, group, last=f"{group}/{METADATA}", before_last=flush)
     settle(lake, group)
-
-
-def _write(store: Store, group: str, dataset: xr.Dataset) -> None:
-    encoding = {str(name): label_encoding(v.dtype, v.shape) for name, v in dataset.variables.items()}
-    dataset.to_zarr(store, group=group, mode="a", zarr_format=3, consolidated=False, encoding=encoding)
 
 
 def _of_dataset(plan: Plan) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from zarr.abc.store import Store
 from zarr.storage import MemoryStore
 
 from eegzarr.store.crc import crc32c
-from eegzarr.store.layout import CHECKSUMS, EEG, METADATA, label_encoding, open_dataset
+from eegzarr.store.dataset import write_dataset
+from eegzarr.store.layout import CHECKSUMS, EEG, METADATA, open_dataset
 from eegzarr.store.private import Buffer, get_bytes
 from eegzarr.store.staging import get_all, paths_below, put_all
 
@@ -66,9 +67,8 @@ def _staged(group: str, checksums: dict[str, int]) -> MemoryStore:
         "file": np.array([path.removeprefix(f"{group}/") for path in checksums], dtype=object),
         "crc32c": np.array(list(checksums.values()), dtype=np.uint32),
     }
-    encoding = {name: label_encoding(values.dtype, values.shape) for name, values in variables.items()}
     dataset = xr.Dataset({name: ("row", values) for name, values in variables.items()})
     staged = MemoryStore()
     table = f"{group}/{CHECKSUMS}"
-    dataset.to_zarr(staged, group=table, mode="w", zarr_format=3, consolidated=False, encoding=encoding)
+    write_dataset(staged, table, dataset)
     return staged

@@ -246,12 +246,9 @@ def create_eeg(group: zarr.Group, n_windows: int, geometry: Geometry) -> zarr.Ar
     )
 
 
-def label_encoding(dtype: np.dtype, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Return xarray's encoding of a label: few large chunks, each with a checksum."""
-    encoding: dict[str, Any] = {
+def label_storage(shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return how a label is stored: in few large chunks, each with a checksum."""
+    return {
         "compressors": [ZstdCodec(level=3), Crc32cCodec()],
         "chunks": tuple(max(1, min(length, 2**18)) for length in shape),
     }
-    if dtype.kind == "f":
-        encoding["_FillValue"] = None
-    return encoding

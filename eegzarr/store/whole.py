@@ -21,7 +21,8 @@ def check_whole_lake(lake: str | os.PathLike[str], call: str) -> None:
     What is no lake at all is left to whoever opens it.
     """
     url = lake_url(lake)
-    with suppress(FileNotFoundError, ValueError), one_line_errors(url, LakeError, but=(FileNotFoundError, ValueError)):
+    damaged = (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError)  # what Zarr raises for metadata
+    with suppress(*damaged), one_line_errors(url, LakeError, but=damaged):
         refuse_part(url, open_group(open_store(url, read_only=True)), call, call)
 
 

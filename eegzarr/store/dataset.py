@@ -1,0 +1,54 @@
+"""Labels and tables into a lake: an xarray Dataset written array by array.
+
+Not by `Dataset.to_zarr`, whose fill values and types of booleans depend on xarray's version: a lake has the same bytes
+whatever wrote it. What is written is what xarray 2026.9 writes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from xarray.conventions import encode_dataset_coordinates
+from zarr.abc.store import Store
+
+from eegzarr.store.layout import label_storage
+
+# What stands for a chunk that isn't stored, by the kind of its dtype; text is an object or NumPy's own.
+_FILL: dict[str, Any] = {"f": np.nan, "b": False, "i": 0, "u": 0, "O": "", "T": "", "U": ""}
+
+
+def write_dataset(store: Store, group: str, dataset: xr.Dataset) -> None:
+    """Write a Dataset's variables and attributes into a group, beside what is there.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Of numbers, booleans and text.
+    """
+    variables, attributes = encode_dataset_coordinates(dataset)
+    node = zarr.open_group(store, path=group, mode="a", zarr_format=3, use_consolidated=False)
+    node.update_attributes(_plain(attributes))
+    for name, variable in variables.items():
+        is_text = variable.dtype.kind in "OTU"
+        array = node.create_array(
+            str(name),
+            shape=variable.shape,
+            dtype="string" if is_text else variable.dtype,
+            fill_value=_FILL[variable.dtype.kind],
+            dimension_names=[str(dimension) for dimension in variable.dims],
+            attributes=_plain(variable.attrs),
+            overwrite=True,
+            **label_storage(variable.shape),
+        )
+        array[...] = variable.to_numpy().astype(object) if is_text else variable.to_numpy()
+
+
+def _plain(attributes: dict[Any, Any]) -> dict[str, Any]:
+    """Return attributes as JSON has them."""
+    return {
+        str(name): value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+        for name, value in attributes.items()
+    }
