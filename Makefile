@@ -1,5 +1,6 @@
 # `make demo` shows the main job on simulated data; `make test` runs lint, types and tests, which also
-# build the documentation and run its tutorials; `make docs` builds the documentation into site/.
+# build the documentation and run its tutorials; `make test-matrix` runs the tests that need no PyTorch with the other
+# Pythons on this machine and with the oldest dependencies; `make docs` builds the documentation into site/.
 # `make bench` measures eegzarr beside its peers (BENCH='--source DIR': on data of yours), `make bench-smoke` runs all of
 # that once, tiny, to see that it runs.
 # All need Python 3.11 or newer, make and pip, and put all they install into .venv.
@@ -10,7 +11,7 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO := demo
 
-.PHONY: demo test lint types unit docs bench bench-smoke clean
+.PHONY: demo test test-matrix lint types unit docs bench bench-smoke clean
 
 demo: $(VENV)/base.done
 	$(RUN) -m eegzarr.sample $(DEMO)/sample
@@ -25,6 +26,10 @@ demo: $(VENV)/base.done
 	@echo "next:       $(RUN) -m eegzarr.train $(DEMO)/lake.zarr --recipe challenge1 --out $(DEMO)/run"
 
 test: lint types unit
+
+# Other Pythons with the newest dependencies, 3.11 with the oldest; in .matrix. MATRIX=3.13: that alone.
+test-matrix:
+	$(PYTHON) tests/matrix.py $(MATRIX)
 
 lint: $(VENV)/test.done
 	$(VENV)/bin/ruff check .
@@ -80,4 +85,4 @@ $(VENV)/peers.done: $(VENV)/bench.done benchmarks/environments.py
 	touch $@
 
 clean:
-	rm -rf $(DEMO) bench $(VENV) site
+	rm -rf $(DEMO) bench $(VENV) .matrix site
