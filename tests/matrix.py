@@ -2,8 +2,8 @@
 
 python tests/matrix.py [3.12] [3.13] [oldest]
 
-Each has an environment of its own in .matrix/, made once and again when what it is made from changes. A Python that isn't
-on this machine is named and left out. EEGZARR_PYTHON_3_12=PATH names one that isn't found by itself.
+Each has an environment of its own in .matrix/, made once, and again when what it is made from changes. A Python that
+isn't on this machine is named and left out. EEGZARR_PYTHON_3_12=PATH names one that isn't found by itself.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def environment(name: str, leg: Leg, python: str) -> Path:
     stamp = folder / "made-from"
     if not stamp.exists() or stamp.read_text() != made_from.hexdigest():
         subprocess.run([python, "-m", "venv", "--clear", str(folder)], check=True)
-        install = [own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--constraint", leg.constraints]
-        subprocess.run([*map(str, install), "--editable", ".[test-base]"], cwd=ROOT, check=True)
+        options = ["--quiet", "--disable-pip-version-check", "--constraint", leg.constraints]
+        subprocess.run([own, "-m", "pip", "install", *options, "--editable", ".[test-base]"], cwd=ROOT, check=True)
         stamp.write_text(made_from.hexdigest())
     return own
 

@@ -28,6 +28,8 @@ from eegzarr.command import COMMANDS
 from eegzarr.recipes.load import load_recipe
 from eegzarr.store.layout import LABELS
 
+pytestmark = pytest.mark.needs("mkdocs", "torch")
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 READ_FIRST = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]

@@ -29,6 +29,8 @@ from eegzarr.errors import UsageError
 from eegzarr.machine.memory import MemoryGate, machine_memory
 from eegzarr.machine.system import interrupts_blocked, usable_cores
 from eegzarr.recipes.recipe import Recipe
+from eegzarr.store.codec import codec_mark, codec_version
+from eegzarr.store.layout import Geometry
 from eegzarr.store.receipt import Receipt
 
 _MIB = 2**20
@@ -231,11 +233,12 @@ def _check_versions(client: Client, option: str) -> None:
         raise UsageError(f"{option}: its workers can't import eegzarr: install it where they run ({error})") from error
     others = sorted(set(versions.values()) - {_version()})
     if others:
-        raise UsageError(f"{option}: its workers have eegzarr {', '.join(others)}, this is {_version()}")
+        raise UsageError(f"{option}: its workers have {', '.join(others)}, this is {_version()}")
 
 
 def _version() -> str:
-    return __version__
+    # Of the codec, what it makes: its shards would be a mixture, though of the same samples.
+    return f"eegzarr {__version__} with {codec_version()} ({codec_mark(Geometry.of(129, 200))})"
 
 
 def _started_without_interrupts(cluster: type[LocalCluster], **options: Any) -> LocalCluster:

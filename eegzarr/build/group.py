@@ -23,6 +23,7 @@ from eegzarr.build.tables import labels, recording_moments, recordings_table, ro
 from eegzarr.errors import LakeError
 from eegzarr.machine.system import flush_folder
 from eegzarr.recipes.recipe import recipe_from_json
+from eegzarr.store.codec import codec_mark
 from eegzarr.store.dataset import write_dataset
 from eegzarr.store.group import put_attributes, read_attributes, stored_geometry
 from eegzarr.store.layout import (
@@ -129,13 +130,15 @@ def begun_fingerprints(lake: str, group: str) -> dict[str, str] | None:
 def read_receipts(lake: str, group: str, plan: Plan) -> dict[int, Receipt]:
     """Return the receipts of an earlier run of the same plan, by shard.
 
-    A receipt that can't be read, or whose shard isn't there in full, is left out: its shard
-    is made again.
+    A receipt that can't be read, whose shard isn't there in full, or was compressed by a Blosc that
+    makes other bytes, is left out: its shard is made again.
     """
     try:
         array = open_array(lake, f"{group}/{SCRATCH}/{RECEIPTS}")
     except FileNotFoundError:
         return {}
+
+    codec = codec_mark(plan.geometry)
 
     def read(shard: int) -> Receipt | None:
         try:
@@ -143,7 +146,7 @@ def read_receipts(lake: str, group: str, plan: Plan) -> dict[int, Receipt]:
             receipt = Receipt.from_json(text) if text else None
         except (ValueError, KeyError, TypeError, OSError):
             return None
-        if receipt is None or receipt.plan_digest != plan.digest:
+        if receipt is None or (receipt.plan_digest, receipt.codec) != (plan.digest, codec):
             return None
         written = _size(lake, f"{group}/{EEG}/{plan.geometry.shard_key(shard)}")
         return receipt if written == receipt.nbytes else None

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import zarr
 
 from eegzarr.build.checks import named_source
@@ -18,9 +19,10 @@ from eegzarr.errors import LakeError
 from eegzarr.events import BuildBegan, Listener, ShardFinished, tell
 from eegzarr.machine.memory import MemoryGate, as_bytes
 from eegzarr.recipes.recipe import GIVEN, Recipe, recipe_from_json
+from eegzarr.store.codec import codec_version, compresses_alike
 from eegzarr.store.group import geometry_of, read_tables
 from eegzarr.store.layout import EEG, Geometry, lake_url, open_store
-from eegzarr.store.private import set_bytes
+from eegzarr.store.private import get_bytes, set_bytes
 from eegzarr.store.root import only_builder, renew_root
 from eegzarr.store.verify import METADATA, UNREADABLE, Fault, empty_group
 
@@ -87,6 +89,7 @@ def _repair_group(
             f"recordings to make them from again. Write it anew from there, with overwrite"
         )
     geometry = origin.geometry
+    _check_codec(lake, group, geometry, {fault.path for fault in faults})
     resources = Resources.fit(worker_memory(origin.recipe, lake, geometry), workers, memory_limit)
     source = named_source(origin.source, origin.recipe, origin.release)
     gate = MemoryGate(1.0)
@@ -124,6 +127,26 @@ def _repair_group(
         with only_builder(lake, group):
             for receipt in write_shards(client, task, shards, {}, gate):
                 tell(watchers, ShardFinished(shard=receipt.shard, windows=len(receipt.valid), nbytes=receipt.nbytes))
+
+
+def _check_codec(lake: str, group: str, geometry: Geometry, faulty: set[str]) -> None:
+    """Refuse to repair with a Blosc that makes other bytes of the same samples, as a sound shard tells."""
+    store = open_store(lake, read_only=True)
+    try:
+        shards = read_tables(lake, group)[2].sizes["shard"]
+    except (FileNotFoundError, *UNREADABLE):
+        return  # all is made again
+    paths = (f"{group}/{EEG}/{geometry.shard_key(shard)}" for shard in range(shards))
+    sound = next((path for path in paths if path not in faulty), None)
+    if sound is None:
+        return
+    content = np.frombuffer(get_bytes(store, sound) or b"", np.uint8)
+    if not compresses_alike(content, geometry, sound):
+        raise LakeError(
+            f"{lake}/{group} can't be repaired here: {codec_version()} of this numcodecs makes other bytes of the same "
+            f"samples than what wrote the group. Use the numcodecs that wrote it, or build the group anew with "
+            f"python -m eegzarr.build --overwrite"
+        )
 
 
 def _origin(lake: str, group: str, faults: list[Fault]) -> Origin:

@@ -20,6 +20,7 @@ from eegzarr.recordings.header import Header
 from eegzarr.recordings.mixing import Mixing, mixing
 from eegzarr.recordings.preparation import channel_blocks, cut, prepare_recording
 from eegzarr.recordings.reader import read_windows
+from eegzarr.store.codec import codec_mark
 from eegzarr.store.layout import EEG, RECEIPTS, SCRATCH, Geometry, open_array, open_store
 from eegzarr.store.private import get_bytes, run
 from eegzarr.store.receipt import Moments, Receipt, Rounding, max_rounding
@@ -129,6 +130,7 @@ def fill_shard(task: ShardTask, windows_of: Callable[[Piece], npt.NDArray[np.flo
         moments=tuple(moments),
         reasons=reasons,
         rounding=rounding,
+        codec=codec_mark(geometry),
     )
     if task.crc32c is None:
         receipts = open_array(task.lake, f"{task.group}/{SCRATCH}/{RECEIPTS}", read_only=False)

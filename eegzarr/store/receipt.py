@@ -92,6 +92,8 @@ class Receipt:
         Recordings that could not be read, by their row in the plan.
     rounding : Rounding
         Of the valid windows, where they are stored as float16.
+    codec : str
+        `eegzarr.store.codec.codec_mark` of what compressed it.
     """
 
     shard: int
@@ -103,6 +105,7 @@ class Receipt:
     moments: tuple[Moments, ...]
     reasons: dict[int, str]
     rounding: Rounding = Rounding()
+    codec: str = ""
 
     def to_json(self) -> str:
         """Return the receipt as text; arrays as base64 of their little-endian bytes."""
@@ -119,6 +122,7 @@ class Receipt:
                 "squares": [_packed(m.squares, "<f8") for m in self.moments],
                 "reasons": {str(row): reason for row, reason in self.reasons.items()},
                 "rounding": [self.rounding.relative, self.rounding.absolute],
+                "codec": self.codec,
             }
         )
 
@@ -137,6 +141,7 @@ class Receipt:
             moments=tuple(Moments(n, _unpacked(m, "<f8"), _unpacked(s, "<f8")) for n, m, s in moments),
             reasons={int(row): reason for row, reason in fields["reasons"].items()},
             rounding=Rounding(*fields["rounding"]),
+            codec=fields.get("codec", ""),
         )
 
 
