@@ -44,19 +44,22 @@ _RETRIES = 2  # of a task whose worker died, or that failed
 _GUARD = "put what builds below `if __name__ == '__main__':`, since each worker imports the script"
 
 
-def projected_worker_memory(shard_size: int, itemsize: int, *, prepares: bool = False, remote: bool = False) -> int:
+def projected_worker_memory(
+    shard_size: int, itemsize: int, *, prepares: bool = False, remote: bool = False, reading: int = 0
+) -> int:
     """Return the bytes that a worker needs to write shards of a size, given in stored bytes.
 
     It holds as much as one recording has in a shard, at most all of it, as float32; what
-    reading a recording takes besides, more where it is prepared as a whole; and, where the
-    lake is in a bucket, which takes whole objects, the shard's frames twice.
+    reading a recording takes besides, more where it is prepared as a whole, and at least
+    `reading` where that is known of the recordings; and, where the lake is in a bucket, which
+    takes whole objects, the shard's frames twice.
     """
-    reading = 300 * _MIB if prepares else 40 * _MIB
+    reading = max(300 * _MIB if prepares else 40 * _MIB, reading + 60 * _MIB if reading else 0)
     encoded = int(2.3 * shard_size) if remote else 0
     return WORKER_IDLE + shard_size * 4 // itemsize + encoded + reading
 
 
-def affordable_shard_size(largest: int, itemsize: int, workers: int | None, memory: int | None, **kind: bool) -> int:
+def affordable_shard_size(largest: int, itemsize: int, workers: int | None, memory: int | None, **kind: Any) -> int:
     """Return the largest shard of which a memory limit has room for one in each worker, on as many cores as may be.
 
     `largest`, halved up to three times. `kind` is that of `projected_worker_memory`.
@@ -176,6 +179,7 @@ def local_client(resources: Resources) -> Iterator[Client]:
         ) as cluster,
         Client(cluster) as client,
     ):
+        client.forward_logging("eegzarr")
         yield client
 
 

@@ -26,6 +26,7 @@ from eegzarr.build.target import check_values
 from eegzarr.errors import LakeError, RecordingError
 from eegzarr.recipes.recipe import Recipe
 from eegzarr.recordings.header import Header
+from eegzarr.recordings.memory import preparation_memory
 from eegzarr.store.layout import Geometry
 
 
@@ -113,13 +114,27 @@ class Plan:
             source=inspection.recording,
             starts=starts,
             fingerprint=inspection.fingerprint,
-            as_it_stands=(
-                self.recipe.preparation.leaves_signals_alone
-                and header is not None
-                and header.has_rate(self.recipe.sfreq)
-            ),
+            as_it_stands=header is not None and self._reads_as_it_stands(header),
             header=header,
         )
+
+    @cached_property
+    def largest_reading(self) -> tuple[str, int]:
+        """The recording that takes most memory to read or prepare besides its windows, and the bytes."""
+        most = ("", 0)
+        for inspection in self.inspections:
+            header = inspection.header
+            if not inspection.n_windows or header is None:
+                continue
+            nbytes = header.memory
+            if not self._reads_as_it_stands(header):
+                channels = len({*self.channels, *header.channels})
+                nbytes = preparation_memory(header, channels, self.recipe.preparation, self.recipe.sfreq)
+            most = max(most, (inspection.recording.path, nbytes), key=lambda one: one[1])
+        return most
+
+    def _reads_as_it_stands(self, header: Header) -> bool:
+        return self.recipe.preparation.leaves_signals_alone and header.has_rate(self.recipe.sfreq)
 
     def shards_of_recordings(self) -> dict[int, list[int]]:
         """Return the shards that each recording lies in, for those that lie in more than one."""

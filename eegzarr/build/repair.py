@@ -12,7 +12,7 @@ import zarr
 
 from eegzarr.build.checks import named_source
 from eegzarr.build.cluster import Resources, local_client, write_shards
-from eegzarr.build.session import plan_on, watched_memory, worker_memory
+from eegzarr.build.session import plan_on, shard_memory, watched_memory
 from eegzarr.build.task import ShardTask
 from eegzarr.build.write import finish_group, shard_task, write_group
 from eegzarr.errors import LakeError
@@ -90,7 +90,7 @@ def _repair_group(
         )
     geometry = origin.geometry
     _check_codec(lake, group, geometry, {fault.path for fault in faults})
-    resources = Resources.fit(worker_memory(origin.recipe, lake, geometry), workers, memory_limit)
+    resources = Resources.fit(shard_memory(origin.recipe, lake, geometry), workers, memory_limit)
     source = named_source(origin.source, origin.recipe, origin.release)
     gate = MemoryGate(1.0)
     with watched_memory(resources, watchers), local_client(resources) as client:

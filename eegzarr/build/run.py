@@ -86,7 +86,7 @@ def _foreseen(request: BuildRequest, place: _Place, plan: Plan, resources: Resou
         shards=plan.n_shards,
         finished=finished,
         workers=resources.workers,
-        projected_memory=resources.projected(worker_memory(request.recipe, place.lake, geometry)),
+        projected_memory=resources.projected(worker_memory(plan, place.lake)),
         memory_limit=resources.memory,
     )
 

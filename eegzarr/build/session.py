@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from dask.distributed import Client
@@ -11,6 +13,7 @@ from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker
 
+from eegzarr.bids.buckets import is_url
 from eegzarr.bids.dataset import Source
 from eegzarr.build.cluster import (
     Resources,
@@ -22,10 +25,11 @@ from eegzarr.build.cluster import (
 )
 from eegzarr.build.plan import Plan, make_plan
 from eegzarr.build.request import BuildRequest
-from eegzarr.errors import BuildStopped, LakeError
+from eegzarr.errors import BuildStopped, LakeError, UsageError
 from eegzarr.events import Inspected, Listener, MemorySampled, tell
 from eegzarr.machine.memory import MemoryWatch
 from eegzarr.recipes.recipe import Recipe
+from eegzarr.recordings.memory import largest_set_memory
 from eegzarr.store.layout import SHARD_SIZE, Geometry
 
 
@@ -43,7 +47,8 @@ def session(
     `stored` is the geometry of a group that was begun: it stays.
     """
     itemsize = np.dtype(request.dtype).itemsize
-    kind = _kind_of_work(request.recipe, lake)
+    foreseen = _reading_foreseen(source)
+    kind = _kind_of_work(request.recipe, lake) | {"reading": foreseen[1]}
     if stored is not None:
         shard_size = stored.windows_per_shard * stored.window_bytes
     elif request.on_running_cluster:
@@ -58,15 +63,49 @@ def session(
         return stored or Geometry.of(channels, times, request.dtype, shard_size, request.compression)
 
     with ExitStack() as stack:
+        stack.enter_context(_lost_workers_named())
         if request.on_running_cluster:
             client = stack.enter_context(running_client(request.scheduler, request.scheduler_file, at_work))
             resources = Resources.of_cluster(client)
         else:
-            resources = Resources.fit(at_work, request.workers, request.memory_limit)
+            resources = _room_for(at_work, request, *foreseen)
             client = stack.enter_context(local_client(resources))
         watch = held.enter_context(watched_memory(resources, watchers))
-        stack.enter_context(_lost_workers_named())
-        yield client, plan_on(client, source, request.recipe, geometry, watchers), resources, watch
+        plan = plan_on(client, source, request.recipe, geometry, watchers)
+        needed = worker_memory(plan, lake)
+        if needed > at_work and not request.on_running_cluster:
+            roomy = _room_for(needed, request, *plan.largest_reading)
+            if roomy != resources:
+                stack.close()
+                stack.enter_context(_lost_workers_named())
+                resources = roomy
+                client = stack.enter_context(local_client(resources))
+        yield client, plan, resources, watch
+
+
+def _reading_foreseen(source: Source) -> tuple[str, int]:
+    """Return the recording that takes most memory to open, and the bytes, as far as files' sizes tell it."""
+    if is_url(source.root):
+        return "", 0
+    paths = {Path(source.root) / recording.path: recording.path for recording in source.recordings}
+    path, nbytes = largest_set_memory(paths)
+    return paths.get(path, ""), nbytes
+
+
+def _room_for(needed: int, request: BuildRequest, path: str, taken: int) -> Resources:
+    """Return as many workers as have the memory that each needs, `taken` of it for one recording.
+
+    Raises
+    ------
+    UsageError
+        If there isn't as much, with the least limit that is enough.
+    """
+    try:
+        return Resources.fit(needed, request.workers, request.memory_limit)
+    except UsageError as error:
+        if not taken:
+            raise
+        raise UsageError(f"{error}. {path} alone takes {taken / 2**20:.0f}MiB to read or prepare") from error
 
 
 @contextmanager
@@ -85,13 +124,19 @@ def _lost_workers_named() -> Iterator[None]:
         ) from error
 
 
-def worker_memory(recipe: Recipe, lake: str, geometry: Geometry) -> int:
-    """Return the bytes that a worker needs to write shards of a geometry."""
+def worker_memory(plan: Plan, lake: str) -> int:
+    """Return the bytes that a worker needs to write the shards of a plan."""
+    _, reading = plan.largest_reading
+    return shard_memory(plan.recipe, lake, plan.geometry, reading)
+
+
+def shard_memory(recipe: Recipe, lake: str, geometry: Geometry, reading: int = 0) -> int:
+    """Return the bytes that a worker needs to write shards of a geometry, `reading` of them for a recording."""
     shard_size = geometry.windows_per_shard * geometry.window_bytes
-    return projected_worker_memory(shard_size, geometry.itemsize, **_kind_of_work(recipe, lake))
+    return projected_worker_memory(shard_size, geometry.itemsize, reading=reading, **_kind_of_work(recipe, lake))
 
 
-def _kind_of_work(recipe: Recipe, lake: str) -> dict[str, bool]:
+def _kind_of_work(recipe: Recipe, lake: str) -> dict[str, Any]:
     return {"prepares": recipe.preparation.touches_recordings, "remote": "://" in lake}
 
 

@@ -17,8 +17,9 @@ from eegzarr.build.plan import Piece
 from eegzarr.errors import BuildStopped, LakeError, RecordingError
 from eegzarr.recipes.recipe import Preparation
 from eegzarr.recordings.header import Header
+from eegzarr.recordings.memory import channel_blocks
 from eegzarr.recordings.mixing import Mixing, mixing
-from eegzarr.recordings.preparation import channel_blocks, cut, prepare_recording
+from eegzarr.recordings.preparation import cut, prepare_recording
 from eegzarr.recordings.reader import read_windows
 from eegzarr.store.codec import codec_mark
 from eegzarr.store.layout import EEG, RECEIPTS, SCRATCH, Geometry, open_array, open_store

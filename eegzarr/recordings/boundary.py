@@ -16,6 +16,7 @@ _WRONG = re.compile(r"edge artifacts|Invalid tag|truncated|corrupt", re.IGNORECA
 # About names of files and texts, not about what is in them; or told by the header itself.
 _IMMATERIAL = re.compile(r"does not conform to MNE naming|'boundary' events|date|filter setting|cutoff frequency")
 _log = logging.getLogger("eegzarr.recordings")
+_log.setLevel(logging.INFO)  # for those who listen, as a build's log does; by itself Python shows warnings only
 
 
 @contextmanager
@@ -45,16 +46,25 @@ def boundary(what: Path | str) -> Iterator[list[str]]:
             raise
         raise RecordingError(f"unreadable: {first_line(error)}") from error
     except Exception as error:
-        _log.warning("%s can't be read", what, exc_info=True)
-        raise RecordingError(f"unreadable: {first_line(error)}") from error
+        _log.info("%s can't be read", what, exc_info=True)  # to the build's log, not to a terminal
+        raise RecordingError(f"unreadable: {_without_folder(first_line(error), what)}") from error
     for warning in caught:
-        text = " ".join(str(warning.message).split())
+        text = _without_folder(" ".join(str(warning.message).split()), what)
         if issubclass(warning.category, (DeprecationWarning, FutureWarning, ResourceWarning)):
             continue
         if _WRONG.search(text):
             raise RecordingError(f"unreadable: {text}")
         if not _IMMATERIAL.search(text) and text not in notes:
             notes.append(text)
+
+
+def _without_folder(text: str, what: Path | str) -> str:
+    """Take a recording's folder out of a message, which goes into the lake: it is another one elsewhere."""
+    return (
+        text.replace(f"{what.absolute().parent}/", "").replace(f"{what.parent}/", "")
+        if isinstance(what, Path)
+        else text
+    )
 
 
 def first_line(error: BaseException) -> str:

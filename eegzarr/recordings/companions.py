@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from math import prod
 from pathlib import Path
+
+from eegzarr.errors import RecordingError
+from eegzarr.recordings.boundary import boundary
 
 _LINE = re.compile(r"^(DataFile|MarkerFile)\s*=\s*(.*?)\s*$", re.IGNORECASE | re.MULTILINE)
 _CHANNEL = re.compile(r"^Ch(\d+)=([^\r\n]*,[^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 _BRAINVISION = {"DataFile": (".eeg", ".EEG", ".dat", ".avg"), "MarkerFile": (".vmrk", ".VMRK")}
 _HEADER_BYTES = 2**16
 _SPLIT = re.compile(r"^(.*_split-)(\d+)(_.*\.fif)$")
+_WIDTHS = {"single": 4, "int16": 2, "int32": 4}  # bytes of a number of MATLAB's
 _STRUCT_BYTES = 32 * 2**20  # a header of EEGLAB's is smaller: a larger file has the signals inside
 
 
@@ -89,23 +94,40 @@ def _eeglab_data(path: Path, nbytes: int, changed: int) -> str | None:
     """Return the name of the file with an EEGLAB recording's signals, None where they are inside, or it isn't known."""
     import scipy.io
 
-    # A foreign reader of a file that may be anything. What is wrong with it, says the one who opens it.
     try:
-        variables = {name: shape for name, shape, _ in scipy.io.whosmat(path)}
-        if "data" in variables:
-            if len(variables["data"]) == 2 and min(variables["data"]) > 1:
+        with boundary(path):
+            variables = {name: shape for name, shape, _ in scipy.io.whosmat(path)}
+            if "data" in variables:
+                if len(variables["data"]) == 2 and min(variables["data"]) > 1:
+                    return None
+                found = scipy.io.loadmat(path, variable_names=["data"], squeeze_me=True)["data"]
+            elif "EEG" in variables and nbytes <= _STRUCT_BYTES:
+                loaded = scipy.io.loadmat(path, variable_names=["EEG"], squeeze_me=True, struct_as_record=False)
+                found = loaded["EEG"].data
+            else:
                 return None
-            found = scipy.io.loadmat(path, variable_names=["data"], squeeze_me=True)["data"]
-        elif "EEG" in variables and nbytes <= _STRUCT_BYTES:
-            loaded = scipy.io.loadmat(path, variable_names=["EEG"], squeeze_me=True, struct_as_record=False)
-            found = loaded["EEG"].data
-        else:
-            return None
-    except Exception:
-        return None
+    except RecordingError:
+        return None  # what is wrong with it, says the one who opens it
     # MNE takes the name, whatever folder the writer had it in.
     is_text = isinstance(found, str) or getattr(getattr(found, "dtype", None), "kind", "") == "U"
     return str(found).replace("\\", "/").rpartition("/")[2] if is_text else None
+
+
+def eeglab_inside(path: Path) -> tuple[bool, int]:
+    """Return how an EEGLAB file keeps the signals that it has inside.
+
+    Whether in one variable with all else, which is read whole for any part of it; and, where not, their bytes.
+    """
+    import scipy.io
+
+    try:
+        with boundary(path):
+            for name, shape, kind in scipy.io.whosmat(path):
+                if name == "data":
+                    return False, prod(shape) * _WIDTHS.get(kind, 8)
+    except RecordingError:
+        pass
+    return True, 0
 
 
 def _fif_parts(path: Path) -> tuple[Path, ...]:

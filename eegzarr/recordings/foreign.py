@@ -22,6 +22,7 @@ from eegzarr.recordings.companions import brainvision_files, brainvision_units, 
 from eegzarr.recordings.contents import check_content
 from eegzarr.recordings.edf import unit_fields
 from eegzarr.recordings.header import Annotation, Header
+from eegzarr.recordings.memory import set_memory, whole_memory
 from eegzarr.recordings.types import bad_channels, channel_types
 from eegzarr.recordings.units import decoded, microvolts
 from eegzarr.recordings.usable import settled_units
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 MICROVOLTS = 1e6  # MNE gives volts
 # Formats in which MNE brings all channels to one rate, with errors at the edges of what is read at a time.
 _READ_WHOLE = (".edf", ".bdf", ".gdf")
-_SECONDS_AT_ONCE = 60
+_BYTES_AT_ONCE = 2**24
 # Units that MNE knows. It takes any other for volts.
 _EDF_UNITS = ("V", "mV", "uV", "\u00b5V", "\u03bcV", "\x83\xcaV")
 _BRAINVISION_UNITS = ("V", "mV", "nV", "uV", "\u00b5V", "")
@@ -52,11 +53,26 @@ def opened(path: Path) -> Iterator[tuple[mne.io.BaseRaw, list[str]]]:
     """
     import mne
 
+    _check_kind(path)
     whole = path.suffix.lower() in _READ_WHOLE
     with boundary(path) as notes, _with_right_names(path) as named:
         raw = mne.io.read_raw(named, preload=whole, verbose="warning")
     with boundary(path):
         yield raw, notes
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse what only has a recording's name, before a reader finds something else wrong with it."""
+    if path.is_dir():
+        return
+    with boundary(path), path.open("rb") as file:
+        start = file.read(64).lstrip().lower()
+    if not start:
+        raise RecordingError("unreadable: the file is empty")
+    if start.startswith(b"version https://git-lfs"):
+        raise RecordingError("unreadable: a Git LFS pointer, not the file itself: run git lfs pull")
+    if start.startswith((b"<!doctype html", b"<html")):
+        raise RecordingError("unreadable: a web page, not a recording: download it again")
 
 
 @contextmanager
@@ -197,10 +213,10 @@ def _picked(
 def read_block(
     raw: mne.io.BaseRaw, start: int, stop: int, channels: tuple[str, ...], factors: dict[str, float]
 ) -> npt.NDArray[np.float64]:
-    """Return a long part of channels in uV, (channel, time), a minute of the file at a time."""
+    """Return a long part of channels in uV, (channel, time), a few megabytes of the file at a time."""
     rows, scale = _picked(raw, channels, factors)
     signal = np.empty((len(channels), stop - start))
-    step = max(1, round(_SECONDS_AT_ONCE * raw.info["sfreq"]))
+    step = max(1, _BYTES_AT_ONCE // (8 * len(raw.ch_names)))
     for begin in range(start, stop, step):
         end = min(begin + step, stop)
         np.multiply(raw[rows, begin:end][0], scale, out=signal[:, begin - start : end - start])
@@ -210,15 +226,10 @@ def read_block(
 def _memory(path: Path, raw: mne.io.BaseRaw) -> int:
     """Return the bytes that reading windows takes beside them."""
     if raw.preload:
-        return 2 * 8 * len(raw.ch_names) * int(raw.n_times)
+        return whole_memory(len(raw.ch_names), int(raw.n_times))
     if path.suffix.lower() == ".set" and companions(path) == (path,):
-        return embedded_set_memory(path)
+        return set_memory(path, 4 * len(raw.ch_names) * int(raw.n_times))
     return 0
-
-
-def embedded_set_memory(path: Path) -> int:
-    """Return the bytes that MNE takes to read an EEGLAB file that has its signals inside."""
-    return 4 * path.stat().st_size
 
 
 def _check_companions(path: Path) -> None:

@@ -16,11 +16,8 @@ from eegzarr.recordings.boundary import boundary
 from eegzarr.recordings.edf import open_edf
 from eegzarr.recordings.edf_times import in_file
 from eegzarr.recordings.header import Header
+from eegzarr.recordings.memory import channel_blocks
 from eegzarr.recordings.reader import edf_rows
-
-_MIB = 2**20
-_PASSES = 32  # over a file, as far as memory allows: each block of channels reads all of it
-_BLOCK = (32 * _MIB, 256 * _MIB)  # least and most bytes of float64 samples in a block of several channels
 
 ReadBlock = Callable[[int, int, tuple[str, ...]], npt.NDArray[np.float64]]
 
@@ -56,28 +53,6 @@ def notch_freqs(header: Header, preparation: Preparation) -> tuple[float, ...]:
     if np.isnan(header.line_freq):
         raise RecordingError("its eeg.json has no PowerLineFrequency, which notch = 'sidecar' needs")
     return (header.line_freq,)
-
-
-def channel_blocks(channels: tuple[str, ...], n_times: int) -> tuple[tuple[str, ...], ...]:
-    """Return the channels in the groups that are prepared at a time, so that memory stays bounded."""
-    least, most = _BLOCK
-    size = min(most, max(least, 8 * n_times * len(channels) // _PASSES))
-    per_block = max(1, size // max(1, 8 * n_times))
-    return tuple(channels[first : first + per_block] for first in range(0, len(channels), per_block))
-
-
-def preparation_memory(header: Header, channels: int, preparation: Preparation, sfreq: float) -> int:
-    """Return the bytes that preparing a recording takes at most, measured for each step (see tests/test_memory.py)."""
-    block = len(channel_blocks(("",) * channels, header.n_times)[0])
-    longest = max(stop - start for start, stop in header.spans)
-    samples, resampled = block * header.n_times, int(block * header.n_times * sfreq / header.sfreq)
-    filters = preparation.l_freq is not None or preparation.h_freq is not None or bool(preparation.notch)
-    at_once = 8 * block * longest * (3 if filters else 2)
-    if not header.has_rate(sfreq):
-        # MNE pads to a power of two, and transforms the channels together.
-        padded = block * 2 ** int(np.ceil(np.log2(longest * 1.1)))
-        at_once = max(at_once, 8 * (samples + 4 * padded))
-    return header.memory + at_once + 8 * max(samples if header.has_rate(sfreq) else resampled, 1)
 
 
 def prepare_recording(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import logging.handlers
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from eegzarr.errors import UsageError
 from eegzarr.events import BuildBegan, Event, MemorySampled, Noticed
 
+_HELD = 1000  # records at most
 _MEMORY_INTERVAL = 20  # samples between lines, about 10 s
 
 
@@ -39,11 +41,19 @@ class BuildLog:
         self._logger = logging.Logger("eegzarr.build", logging.INFO)
         self._file: logging.FileHandler | None = None
         self._samples = 0
+        # What modules log, here or on workers, before the file is there: tracebacks of foreign readers, mostly.
+        self._held = logging.handlers.MemoryHandler(_HELD, flushLevel=logging.CRITICAL, flushOnClose=False)
 
     def __enter__(self) -> BuildLog:
+        modules = logging.getLogger("eegzarr")
+        modules.setLevel(min(modules.level or logging.INFO, logging.INFO))
+        modules.addHandler(self._held)
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        logging.getLogger("eegzarr").removeHandler(self._held)
+        self._held.flush()
+        self._held.close()
         if self._file is None:
             return
         if error is not None:
@@ -79,3 +89,5 @@ class BuildLog:
         self._file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         self._logger.addHandler(self._file)
         self._logger.info(self._command)
+        self._held.setTarget(self._file)
+        self._held.flush()
