@@ -225,11 +225,9 @@ def read_block(
 
 def _memory(path: Path, raw: mne.io.BaseRaw) -> int:
     """Return the bytes that reading windows takes beside them."""
-    if raw.preload:
-        return whole_memory(len(raw.ch_names), int(raw.n_times))
     if path.suffix.lower() == ".set" and companions(path) == (path,):
         return set_memory(path, 4 * len(raw.ch_names) * int(raw.n_times))
-    return 0
+    return whole_memory(len(raw.ch_names), int(raw.n_times)) if raw.preload else 0
 
 
 def _check_companions(path: Path) -> None:
