@@ -40,21 +40,23 @@ MAIN_IDLE = 230 * _MIB
 WORKER_IDLE = 170 * _MIB
 
 _INSPECT_BATCH = 16
+_HALVINGS = 3  # of a shard, where memory is short
 _RETRIES = 2  # of a task whose worker died, or that failed
 _GUARD = "put what builds below `if __name__ == '__main__':`, since each worker imports the script"
 
 
 def projected_worker_memory(
-    shard_size: int, itemsize: int, *, prepares: bool = False, remote: bool = False, reading: int = 0
+    shard_size: int, itemsize: int, *, prepares: bool = False, remote: bool = False, reading: int | None = None
 ) -> int:
     """Return the bytes that a worker needs to write shards of a size, given in stored bytes.
 
     It holds as much as one recording has in a shard, at most all of it, as float32; what
-    reading a recording takes besides, more where it is prepared as a whole, and at least
-    `reading` where that is known of the recordings; and, where the lake is in a bucket, which
-    takes whole objects, the shard's frames twice.
+    reading or preparing a recording takes besides, `reading` where that is known; and, where
+    the lake is in a bucket, which takes whole objects, the shard's frames twice.
     """
-    reading = max(300 * _MIB if prepares else 40 * _MIB, reading + 60 * _MIB if reading else 0)
+    if reading is None:
+        reading = 240 * _MIB if prepares else 0
+    reading = reading + 60 * _MIB if reading else 40 * _MIB
     encoded = int(2.3 * shard_size) if remote else 0
     return WORKER_IDLE + shard_size * 4 // itemsize + encoded + reading
 
@@ -65,12 +67,17 @@ def affordable_shard_size(largest: int, itemsize: int, workers: int | None, memo
     `largest`, halved up to three times. `kind` is that of `projected_worker_memory`.
     """
     memory = memory or default_memory()
-    sizes = [largest >> halvings for halvings in range(4)]
+    sizes = [largest >> halvings for halvings in range(_HALVINGS + 1)]
     for wanted in [workers] if workers else range(usable_cores(), 0, -1):
         for size in sizes:
             if MAIN_IDLE + wanted * projected_worker_memory(size, itemsize, **kind) <= memory:
                 return size
     return sizes[-1]
+
+
+def least_shard_size(largest: int) -> int:
+    """Return the smallest size that `affordable_shard_size` gives."""
+    return largest >> _HALVINGS
 
 
 def default_memory() -> int:

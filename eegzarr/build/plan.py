@@ -118,6 +118,12 @@ class Plan:
             header=header,
         )
 
+    @property
+    def located_header(self) -> Header:
+        """The header of the first recording with windows that knows where its electrodes are, or of the first."""
+        built = [i.header for i in self.inspections if i.n_windows and i.header is not None]
+        return next((header for header in built if header.positions is not None), built[0])
+
     @cached_property
     def largest_reading(self) -> tuple[str, int]:
         """The recording that takes most memory to read or prepare besides its windows, and the bytes."""

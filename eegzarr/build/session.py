@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from eegzarr.bids.dataset import Source
 from eegzarr.build.cluster import (
     Resources,
     affordable_shard_size,
+    check_worker_memory,
     inspect_on,
+    least_shard_size,
     local_client,
     projected_worker_memory,
     running_client,
@@ -48,39 +51,46 @@ def session(
     """
     itemsize = np.dtype(request.dtype).itemsize
     foreseen = _reading_foreseen(source)
-    kind = _kind_of_work(request.recipe, lake) | {"reading": foreseen[1]}
-    if stored is not None:
-        shard_size = stored.windows_per_shard * stored.window_bytes
-    elif request.on_running_cluster:
-        shard_size = request.shard_size or SHARD_SIZE
-    else:
-        shard_size = request.shard_size or affordable_shard_size(
-            SHARD_SIZE, itemsize, request.workers, request.memory_limit, **kind
-        )
-    at_work = projected_worker_memory(shard_size, itemsize, **kind)
 
     def geometry(channels: int, times: int) -> Geometry:
-        return stored or Geometry.of(channels, times, request.dtype, shard_size, request.compression)
+        size = request.shard_size or SHARD_SIZE
+        return stored or Geometry.of(channels, times, request.dtype, size, request.compression)
 
     with ExitStack() as stack:
         stack.enter_context(_lost_workers_named())
         if request.on_running_cluster:
+            kind = _kind_of_work(request.recipe, lake)
+            at_work = projected_worker_memory(request.shard_size or SHARD_SIZE, itemsize, **kind)
             client = stack.enter_context(running_client(request.scheduler, request.scheduler_file, at_work))
             resources = Resources.of_cluster(client)
+            watch = held.enter_context(watched_memory(resources, watchers))
+            plan = plan_on(client, source, request.recipe, geometry, watchers)
+            check_worker_memory(client, "the Dask cluster", worker_memory(plan, lake))
         else:
-            resources = _room_for(at_work, request, *foreseen)
+            # Headers first, which take little; what the signals take is known with the plan.
+            least = projected_worker_memory(least_shard_size(SHARD_SIZE), itemsize, reading=foreseen[1])
+            resources = _room_for(least, request, *foreseen)
             client = stack.enter_context(local_client(resources))
-        watch = held.enter_context(watched_memory(resources, watchers))
-        plan = plan_on(client, source, request.recipe, geometry, watchers)
-        needed = worker_memory(plan, lake)
-        if needed > at_work and not request.on_running_cluster:
-            roomy = _room_for(needed, request, *plan.largest_reading)
+            watch = held.enter_context(watched_memory(resources, watchers))
+            plan = plan_on(client, source, request.recipe, geometry, watchers)
+            if stored is None and request.shard_size is None:
+                plan = _with_affordable_shards(plan, lake, request)
+            roomy = _room_for(worker_memory(plan, lake), request, *plan.largest_reading)
             if roomy != resources:
                 stack.close()
                 stack.enter_context(_lost_workers_named())
                 resources = roomy
                 client = stack.enter_context(local_client(resources))
         yield client, plan, resources, watch
+
+
+def _with_affordable_shards(plan: Plan, lake: str, request: BuildRequest) -> Plan:
+    """Return a plan with the largest shards of which the memory has room for one in each worker."""
+    geometry = plan.geometry
+    kind = _kind_of_work(plan.recipe, lake) | {"reading": plan.largest_reading[1]}
+    size = affordable_shard_size(SHARD_SIZE, geometry.itemsize, request.workers, request.memory_limit, **kind)
+    fitted = Geometry.of(geometry.n_channels, geometry.n_times, request.dtype, size, request.compression)
+    return plan if fitted == geometry else replace(plan, geometry=fitted)
 
 
 def _reading_foreseen(source: Source) -> tuple[str, int]:
@@ -130,8 +140,8 @@ def worker_memory(plan: Plan, lake: str) -> int:
     return shard_memory(plan.recipe, lake, plan.geometry, reading)
 
 
-def shard_memory(recipe: Recipe, lake: str, geometry: Geometry, reading: int = 0) -> int:
-    """Return the bytes that a worker needs to write shards of a geometry, `reading` of them for a recording."""
+def shard_memory(recipe: Recipe, lake: str, geometry: Geometry, reading: int | None = None) -> int:
+    """Return the bytes that a worker needs to write shards of a geometry; `reading` as there."""
     shard_size = geometry.windows_per_shard * geometry.window_bytes
     return projected_worker_memory(shard_size, geometry.itemsize, reading=reading, **_kind_of_work(recipe, lake))
 

@@ -18,7 +18,7 @@ from eegzarr.build.task import ShardTask
 from eegzarr.errors import BuildStopped, LakeError
 from eegzarr.events import BuildBegan, Listener, Noticed, ShardFinished, tell
 from eegzarr.machine.memory import MemoryGate
-from eegzarr.recordings.positions import channel_positions
+from eegzarr.recordings.positions import electrode_positions
 from eegzarr.store.receipt import Receipt
 
 
@@ -53,7 +53,7 @@ def write_group(
             groups.begin(lake, group, plan)
         tell(watchers, began(group, plan, receipts, resources.workers))
         # On a worker, beside its shards: MNE takes a second to load.
-        positions = client.submit(channel_positions, plan.channels)
+        positions = client.submit(electrode_positions, plan.located_header, plan.channels)
         missing = [shard for shard in range(plan.n_shards) if shard not in receipts]
         shared = plan.shards_of_recordings()
         for receipt in write_shards(client, lambda shard: shard_task(lake, group, plan, shard), missing, shared, gate):

@@ -121,10 +121,12 @@ def read_header(path: Path, sidecars: Sidecars) -> Header:
         settled = settled_units(names, typed.types, units, MICROVOLTS, sidecars, undefined)
         sfreq = float(raw.info["sfreq"])
         _check_length(path, raw)
+        channels = tuple(name for name, kind in zip(names, settled.types, strict=True) if kind == "eeg")
         header = Header(
             sfreq=sfreq,
             n_times=int(raw.n_times),
-            channels=tuple(name for name, kind in zip(names, settled.types, strict=True) if kind == "eeg"),
+            channels=channels,
+            positions=_positions(raw, channels),
             others=tuple((name, kind) for name, kind in zip(names, settled.types, strict=True) if kind != "eeg"),
             bads=bad_channels(names, tuple(raw.info["bads"]), sidecars),
             unusable=settled.unusable,
@@ -241,8 +243,9 @@ def _check_companions(path: Path) -> None:
             check_content(companion, f"its file {companion.name}" if companion != path else "")
 
 
-def positions(path: Path) -> dict[str, npt.NDArray[np.float64]]:
-    """Return the electrodes' places that a file has, in m in the head frame."""
-    with opened(path) as (raw, _):
-        places = {channel["ch_name"]: np.array(channel["loc"][:3], float) for channel in raw.info["chs"]}
-    return {name: place for name, place in places.items() if np.isfinite(place).all() and place.any()}
+def _positions(raw: mne.io.BaseRaw, channels: tuple[str, ...]) -> npt.NDArray[np.float32] | None:
+    """Return the electrodes' places that a file has, in m in the head frame, (channel, 3); None where it has none."""
+    places = {channel["ch_name"]: np.array(channel["loc"][:3], np.float32) for channel in raw.info["chs"]}
+    found = np.array([places[name] for name in channels], np.float32).reshape(-1, 3)
+    found[~found.any(axis=1)] = np.nan  # what wasn't digitized
+    return found if np.isfinite(found).any() else None

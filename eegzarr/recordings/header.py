@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -57,8 +57,9 @@ class Header:
         None where they were not read.
     reference, line_freq : str, float
         Of eeg.json; "" and NaN where it doesn't say.
-    positions : tuple of (float, float, float)
-        Of each of `channels`, in m in MNE's head frame; empty where they weren't asked for.
+    positions : array of float32, shape (channel, 3), optional
+        Of each of `channels`, in m in MNE's head frame, NaN where one is unknown; None where neither the dataset
+        nor the file tells any.
     memory : int
         Bytes that reading windows takes; 0 for a reader that takes what it reads.
     reader : {"edf", "mne"}
@@ -79,7 +80,7 @@ class Header:
     annotations: tuple[Annotation, ...] | None = None
     reference: str = ""
     line_freq: float = float("nan")
-    positions: tuple[tuple[float, float, float], ...] = ()
+    positions: npt.NDArray[np.float32] | None = field(default=None, compare=False)
     memory: int = 0
     reader: str = "edf"
     notes: tuple[str, ...] = ()

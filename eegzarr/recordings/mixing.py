@@ -14,6 +14,7 @@ from eegzarr.errors import RecordingError
 from eegzarr.recipes.recipe import Preparation
 from eegzarr.recordings.boundary import boundary
 from eegzarr.recordings.header import Header
+from eegzarr.recordings.positions import electrode_positions
 from eegzarr.recordings.types import listed
 
 _FEWEST = 4  # good channels that a sphere can be fitted to
@@ -63,8 +64,8 @@ def check_mixing(header: Header, preparation: Preparation) -> None:
     bad = [name for name in header.bads if name in header.channels]
     good = [name for name in header.channels if name not in header.bads]
     if preparation.interpolate_bads and bad:
-        places = dict(zip(header.channels, header.positions, strict=True)) if header.positions else {}
-        if lacking := [name for name in header.channels if not np.isfinite(places.get(name, np.nan)).all()]:
+        unknown = np.isnan(electrode_positions(header, header.channels)).any(axis=1)
+        if lacking := [header.channels[row] for row in np.flatnonzero(unknown).tolist()]:
             raise RecordingError(f"can't interpolate bad channels: no position for {listed(lacking)}")
         if len(good) < _FEWEST:
             raise RecordingError(f"can't interpolate bad channels from {len(good)} good ones")
@@ -103,6 +104,7 @@ def mixing(header: Header, channels: tuple[str, ...], preparation: Preparation) 
         channels=read,
         bad=np.array([place[name] for name in seen], np.int64),
         weights=weights,
+        # MNE leaves bad channels as they are.
         eeg=np.array([place[name] for name in channels if name in (*good, *bad)], np.int64),
         reference=np.array([place[name] for name in order if name in average], np.int64)
         if asked == "average"
@@ -114,11 +116,13 @@ def _interpolation(header: Header, good: tuple[str, ...], bad: tuple[str, ...]) 
     """Return what each good channel gives to each bad one, (bad, good): spherical splines, as MNE has them."""
     import mne
 
-    places = dict(zip(header.channels, header.positions, strict=True))
+    places = dict(zip(header.channels, electrode_positions(header, header.channels), strict=True))
     names = [*good, *bad]
     with boundary("interpolation"):
         info = mne.create_info(names, header.sfreq, "eeg")
-        montage = mne.channels.make_dig_montage({name: np.array(places[name]) for name in names}, coord_frame="head")
+        montage = mne.channels.make_dig_montage(
+            {name: places[name].astype(float) for name in names}, coord_frame="head"
+        )
         # A unit in one good channel at a time shows what it gives to the others.
         raw = mne.io.RawArray(np.eye(len(names), len(good)), info, verbose="error")
         raw.set_montage(montage, verbose="error")

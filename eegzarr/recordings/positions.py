@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from eegzarr.bids.sidecars import Sidecars
-from eegzarr.recordings import foreign
-from eegzarr.recordings.edf import open_edf
+from eegzarr.recordings.header import Header
 
 Place = npt.NDArray[np.float64]
 
@@ -33,25 +31,12 @@ _TEN_FIVE = ("colin27_1005", "standard_1005")  # one montage; the second name is
 _NUMBER = re.compile(r"[A-H]\d+")
 
 
-def electrode_positions(
-    path: Path, sidecars: Sidecars, channels: tuple[str, ...], among: tuple[str, ...] | None = None
-) -> npt.NDArray[np.float32]:
-    """Return where a recording's electrodes are, in m, (channel, 3), NaN where that isn't known.
-
-    Parameters
-    ----------
-    path : Path
-    sidecars : Sidecars
-    channels : tuple of str
-        Channels wanted.
-    among : tuple of str, optional
-        All EEG channels of the recording, by which a cap is known; default `channels`.
-    """
-    for places in (_told(sidecars), _own(path)):
-        found = np.array([places.get(name, (np.nan,) * 3) for name in channels], np.float32).reshape(-1, 3)
-        if np.isfinite(found).all(axis=1).any():
-            return found
-    return channel_positions(channels, among)
+def electrode_positions(header: Header, channels: tuple[str, ...]) -> npt.NDArray[np.float32]:
+    """Return where channels of a recording are, in m, (channel, 3), NaN where that isn't known."""
+    if header.positions is None:
+        return channel_positions(channels, header.channels)
+    places = dict(zip(header.channels, header.positions, strict=True))
+    return np.array([places.get(name, (np.nan,) * 3) for name in channels], np.float32).reshape(-1, 3)
 
 
 def channel_positions(channels: tuple[str, ...], among: tuple[str, ...] | None = None) -> npt.NDArray[np.float32]:
@@ -62,8 +47,10 @@ def channel_positions(channels: tuple[str, ...], among: tuple[str, ...] | None =
 
     Parameters
     ----------
-    channels, among : tuple of str
-        As for `electrode_positions`.
+    channels : tuple of str
+        Channels wanted.
+    among : tuple of str, optional
+        All EEG channels of the recording, by which a cap is known; default `channels`.
     """
     import mne
 
@@ -96,8 +83,15 @@ def _placed(montage: object, named: Mapping[str, str]) -> npt.NDArray[np.float32
     return np.array([places.get(name, (np.nan,) * 3) for name in named.values()], dtype=np.float32).reshape(-1, 3)
 
 
+def told_positions(sidecars: Sidecars, channels: tuple[str, ...]) -> npt.NDArray[np.float32] | None:
+    """Return where electrodes.tsv says that channels are, in m, (channel, 3); None where it says nothing of use."""
+    places = _told(sidecars)
+    found = np.array([places.get(name, (np.nan,) * 3) for name in channels], np.float32).reshape(-1, 3)
+    return found if np.isfinite(found).any() else None
+
+
 def _told(sidecars: Sidecars) -> dict[str, Place]:
-    """Return the places that electrodes.tsv tells, in the head frame; none where their frame has no way to it."""
+    """Return the places of electrodes.tsv in the head frame; none where there is no way from theirs to it."""
     rows = {name: np.array(place, float) for name, *place in sidecars.electrodes or () if np.isfinite(place).all()}
     if not rows:
         return {}
@@ -125,10 +119,3 @@ def _head_frame(nasion: Place, left: Place, right: Place) -> tuple[Place, Place]
     origin = left + x * (x @ (nasion - left))
     y = (nasion - origin) / np.linalg.norm(nasion - origin)
     return np.array([x, y, np.cross(x, y)]), origin
-
-
-def _own(path: Path) -> dict[str, Place]:
-    """Return the places that a recording's file has, which EDF and BDF files never do."""
-    if open_edf(path) is not None or path.suffix.lower() in (".edf", ".bdf"):
-        return {}
-    return foreign.positions(path)

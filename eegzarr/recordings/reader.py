@@ -5,6 +5,7 @@ EDF and BDF files are read by `eegzarr.recordings.edf`, those that it leaves alo
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from eegzarr.recordings.boundary import boundary
 from eegzarr.recordings.edf import EdfFile, open_edf
 from eegzarr.recordings.edf_times import in_file, read_timing, stretches_of
 from eegzarr.recordings.header import Header
+from eegzarr.recordings.positions import told_positions
 from eegzarr.recordings.types import bad_channels, channel_types, listed
 from eegzarr.recordings.usable import settled_units
 
@@ -48,6 +50,8 @@ def read_header(path: Path, sidecars: Sidecars = _NOTHING, *, annotations: bool 
     if not header.channels:
         others = f"; it has {listed([f'{name} ({kind})' for name, kind in header.others])}" if header.others else ""
         raise RecordingError(f"no EEG channel{others}")
+    told = told_positions(sidecars, header.channels)
+    header = header if told is None else replace(header, positions=told)
     return header.described(sidecars.eeg)
 
 
