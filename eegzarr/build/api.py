@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 _SOURCE = {"source", "mini", "data_dir"}
-_PREPARATION = {"resample", "l_freq", "h_freq", "reference"}
+_PREPARATION = {"resample", "l_freq", "h_freq", "notch", "interpolate_bads", "reference"}
 
 
 def build_lake(
@@ -51,6 +51,8 @@ def build_lake(
     resample: bool = False,
     l_freq: float | None = None,
     h_freq: float | None = None,
+    notch: float | str | None = None,
+    interpolate_bads: bool = False,
     reference: str | None = None,
     overwrite: bool = False,
     listeners: Sequence[Listener] = (),
@@ -101,8 +103,13 @@ def build_lake(
         Lower edge of a band-pass in Hz, instead of the recipe's.
     h_freq : float, optional
         Upper edge of a band-pass in Hz, instead of the recipe's.
+    notch : float or str, optional
+        Frequency to remove in Hz, such as 50; several as 50,100; or sidecar for the line frequency that each
+        recording's eeg.json tells.
+    interpolate_bads : bool
+        Replace bad channels by what the others say of their places.
     reference : str, optional
-        Reference to subtract: average, or the name of a channel.
+        Reference to subtract: average (of the good EEG channels), or the name of a channel.
     overwrite : bool
         Build anew where a group of another recipe or source stands.
     listeners : sequence of callable
@@ -184,9 +191,33 @@ def find_source_root(source: str | Path, mini: bool, data_dir: str | Path | None
 
 
 def prepared(
-    recipe: Recipe, *, resample: bool, l_freq: float | None, h_freq: float | None, reference: str | None
+    recipe: Recipe,
+    *,
+    resample: bool,
+    l_freq: float | None,
+    h_freq: float | None,
+    notch: float | str | None,
+    interpolate_bads: bool,
+    reference: str | None,
 ) -> Recipe:
     """Return a recipe with the preparation that is asked for, the recipe's own where nothing is."""
-    asked = {"l_freq": l_freq, "h_freq": h_freq, "resample": resample or None, "reference": reference}
+    asked = {
+        "l_freq": l_freq,
+        "h_freq": h_freq,
+        "resample": resample or None,
+        "notch": None if notch is None else _as_notch(notch),
+        "interpolate_bads": interpolate_bads or None,
+        "reference": reference,
+    }
     changed: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     return replace(recipe, preparation=replace(recipe.preparation, **changed)) if changed else recipe
+
+
+def _as_notch(notch: float | str) -> tuple[float, ...] | str:
+    """Return the frequencies of a text such as ``50,100``; "sidecar" as it is."""
+    if notch == "sidecar":
+        return notch
+    try:
+        return tuple(float(freq) for freq in str(notch).split(","))
+    except ValueError:
+        raise UsageError(f"--notch must be a frequency in Hz, several as 50,100, or sidecar, got {notch!r}") from None

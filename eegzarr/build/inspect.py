@@ -140,7 +140,9 @@ def inspect(root: str, recording: Recording, recipe: Recipe) -> Inspection:
         asks_file = recipe.anchor != "recording" and not recording.events
         with at_hand(root, surroundings.files, header_only=not asks_file) as path:
             header = read_header(path, sidecars, annotations=asks_file)
-        seen = replace(seen, header=header, notes=tuple(dict.fromkeys((*seen.notes, *header.notes))))
+        facts = replace(seen.facts, bad_channels=header.bads)
+        notes = tuple(dict.fromkeys((*seen.notes, *header.notes)))
+        seen = replace(seen, header=header, facts=facts, notes=notes)
         _check_header(header, recipe)
         return _cut(seen, surroundings, recipe, header.at(recipe.sfreq))
     except RecordingError as error:

@@ -26,6 +26,7 @@ _METAVARS = {
     "data_dir": "DIR",
     "l_freq": "HZ",
     "h_freq": "HZ",
+    "notch": "HZ|sidecar",
     "sfreq": "HZ",
     "source": "DIR|URL",
     "fractions": "TRAIN VALID TEST",

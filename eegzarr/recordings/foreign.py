@@ -41,7 +41,7 @@ _UNDEFINED = re.compile(r"(Scaling factor will not be|Physical range is not) def
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[mne.io.BaseRaw, list[str]]]:
+def opened(path: Path, *, header_only: bool = False) -> Iterator[tuple[mne.io.BaseRaw, list[str]]]:
     """Open a recording with MNE inside the ``with``, in which all that MNE raises is a RecordingError.
 
     Yields
@@ -53,26 +53,11 @@ def opened(path: Path) -> Iterator[tuple[mne.io.BaseRaw, list[str]]]:
     """
     import mne
 
-    _check_kind(path)
-    whole = path.suffix.lower() in _READ_WHOLE
+    whole = path.suffix.lower() in _READ_WHOLE and not header_only
     with boundary(path) as notes, _with_right_names(path) as named:
         raw = mne.io.read_raw(named, preload=whole, verbose="warning")
     with boundary(path):
         yield raw, notes
-
-
-def _check_kind(path: Path) -> None:
-    """Refuse what only has a recording's name, before a reader finds something else wrong with it."""
-    if path.is_dir():
-        return
-    with boundary(path), path.open("rb") as file:
-        start = file.read(64).lstrip().lower()
-    if not start:
-        raise RecordingError("unreadable: the file is empty")
-    if start.startswith(b"version https://git-lfs"):
-        raise RecordingError("unreadable: a Git LFS pointer, not the file itself: run git lfs pull")
-    if start.startswith((b"<!doctype html", b"<html")):
-        raise RecordingError("unreadable: a web page, not a recording: download it again")
 
 
 @contextmanager
@@ -111,7 +96,7 @@ def read_header(path: Path, sidecars: Sidecars) -> Header:
         If it can't be opened, or has no sample.
     """
     _check_companions(path)
-    with opened(path) as (raw, notes):
+    with opened(path, header_only=True) as (raw, notes):
         names = tuple(raw.ch_names)
         if not raw.n_times:
             raise RecordingError("no samples")
@@ -229,7 +214,8 @@ def _memory(path: Path, raw: mne.io.BaseRaw) -> int:
     """Return the bytes that reading windows takes beside them."""
     if path.suffix.lower() == ".set" and companions(path) == (path,):
         return set_memory(path, 4 * len(raw.ch_names) * int(raw.n_times))
-    return whole_memory(len(raw.ch_names), int(raw.n_times)) if raw.preload else 0
+    is_read_whole = raw.preload or path.suffix.lower() in _READ_WHOLE
+    return whole_memory(len(raw.ch_names), int(raw.n_times)) if is_read_whole else 0
 
 
 def _check_companions(path: Path) -> None:

@@ -170,6 +170,7 @@ class Header:
                 begin = int(round(annotation.onset * self.sfreq, 3))
                 stop = int(np.ceil(round((annotation.onset + annotation.duration) * self.sfreq, 3)))
                 bad.append((begin, max(stop, begin + 1)))
+        stretches = stretches or [(0, 0)]  # nothing but gaps
         whole = stretches == [(0, self.n_times)]
         return replace(self, annotations=annotations, stretches=() if whole else tuple(stretches), bad_times=tuple(bad))
 
