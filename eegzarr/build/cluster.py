@@ -225,16 +225,21 @@ def running_client(address: str | None, scheduler_file: str | None, worker_at_wo
             client.wait_for_workers(1, timeout=60)
         except TimeoutError as error:
             raise UsageError(f"{option}: the cluster has no worker; start one, or wait until its job runs") from error
-        for name, worker in client.scheduler_info(n_workers=-1)["workers"].items():
-            memory = worker["memory_limit"]
-            needed = WORKER_IDLE + worker["nthreads"] * (worker_at_work - WORKER_IDLE)
-            if memory and memory < needed:
-                raise UsageError(
-                    f"{option}: the worker {name} has {memory / _MIB:.0f}MiB for {worker['nthreads']} threads, and "
-                    f"needs {needed / _MIB:.0f}MiB: give it more memory or fewer threads, or a smaller --shard-size"
-                )
+        check_worker_memory(client, option, worker_at_work)
         _check_versions(client, option)
         yield client
+
+
+def check_worker_memory(client: Client, option: str, worker_at_work: int) -> None:
+    """Refuse a cluster with a worker that has less memory than its threads need."""
+    for name, worker in client.scheduler_info(n_workers=-1)["workers"].items():
+        memory = worker["memory_limit"]
+        needed = WORKER_IDLE + worker["nthreads"] * (worker_at_work - WORKER_IDLE)
+        if memory and memory < needed:
+            raise UsageError(
+                f"{option}: the worker {name} has {memory / _MIB:.0f}MiB for {worker['nthreads']} threads, and "
+                f"needs {needed / _MIB:.0f}MiB: give it more memory or fewer threads, or a smaller --shard-size"
+            )
 
 
 def _check_versions(client: Client, option: str) -> None:
