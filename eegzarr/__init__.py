@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from eegzarr.recipes.load import load_recipe
     from eegzarr.recipes.recipe import Recipe
     from eegzarr.store.open import open_windows
-    from eegzarr.stream.splits import kfold_by_subject, split_by_release, split_by_subject
+    from eegzarr.stream.splits import kfold_by_subject, split_by, split_by_release, split_by_session, split_by_subject
 
 _HOMES = {
     "Recipe": "eegzarr.recipes.recipe",
@@ -29,7 +29,9 @@ _HOMES = {
     "kfold_by_subject": "eegzarr.stream.splits",
     "load_recipe": "eegzarr.recipes.load",
     "open_windows": "eegzarr.store.open",
+    "split_by": "eegzarr.stream.splits",
     "split_by_release": "eegzarr.stream.splits",
+    "split_by_session": "eegzarr.stream.splits",
     "split_by_subject": "eegzarr.stream.splits",
     "to_braindecode": "eegzarr.exchange.export",
     "to_mne": "eegzarr.exchange.export",
@@ -44,7 +46,9 @@ __all__ = [
     "kfold_by_subject",
     "load_recipe",
     "open_windows",
+    "split_by",
     "split_by_release",
+    "split_by_session",
     "split_by_subject",
     "to_braindecode",
     "to_mne",

@@ -32,6 +32,11 @@ class WindowsAccessor:
         missing = {"window", "channel", "time"} - set(map(str, windows.dims))
         if missing or "eeg" not in windows:
             # xarray turns an AttributeError of an accessor into one of its own, so not that.
+            if "eeg" in windows and missing <= set(map(str, windows.coords)):
+                raise UsageError(
+                    f"one {', '.join(sorted(missing))} was selected, so that the dimension is gone: select with lists, "
+                    "such as .isel(window=[3]), to keep it"
+                )
             raise UsageError(
                 f".eegzarr is for windows of EEG: this Dataset has no {', '.join(sorted(missing)) or 'eeg'}. "
                 "eegzarr.open_windows opens them"

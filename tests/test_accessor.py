@@ -192,3 +192,17 @@ def test_to_braindecode_names_what_it_lacks(windows: xr.Dataset) -> None:
         eegzarr.to_braindecode(windows, "nothing")
     with pytest.raises(UsageError, match="empty"):
         eegzarr.to_braindecode(windows.isel(window=[]))
+
+
+def test_mne_is_told_the_rate_and_the_events_of_what_was_selected(windows: xr.Dataset) -> None:
+    few = windows.isel(window=slice(6))
+    whole = few.eegzarr.to_mne()
+    half = few.isel(time=slice(40, None, 2)).eegzarr.to_mne()
+    assert half.info["sfreq"] == 50
+    np.testing.assert_array_equal(half.get_data(), whole.get_data()[..., 40::2])
+    np.testing.assert_allclose(half.times, whole.times[40::2])
+    later = few.isel(time=slice(40, None)).eegzarr.to_mne()
+    np.testing.assert_array_equal(later.events, whole.events)
+    for convert in (lambda one: one.eegzarr.to_mne(), eegzarr.to_mne, eegzarr.to_braindecode):
+        with pytest.raises(UsageError, match=r"select with lists, such as \.isel\(window=\[3\]\)"):
+            convert(windows.isel(window=3))

@@ -15,10 +15,12 @@ from numcodecs import blosc
 
 from eegzarr.errors import LakeError
 from eegzarr.store import gather
+from eegzarr.store.checked import index_bytes
 from eegzarr.store.crc import crc32c
 from eegzarr.store.frame import find_windows
 from eegzarr.store.layout import COMPRESSIONS, DTYPES, Geometry, create_eeg
-from eegzarr.store.read import LocalReader, MappedShard, WindowDecoder, index_bytes
+from eegzarr.store.mapped import MappedFile
+from eegzarr.store.read import LocalReader, WindowDecoder
 from eegzarr.store.receipt import Moments, Receipt
 from eegzarr.store.shard import encode_frame, encode_shard, put
 
@@ -250,13 +252,13 @@ def test_beyond_memory_the_system_is_asked_for_frames_once_and_then_for_single_w
     geometry = geometry_for(windows, "float32")
     write_group(tmp_path, windows, geometry)
     wished: list[bytes] = []
-    wish = MappedShard.wish
+    wish = MappedFile.wish
 
-    def note(shard: MappedShard, offset: int, length: int) -> None:
-        wished.append(shard.mapped[offset : offset + length])
+    def note(shard: MappedFile, offset: int, length: int) -> None:
+        wished.append(shard.content[offset : offset + length].tobytes())
         wish(shard, offset, length)
 
-    monkeypatch.setattr(MappedShard, "wish", note)
+    monkeypatch.setattr(MappedFile, "wish", note)
     reader = LocalReader(str(tmp_path), "r/R", beyond_memory=True)
     order = np.random.default_rng(0).permutation(53)
     rows = np.empty_like(windows)

@@ -11,7 +11,9 @@ from eegzarr.stream.splits import (
     START_KIT_EXCLUSIONS,
     drop_start_kit_exclusions,
     kfold_by_subject,
+    split_by,
     split_by_release,
+    split_by_session,
     split_by_subject,
 )
 
@@ -96,9 +98,54 @@ def test_releases_stand_in_the_part_they_were_named_for() -> None:
     [
         (("R1", "R9"), "there is no release 'R9' among the windows; there are R1, R2"),
         ((["R1", "R2"], "R2"), "'R2' stands in more than one part"),
-        (("R1", "R2"), "subject b has windows in"),
     ],
 )
 def test_a_split_by_release_that_leaks_or_misses_is_refused(parts: tuple, told: str) -> None:
     with pytest.raises(UsageError, match=told):
         split_by_release(releases(["a", "b", "b"], ["R1", "R1", "R2"]), parts)
+
+
+def test_two_sites_that_both_have_a_subject_00_are_told_apart() -> None:
+    windows = releases(["00", "00", "01", "00", "02"], ["A", "A", "A", "B", "B"])
+    first, second = split_by_release(windows, ("A", "B"))
+    assert (first.sizes["window"], second.sizes["window"]) == (3, 2)
+    parts = split_by_subject(windows, (0.5, 0.5), seed=1)
+    people = [set(zip(part["release"].values, part["subject"].values, strict=True)) for part in parts]
+    assert sorted(map(len, people)) == [2, 2]
+    assert not people[0] & people[1]
+    folds = kfold_by_subject(windows, 4)
+    assert sum(len(set(valid["subject"].values)) for _, valid in folds) == 4
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 3)), min_size=12, max_size=80), st.integers(0, 5))
+def test_a_stratified_split_keeps_groups_whole_and_strata_in_proportion(rows: list, seed: int) -> None:
+    site = np.array([f"site{number}" for number, _ in rows], object)
+    kind = {name: rows[int(np.flatnonzero(site == name)[0])][1] for name in site.tolist()}
+    windows = table_of(site).assign_coords(
+        site=("window", site), kind=("window", [kind[name] for name in site.tolist()])
+    )
+    if len(set(site.tolist())) < 2:
+        return
+    parts = split_by(windows, "site", (0.5, 0.5), stratify="kind", seed=seed)
+    sides = [set(part["site"].values.tolist()) for part in parts]
+    assert not sides[0] & sides[1]
+    assert sum(part.sizes["window"] for part in parts) == len(rows)
+    assert all(sides)
+    if len(set(site.tolist())) < 8:
+        return
+    for value in set(kind.values()):
+        counts = [sum(kind[name] == value for name in side) for side in sides]
+        assert abs(counts[0] - counts[1]) <= 1
+
+
+def test_sessions_and_any_label_split() -> None:
+    names = [f"S{n}" for n in range(6)] * 2
+    windows = table_of(np.array(names, object)).assign_coords(session=("window", ["1"] * 6 + ["2"] * 6))
+    early, late = split_by_session(windows, ("1", "2"))
+    assert early["subject"].values.tolist() == late["subject"].values.tolist() == names[:6]
+    with pytest.raises(UsageError, match="there is no session '3' among the windows; there are 1, 2"):
+        split_by_session(windows, ("1", "3"))
+    with pytest.raises(UsageError, match="no coordinate 'site' to split by"):
+        split_by(windows, "site")
+    with pytest.raises(UsageError, match="2 sessions can't be split into 3 parts"):
+        split_by(windows, "session")

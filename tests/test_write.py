@@ -89,7 +89,7 @@ def test_a_stream_and_a_split_take_what_was_written(windows: xr.Dataset, from_ep
     from eegzarr.train import WindowStream
 
     found = eegzarr.open_windows(from_epochs, "oddball")
-    stream = WindowStream(found, batch_size=16, shuffle=True, seed=0, with_labels=["window"], copy=True)
+    stream = WindowStream(found, batch_size=16, shuffle=True, seed=0, with_labels=["window"])
     batches = list(stream)
     order = np.concatenate([labels["window"].numpy() for _, _, labels in batches])
     assert sorted(order.tolist()) == list(range(90))

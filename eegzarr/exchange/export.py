@@ -11,8 +11,10 @@ import xarray as xr
 
 from eegzarr.errors import UsageError
 from eegzarr.extras import needs
+from eegzarr.recipes.recipe import recipe_from_json
 from eegzarr.recordings.foreign import MICROVOLTS
-from eegzarr.store.table import label_table, no_label
+from eegzarr.store.provenance import check_dimensions
+from eegzarr.store.table import label_table, no_label, sampling_rate
 
 if TYPE_CHECKING:
     from braindecode.datasets import BaseConcatDataset, WindowsDataset
@@ -39,13 +41,17 @@ def to_mne(windows: xr.Dataset) -> mne.EpochsArray:
     UsageError
         If there is no window.
     """
-    if not windows.sizes.get("window"):
-        raise UsageError("to_mne needs at least one window: the selection is empty")
+    check_dimensions(windows["eeg"])
+    if 0 in windows["eeg"].shape:
+        raise UsageError("to_mne needs at least one window, channel and sample: the selection is empty")
     labels = label_table(windows)
     info = mne_info(windows)
-    sfreq = float(windows.attrs["sampling_rate"])
-    tmin = float(windows["time"].to_numpy()[0])
-    events, event_id = _events(labels, round(tmin * sfreq), sfreq)
+    sfreq = float(info["sfreq"])
+    times = windows["time"].to_numpy()
+    if len(times) > 1 and times[0] > times[-1]:
+        raise UsageError("MNE's times ascend, these descend: sort them with .sortby('time')")
+    tmin = float(times[0])
+    events, event_id = _events(labels, _first_time(windows), sfreq)
     return mne.EpochsArray(
         windows["eeg"].transpose("window", "channel", "time").to_numpy().astype(np.float64) / MICROVOLTS,
         info,
@@ -86,6 +92,7 @@ def to_braindecode(windows: xr.Dataset, target: str = "target") -> BaseConcatDat
     """
     with needs("train", "to_braindecode"):
         from braindecode.datasets import BaseConcatDataset, WindowsDataset
+    check_dimensions(windows["eeg"])
     if target not in windows.coords or windows[target].dims != ("window",):
         raise no_label(windows, target, "predict")
     if not windows.sizes["window"]:
@@ -126,18 +133,26 @@ def _one_recording(windows: xr.Dataset, target: str, kind: type[WindowsDataset])
 def mne_info(windows: xr.Dataset) -> mne.Info:
     """Return what MNE wants to know of channels: names, rate and, where known, positions."""
     channels = [str(name) for name in windows["channel"].to_numpy()]
-    info = mne.create_info(channels, float(windows.attrs["sampling_rate"]), "eeg")
+    info = mne.create_info(channels, sampling_rate(windows), "eeg")
     positions = np.stack([np.asarray(windows[axis].to_numpy(), float) for axis in "xyz"], axis=1)
     if np.isfinite(positions).all():
         info.set_montage(mne.channels.make_dig_montage(dict(zip(channels, positions, strict=True)), coord_frame="head"))
     return info
 
 
-def _events(labels: pd.DataFrame, offset: int, sfreq: float) -> tuple[np.ndarray, dict[str, int]]:
+def _first_time(windows: xr.Dataset) -> float:
+    """Return the time of the sample that the label ``start`` is of, in s: also where it was not selected."""
+    if "recipe" not in windows.attrs:
+        return float(windows["time"].to_numpy()[0])
+    recipe = recipe_from_json(windows.attrs["recipe"])
+    return 0.0 if recipe.anchor == "recording" else recipe.span.start
+
+
+def _events(labels: pd.DataFrame, first_time: float, sfreq: float) -> tuple[np.ndarray, dict[str, int]]:
     named = labels["event"] if "event" in labels else labels["response_type"]
     kinds = named.astype(str).where(named != "", "window")
     event_id = {kind: code for code, kind in enumerate(sorted(set(kinds)), 1)}
-    samples = np.round(np.nan_to_num(labels["start"].to_numpy()) * sfreq).astype(int) - offset
+    samples = np.round(np.nan_to_num(labels["start"].to_numpy()) * sfreq).astype(int) - round(first_time * sfreq)
     # MNE wants every event at a sample of its own; windows of several recordings can share one.
     recording = pd.factorize(labels["release"].astype(str) + "/" + labels["recording"].astype(str))[0]
     longest = samples.max() - samples.min() + 1

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import math
-import mmap
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -26,9 +25,6 @@ except ImportError:  # Windows
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
-_CAN_ADVISE = hasattr(mmap.mmap, "madvise") and hasattr(mmap, "MADV_WILLNEED")
-# The kernel takes as much of a wish as the disk takes of a request, and lets the rest go.
-_WISHED_AT_ONCE = 512 * 2**10
 
 
 class Locked(Exception):
@@ -135,19 +131,6 @@ def _flush_call() -> Callable[[int], object]:
 
 
 begin_flush = _flush_call()
-
-
-def will_need(mapped: mmap.mmap, offset: int, length: int) -> None:
-    """Have the system begin to read a range of a mapped file, and nothing around it.
-
-    Where it has no such call, or a file system or a limit declines, pages come when they are touched.
-    """
-    if not _CAN_ADVISE:
-        return
-    end = min(offset + length, len(mapped))
-    with suppress(OSError):
-        for start in range(offset - offset % mmap.PAGESIZE, end, _WISHED_AT_ONCE):
-            mapped.madvise(mmap.MADV_WILLNEED, start, min(_WISHED_AT_ONCE, end - start))
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import xarray as xr
 
 from eegzarr.errors import UsageError
 from eegzarr.store.receipt import Moments
-from eegzarr.store.table import no_label
+from eegzarr.store.table import no_label, sampling_rate
 from eegzarr.suggest import did_you_mean
 
 BLOCK = 64 * 2**20  # bytes of signal in memory; another block is being read meanwhile
@@ -265,7 +265,7 @@ class Spectrum(Pass):
     """
 
     def __init__(self, windows: xr.Dataset) -> None:
-        self._sfreq = float(windows.attrs["sampling_rate"])
+        self._sfreq = sampling_rate(windows)
         n_times = windows.sizes["time"]
         self.frequencies = np.fft.rfftfreq(n_times, 1 / self._sfreq)
         self._taper = scipy.signal.get_window("hann", n_times).astype(np.float32)

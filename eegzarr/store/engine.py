@@ -16,11 +16,11 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from numcodecs import blosc
 from xarray.backends import BackendArray, BackendEntrypoint
 
 from eegzarr.errors import LakeError
 from eegzarr.machine.system import usable_cores
+from eegzarr.store.checked import decode_frame
 from eegzarr.store.complete import check_complete
 from eegzarr.store.group import stored_geometry
 from eegzarr.store.layout import EEG, Geometry, lake_url, open_dataset, open_store
@@ -53,42 +53,75 @@ class LakeEntrypoint(BackendEntrypoint):
         lake = lake_url(filename_or_obj)
         if not group:
             raise LakeError(f'{lake} is opened by group: give one, such as group="challenge1/R1"')
-        check_complete(lake, group)
+        digest = str(check_complete(lake, group).get("plan_digest", ""))
         store = open_store(lake, read_only=True)
         dataset = open_dataset(store, group, drop_variables)
-        return dataset.assign({EEG: signals(lake, group, dataset[EEG].variable)}) if EEG in dataset else dataset
+        if EEG not in dataset:
+            return dataset
+        return dataset.assign({EEG: signals(lake, group, dataset[EEG].variable, digest)})
 
 
-def signals(lake: str, group: str, stored: xr.Variable) -> xr.Variable:
+def signals(lake: str, group: str, stored: xr.Variable, digest: str) -> xr.Variable:
     """Return a group's signals as a lazy variable that this engine reads.
 
     Parameters
     ----------
     stored : Variable
-        As xarray opens it; it is returned where the lake is in a bucket, whose network is slower
+        As xarray opens it; it is what is read where the lake is in a bucket, whose network is slower
         than any decoder.
+    digest : str
+        The group's `plan_digest`: should it be another one when signals are read, they are refused.
     """
     if "://" in lake:
-        return stored
+        remote = indexing.LazilyIndexedArray(RemoteSignalArray(lake, group, digest, stored))
+        return xr.Variable(stored.dims, remote, stored.attrs, stored.encoding)
     geometry = stored_geometry(lake, group)
     if geometry is None:
         raise LakeError(f"{lake}/{group} has no array of signals")
-    lazy = indexing.LazilyIndexedArray(SignalArray(lake, group, stored.shape[0], geometry))
+    lazy = indexing.LazilyIndexedArray(SignalArray(lake, group, digest, stored.shape[0], geometry))
     preferred = dict(zip(stored.dims, (geometry.windows_per_shard, *stored.shape[1:]), strict=True))
     encoding = {**stored.encoding, "preferred_chunks": preferred}
     return xr.Variable(stored.dims, lazy, stored.attrs, encoding)
 
 
-class SignalArray(BackendArray):
-    """A group's signals, (window, channel, time), decoded as they are indexed.
+class StoredSignals(BackendArray):
+    """A group's signals, (window, channel, time), with where they are from.
+
+    Attributes
+    ----------
+    lake, group, digest : str
+        Lake and path of the group, and its `plan_digest` when it was opened.
+    """
+
+    def __init__(self, lake: str, group: str, digest: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        self.lake, self.group, self.digest = lake, group, digest
+        self.shape, self.dtype = shape, dtype
+
+
+class RemoteSignalArray(StoredSignals):
+    """Signals in a bucket, as zarr-python reads them."""
+
+    def __init__(self, lake: str, group: str, digest: str, stored: xr.Variable) -> None:
+        super().__init__(lake, group, digest, stored.shape, stored.dtype)
+        self._stored = stored
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> npt.NDArray:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
+
+    def _read(self, key: tuple[Any, ...]) -> npt.NDArray:
+        return self._stored[key].to_numpy()
+
+
+class SignalArray(StoredSignals):
+    """Signals on a local path, decoded as they are indexed.
 
     Where only some channels or times are asked for, each thread has a frame in memory beside the result.
     """
 
-    def __init__(self, lake: str, group: str, n_windows: int, geometry: Geometry) -> None:
-        self._lake, self._group, self._geometry = lake, group, geometry
-        self.shape = (n_windows, geometry.n_channels, geometry.n_times)
-        self.dtype = np.dtype(geometry.dtype)
+    def __init__(self, lake: str, group: str, digest: str, n_windows: int, geometry: Geometry) -> None:
+        shape = (n_windows, geometry.n_channels, geometry.n_times)
+        super().__init__(lake, group, digest, shape, np.dtype(geometry.dtype))
+        self._geometry = geometry
         self._opened: tuple[int, LocalReader, WindowDecoder] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -129,14 +162,14 @@ class SignalArray(BackendArray):
         """Decode windows of one frame into `rows`."""
         per_frame = self._geometry.windows_per_frame
         if len(numbers) == per_frame and numbers[0] % per_frame == 0 and _ascend(numbers):
-            blosc.decompress(reader.frame(int(numbers[0]) // per_frame).content, rows)
+            decode_frame(reader.frame(int(numbers[0]) // per_frame), rows, reader.name, int(numbers[0]))
         else:
             decoder.decode(np.zeros(len(numbers), np.int32), numbers, rows)
 
     def _open(self) -> tuple[LocalReader, WindowDecoder]:
         # A reader holds locks and maps: a forked process opens its own.
         if self._opened is None or self._opened[0] != os.getpid():
-            reader = LocalReader(self._lake, self._group)
+            reader = LocalReader(self.lake, self.group, self.digest)
             self._opened = os.getpid(), reader, WindowDecoder([reader])
         return self._opened[1:]
 

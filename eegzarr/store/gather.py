@@ -3,25 +3,37 @@
 numcodecs takes the lock back after each window: two decoding threads waited for each other, and for
 the thread that trains, a fifth of their time. The loop here is compiled by Numba and calls the Blosc
 that numcodecs brings, so that a whole job runs without the lock: 1.2 times the windows a second from
-float32 lakes, 1.3 to 1.5 times from float16. Numba and the compilation take a second, which only a
-long-running stream earns back; and where either is missing, numcodecs does it window by window.
+float32 lakes, 1.3 to 1.5 times from float16. To import Numba takes a quarter of a second, and to compile the loop as
+long again, once on a machine: its code is cached on the disk. So it is done once a process has decoded some thousand
+windows. Where Numba is missing, numcodecs does it window by window.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from eegzarr.store.private import blosc_decompressor
+from eegzarr.store.private import blosc_address
 
 # (address of each Blosc buffer, address of the first row, bytes of a row) -> index that failed, or -1
 Gather = Callable[[npt.NDArray[np.int64], int, int], int]
 
+_MANY = 4096  # windows; after them a process is worth what Numba costs
 _lock = threading.Lock()
 _compiled: list[Gather | None] = []
+_decoded = 0
+
+
+def is_worth_compiling(count: int) -> bool:
+    """Count windows that this process has decoded; tell once that they have become many."""
+    global _decoded
+    with _lock:
+        before, _decoded = _decoded, _decoded + count
+        return before < _MANY <= _decoded
 
 
 def compiled_gather() -> Gather | None:
@@ -37,20 +49,11 @@ def compile_gather() -> None:
 
 
 def _compile() -> Gather | None:
-    try:
-        import numba
-
-    except ImportError:
-        return None
-    decompress = blosc_decompressor()
+    decompress = blosc_address()
     if decompress is None:
         return None
-
-    @numba.njit("int64(int64[::1], int64, int64)", nogil=True)
-    def gather(buffers: npt.NDArray[np.int64], rows: int, nbytes: int) -> int:
-        for i in range(len(buffers)):
-            if decompress(buffers[i], rows + i * nbytes, nbytes, 1) != nbytes:
-                return i
-        return -1
-
-    return gather
+    try:
+        from eegzarr.store.compiled import gather
+    except ImportError:
+        return None  # no Numba
+    return partial(gather, decompress)

@@ -13,6 +13,7 @@ from zarr.storage import MemoryStore
 
 from eegzarr.errors import LakeError
 from eegzarr.store.layout import (
+    COMPLETE,
     EEG,
     METADATA,
     RECORDINGS,
@@ -48,6 +49,21 @@ def put_attributes(store: Store, group: str, attributes: dict[str, Any]) -> None
     staged = MemoryStore()
     zarr.create_group(staged, path=group, zarr_format=3, attributes=attributes)
     put_all(store, staged, group, last=f"{group}/{METADATA}")
+
+
+def stored_digest(metadata: bytes) -> str | None:
+    """Return the digest of the plan that a group's ``zarr.json`` tells, None where the group isn't complete.
+
+    Raises
+    ------
+    LakeError
+        If it isn't JSON.
+    """
+    try:
+        attributes = json.loads(metadata)["attributes"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise LakeError(f"a group's zarr.json is damaged: {error}") from error
+    return str(attributes.get("plan_digest", "")) if attributes.get("status") == COMPLETE else None
 
 
 def stored_geometry(lake: str, group: str) -> Geometry | None:

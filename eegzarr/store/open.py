@@ -140,7 +140,7 @@ class _OpenGroup:
 
 
 def _open_group(lake: str, group: str) -> _OpenGroup:
-    check_complete(lake, group)
+    digest = str(check_complete(lake, group).get("plan_digest", ""))
     store = open_store(lake, read_only=True)
     dataset = open_dataset(store, group)
     shard = dataset[EEG].encoding["shards"][0]
@@ -151,7 +151,7 @@ def _open_group(lake: str, group: str) -> _OpenGroup:
     variables = {str(name): dataset[name].variable for name in names if name != EEG}
     labels = {name: Label.stored(v) for name, v in variables.items() if v.dims == ("window",) and name != "window"}
     return _OpenGroup(
-        eeg=signals(lake, group, dataset[EEG].variable).chunk({"window": shard}),
+        eeg=signals(lake, group, dataset[EEG].variable, digest).chunk({"window": shard}),
         labels=labels | quality_labels(lake, group, labels["recording"], labels["subject"]),
         others={name: _texts_as_objects(v) for name, v in variables.items() if name not in labels},
         attrs=dict(dataset.attrs),
@@ -214,14 +214,21 @@ def pooled_statistics(tables: Sequence[xr.Dataset]) -> dict[str, np.ndarray]:
 
     Exact: each table holds the count, mean and sum of squares of each recording's windows.
     """
-    moments = []
-    for table in tables:
-        count = table["count"].to_numpy()[:, 0]
-        mean = table["mean"].to_numpy()
-        squares = table["sum_of_squares"].to_numpy() - count[:, None] * mean**2
-        moments += [Moments(int(n), m, s) for n, m, s in zip(count, mean, squares, strict=True)]
-    total = reduce(add, moments)
+    total = reduce(add, [moments for table in tables for moments in _moments(table)])
     if not total.count:
         nothing = np.full(total.mean.shape, np.nan)
         return {"mean": nothing, "std": nothing}
     return {"mean": total.mean, "std": np.sqrt(np.maximum(total.squares, 0) / total.count)}
+
+
+def recording_moments(lake: str, group: str, recordings: Sequence[int]) -> list[Moments]:
+    """Return count, mean and sum of squared deviations of each of some recordings of a group, per channel, in uV."""
+    table = _recordings(open_store(lake, read_only=True), group)
+    return _moments(table.isel(recording=list(recordings)))
+
+
+def _moments(table: xr.Dataset) -> list[Moments]:
+    count = table["count"].to_numpy()[:, 0]
+    mean = table["mean"].to_numpy()
+    squares = table["sum_of_squares"].to_numpy() - count[:, None] * mean**2
+    return [Moments(int(n), m, s) for n, m, s in zip(count, mean, squares, strict=True)]

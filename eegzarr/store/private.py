@@ -7,7 +7,7 @@ compiled Blosc, and shows of it what Python code needs. xarray's guide for backe
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from numcodecs import blosc
@@ -16,7 +16,7 @@ from zarr.abc.store import Store
 from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.core.sync import sync
 
-__all__ = ["Buffer", "blosc_decompressor", "get_buffer", "get_bytes", "indexing", "run", "set_bytes"]
+__all__ = ["Buffer", "blosc_address", "get_buffer", "get_bytes", "indexing", "run", "set_bytes"]
 
 _Result = TypeVar("_Result")
 
@@ -42,8 +42,8 @@ def set_bytes(store: Store, path: str, content: bytes) -> None:
     run(store.set(path, default_buffer_prototype().buffer.from_bytes(content)))
 
 
-def blosc_decompressor() -> Callable[..., int] | None:
-    """Return numcodecs' compiled ``blosc_decompress_ctx`` (source, destination, its size, threads).
+def blosc_address() -> int | None:
+    """Return the address of numcodecs' compiled ``blosc_decompress_ctx`` (source, destination, its size, threads).
 
     Compiled code calls it without Python's lock. None if numcodecs is linked in another way.
     """
@@ -51,7 +51,4 @@ def blosc_decompressor() -> Callable[..., int] | None:
         decompress = ctypes.CDLL(blosc.__file__).blosc_decompress_ctx
     except (OSError, AttributeError):
         return None
-    decompress.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    decompress.restype = ctypes.c_int
-    function: Callable[..., int] = decompress
-    return function
+    return ctypes.cast(decompress, ctypes.c_void_p).value

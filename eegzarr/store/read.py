@@ -6,11 +6,8 @@ decoded where it lies: in the page cache, for a lake on a local path.
 
 from __future__ import annotations
 
-import mmap
-import struct
 import threading
 from abc import ABC, abstractmethod
-from array import array
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -21,30 +18,12 @@ import numpy.typing as npt
 from numcodecs import blosc
 
 from eegzarr.errors import LakeError
-from eegzarr.machine.system import will_need
-from eegzarr.store.crc import crc32c
-from eegzarr.store.frame import find_windows
+from eegzarr.store.checked import Frame, checked_frame, frame_range, index_bytes, read_index, undecodable
 from eegzarr.store.gather import compiled_gather
-from eegzarr.store.group import geometry_of
-from eegzarr.store.layout import EEG, Geometry, open_array
+from eegzarr.store.group import geometry_of, stored_digest
+from eegzarr.store.layout import EEG, METADATA, Geometry, open_array
+from eegzarr.store.mapped import MappedFile
 from eegzarr.store.remote import FrameCache, RangeFetcher
-from eegzarr.store.shard import NO_FRAME
-
-_CRC_BYTES = 4
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A frame whose checksum was right: its bytes, and where in them each window's own Blosc buffer is.
-
-    `bounds` is None in a frame that another program wrote. `address` is where the bytes are in
-    memory, for as long as `content` is held.
-    """
-
-    content: memoryview
-    address: int
-    n_windows: int
-    bounds: array[int] | None
 
 
 class WindowReader(ABC):
@@ -54,21 +33,39 @@ class WindowReader(ABC):
     ----------
     lake, group : str
         Where the group is.
+    digest : str, optional
+        The group's `plan_digest` when its labels were read: a group that was built anew since then is refused.
 
     Raises
     ------
     LakeError
-        Here or while reading, if the array or a shard is missing, or a frame or an index
-        doesn't match its checksum.
+        Here or while reading, if the array or a shard is missing, a frame or an index
+        doesn't match its checksum, or the group isn't the one that was opened.
     """
 
-    def __init__(self, lake: str, group: str) -> None:
+    def __init__(self, lake: str, group: str, digest: str | None = None) -> None:
+        self.name = f"{lake}/{group}"
+        self._digest = digest
         try:
             array = open_array(lake, f"{group}/{EEG}")
         except FileNotFoundError as error:
-            raise LakeError(f"{lake}/{group} has no array of signals") from error
+            raise LakeError(f"{self.name} has no array of signals") from error
         self.n_windows = array.shape[0]
-        self.geometry = geometry_of(array, f"{lake}/{group}/{EEG}")
+        self.geometry = geometry_of(array, f"{self.name}/{EEG}")
+
+    def check_files(self) -> None:
+        """Refuse to go on if a shard was written to since it was opened, as far as that costs nothing to see."""
+        return
+
+    def check(self) -> None:
+        """Refuse to go on if a shard was written to, or the group was built anew, since it was opened."""
+        self.check_files()
+        if self._digest is not None and self._stored_digest() != self._digest:
+            raise LakeError(f"{self.name} was built anew while it was open: open it again")
+
+    @abstractmethod
+    def _stored_digest(self) -> str | None:
+        """Return the group's digest as it is now."""
 
     @abstractmethod
     def frame(self, number: int) -> Frame:
@@ -89,7 +86,7 @@ class WindowReader(ABC):
 
 
 class WindowDecoder:
-    """Decodes windows of readers of one geometry into rows; for any number of threads.
+    """Decodes windows of readers into rows; for any number of threads.
 
     Parameters
     ----------
@@ -103,7 +100,6 @@ class WindowDecoder:
             for group, reader in enumerate(readers)
             if isinstance(reader, LocalReader) and reader.beyond_memory
         ]
-        self._geometry = readers[0].geometry
         self._scratch = threading.local()
 
     def decode(self, groups: npt.NDArray[np.int32], windows: npt.NDArray[np.int64], rows: npt.NDArray) -> None:
@@ -112,6 +108,7 @@ class WindowDecoder:
         Parameters
         ----------
         groups, windows : array, shape (window,)
+            Of readers whose windows have one shape and dtype; frames and shards may differ.
         rows : array, shape (window, channel, time)
             C-contiguous, of the stored dtype.
         """
@@ -121,18 +118,22 @@ class WindowDecoder:
         if gather is not None:
             addresses, held = self._addresses(groups, windows)
             if addresses.all():
-                failed = gather(addresses, rows.ctypes.data, self._geometry.window_bytes)
+                failed = gather(addresses, rows.ctypes.data, rows[0].nbytes)
                 del held
                 if failed >= 0:
-                    raise LakeError(f"window {windows[failed]} can't be decoded: python -m eegzarr.verify tells why")
+                    raise undecodable(self._readers[groups[failed]].name, int(windows[failed]))
                 return
         for row, group, window in zip(rows, groups.tolist(), windows.tolist(), strict=True):
-            number, slot = divmod(window, self._geometry.windows_per_frame)
-            frame = self._readers[group].frame(number)
-            if frame.bounds is not None:
-                blosc.decompress(frame.content[frame.bounds[slot] : frame.bounds[slot + 1]], row)
-            else:
-                row[:] = self._whole(frame)[slot]
+            reader = self._readers[group]
+            number, slot = divmod(window, reader.geometry.windows_per_frame)
+            frame = reader.frame(number)
+            try:
+                if frame.bounds is not None:
+                    blosc.decompress(frame.content[frame.bounds[slot] : frame.bounds[slot + 1]], row)
+                else:
+                    row[:] = self._whole(frame, reader.geometry)[slot]
+            except (RuntimeError, ValueError) as error:  # what numcodecs raises
+                raise undecodable(reader.name, window) from error
 
     def _addresses(
         self, groups: npt.NDArray[np.int32], windows: npt.NDArray[np.int64]
@@ -146,11 +147,10 @@ class WindowDecoder:
             held.append(memory)
         return addresses, held
 
-    def _whole(self, frame: Frame) -> npt.NDArray:
-        geometry = self._geometry
+    def _whole(self, frame: Frame, geometry: Geometry) -> npt.NDArray:
         windows: npt.NDArray | None = getattr(self._scratch, "frame", None)
         shape = (frame.n_windows, geometry.n_channels, geometry.n_times)
-        if windows is None or windows.shape != shape:
+        if windows is None or windows.shape != shape or windows.dtype != geometry.dtype:
             windows = self._scratch.frame = np.empty(shape, dtype=geometry.dtype)
         blosc.decompress(frame.content, windows)
         return windows
@@ -160,16 +160,8 @@ class WindowDecoder:
 class MappedShard:
     """A shard's file in memory, and the offset and length of each frame in it."""
 
-    mapped: mmap.mmap
+    file: MappedFile
     index: npt.NDArray[np.uint64]
-
-    def wish(self, offset: int, length: int) -> None:
-        """Have the system begin to read a range, and nothing around it.
-
-        A page that is touched before it was wished for brings what lies around it, up to the disk's
-        ``read_ahead_kb`` in either direction: megabytes for a window of 90 kB.
-        """
-        will_need(self.mapped, offset, length)
 
 
 class LocalReader(WindowReader):
@@ -182,9 +174,10 @@ class LocalReader(WindowReader):
         decoded; else the system may as well read what lies around them, too.
     """
 
-    def __init__(self, lake: str, group: str, *, beyond_memory: bool = False) -> None:
-        super().__init__(lake, group)
+    def __init__(self, lake: str, group: str, digest: str | None = None, *, beyond_memory: bool = False) -> None:
+        super().__init__(lake, group, digest)
         self._folder = Path(lake) / group / EEG
+        self._metadata = Path(lake) / group / METADATA
         self.beyond_memory = beyond_memory
         self._shards: dict[int, MappedShard] = {}
         self._frames: dict[int, Frame] = {}
@@ -213,7 +206,7 @@ class LocalReader(WindowReader):
             if frame is not None and frame.bounds is not None:
                 shard, in_shard = divmod(number, self.geometry.frames_per_shard)
                 held, first = self._shards[shard], frame.bounds[slot]
-                held.wish(int(held.index[in_shard, 0]) + first, frame.bounds[slot + 1] - first)
+                held.file.wish(int(held.index[in_shard, 0]) + first, frame.bounds[slot + 1] - first)
 
     def frame(self, number: int) -> Frame:
         """Return a frame; its checksum is compared the first time."""
@@ -224,8 +217,8 @@ class LocalReader(WindowReader):
             held = self._shards.get(shard) or self._map_shard(shard)
             name = f"{self._folder / self.geometry.shard_key(shard)}, frame {in_shard}"
             offset, length = frame_range(held.index, in_shard, name)
-            stored = np.frombuffer(held.mapped, np.uint8)[offset : offset + length]
-            held.wish(offset, length)
+            stored = held.file.content[offset : offset + length]
+            held.file.wish(offset, length)
             found = self._frames[number] = checked_frame(stored, length, self.geometry, name)
         return found
 
@@ -236,15 +229,26 @@ class LocalReader(WindowReader):
                 return self._shards[shard]
             try:
                 # mmap, not read(): page faults on fresh buffers cost five times as much.
-                with path.open("rb") as file:
-                    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                file = MappedFile(path)
             except FileNotFoundError as error:
+                self.check()  # it may have gone because the group is being built anew
                 raise LakeError(f"{path} is missing: python -m eegzarr.verify finds what else is") from error
-            except (OSError, ValueError) as error:
+            except OSError as error:
                 raise LakeError(f"{path} can't be read: {error}") from error
-            tail = mapped[-index_bytes(self.geometry) :]
-            self._shards[shard] = MappedShard(mapped, read_index(tail, self.geometry, str(path)))
+            # After it was opened: a shard of the next build appears after the next build's metadata.
+            self.check()
+            tail = file.content[-index_bytes(self.geometry) :].tobytes()
+            self._shards[shard] = MappedShard(file, read_index(tail, self.geometry, str(path)))
             return self._shards[shard]
+
+    def check_files(self) -> None:
+        """Refuse to go on if a shard was written to since it was mapped."""
+        for held in list(self._shards.values()):
+            if held.file.is_changed():
+                raise LakeError(f"{held.file.path} was written to while it was read: open the lake again")
+
+    def _stored_digest(self) -> str | None:
+        return stored_digest(self._metadata.read_bytes()) if self._metadata.exists() else None
 
 
 class RemoteReader(WindowReader):
@@ -260,8 +264,11 @@ class RemoteReader(WindowReader):
         Requests under way at a time.
     """
 
-    def __init__(self, lake: str, group: str, cache: FrameCache, number: int, concurrency: int) -> None:
-        super().__init__(lake, group)
+    def __init__(
+        self, lake: str, group: str, cache: FrameCache, number: int, concurrency: int, digest: str | None = None
+    ) -> None:
+        super().__init__(lake, group, digest)
+        self._metadata = f"{group}/{METADATA}"
         self._prefix = f"{group}/{EEG}"
         self._url = f"{lake}/{group}/{EEG}"
         self._cache = cache
@@ -308,6 +315,9 @@ class RemoteReader(WindowReader):
         offset, length = frame_range(self._index(shard, key), in_shard, name)
         return checked_frame(self._fetcher.fetch(key, offset, offset + length), length, self.geometry, name)
 
+    def _stored_digest(self) -> str | None:
+        return stored_digest(self._fetcher.fetch(self._metadata, 0, None).tobytes())
+
     def _index(self, shard: int, key: str) -> npt.NDArray[np.uint64]:
         """Return a shard's index; the first to ask fetches it, others wait."""
         with self._lock:
@@ -316,57 +326,8 @@ class RemoteReader(WindowReader):
         if mine:
             try:
                 tail = self._fetcher.fetch(key, -index_bytes(self.geometry), None).tobytes()
+                self.check()
                 future.set_result(read_index(tail, self.geometry, f"{self._url}/{self.geometry.shard_key(shard)}"))
             except LakeError as error:
                 future.set_exception(error)
         return future.result()
-
-
-def index_bytes(geometry: Geometry) -> int:
-    """Return the length of a shard's index with its checksum."""
-    return geometry.frames_per_shard * 16 + _CRC_BYTES
-
-
-def read_index(tail: bytes, geometry: Geometry, name: str) -> npt.NDArray[np.uint64]:
-    """Return a shard's index, (frame, 2): offset and length of each frame in bytes.
-
-    Raises
-    ------
-    LakeError
-        If the shard is too short for its index, or the index doesn't match its checksum.
-    """
-    size = index_bytes(geometry) - _CRC_BYTES
-    if len(tail) < size + _CRC_BYTES:
-        raise LakeError(f"{name} is damaged: it is too short for its index")
-    if crc32c(np.frombuffer(tail, np.uint8, size)) != struct.unpack("<I", tail[size:])[0]:
-        raise LakeError(f"{name} is damaged: the checksum of its index differs")
-    return np.frombuffer(tail[:size], "<u8").reshape(-1, 2)
-
-
-def frame_range(index: npt.NDArray[np.uint64], in_shard: int, name: str) -> tuple[int, int]:
-    """Return offset and length of a frame in its shard.
-
-    Raises
-    ------
-    LakeError
-        If the frame was never written.
-    """
-    offset, length = (int(value) for value in index[in_shard])
-    if offset == NO_FRAME:
-        raise LakeError(f"{name}, isn't in its shard: python -m eegzarr.verify finds what else is missing")
-    return offset, length
-
-
-def checked_frame(stored: npt.NDArray[np.uint8], length: int, geometry: Geometry, name: str) -> Frame:
-    """Hold a frame against its checksum, and find the windows in it.
-
-    Raises
-    ------
-    LakeError
-        If it isn't what was written.
-    """
-    body, crc = stored[:-_CRC_BYTES], stored[-_CRC_BYTES:].tobytes()
-    if len(stored) != length or crc32c(body) != struct.unpack("<I", crc)[0]:
-        raise LakeError(f"{name}, is damaged (its checksum differs): python -m eegzarr.verify finds what else is")
-    content = body.data
-    return Frame(content, body.ctypes.data, geometry.windows_per_frame, find_windows(content, geometry))

@@ -24,6 +24,7 @@ from zarr.errors import ZarrUserWarning
 from zarr.storage import MemoryStore
 
 from eegzarr.errors import LakeError
+from eegzarr.store.checked import checked_frame, index_bytes, read_index
 from eegzarr.store.checksums import checksum, files_of, read_checksums
 from eegzarr.store.crc import crc32c
 from eegzarr.store.group import read_attributes, stored_geometry
@@ -39,7 +40,6 @@ from eegzarr.store.layout import (
     open_store,
 )
 from eegzarr.store.private import get_bytes, run
-from eegzarr.store.read import checked_frame, index_bytes, read_index
 from eegzarr.store.root import consolidated
 from eegzarr.store.shard import NO_FRAME
 from eegzarr.store.whole import check_whole_lake

@@ -2,50 +2,24 @@
 
 from __future__ import annotations
 
-import os
+import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from eegzarr.store.gather import compile_gather
-from eegzarr.store.read import LocalReader, RemoteReader, WindowReader
-from eegzarr.store.remote import FrameCache
-from eegzarr.stream.shape import RowFiller, RowShape
+from eegzarr.store.gather import compile_gather, is_worth_compiling
+from eegzarr.store.read import RemoteReader
+from eegzarr.stream.buffers import BufferPool
+from eegzarr.stream.rows import OpenRows, WindowRows
 
 # Windows a thread decodes at a time. Fewer share a batch out better, but each hand-over between
 # threads waits for Python's lock: 64 streamed a quarter faster than 16.
 _WINDOWS_A_JOB = 64
-# Windows after which a stream is long enough to compile what decodes them (see eegzarr.store.gather).
-_LONG = 20_000
-
-
-def open_readers(
-    groups: Sequence[tuple[str, str]], memory: int, concurrency: int, *, beyond_memory: bool
-) -> list[WindowReader]:
-    """Open groups for reading in this process.
-
-    Parameters
-    ----------
-    groups : sequence of (str, str)
-        Lake and path of each.
-    memory : int
-        Bytes of frames that all the remote ones together hold.
-    concurrency : int
-        Requests of each remote one that are under way at a time.
-    beyond_memory : bool
-        As for `LocalReader`.
-    """
-    cache = FrameCache(memory)
-    return [
-        RemoteReader(lake, group, cache, number, concurrency)
-        if "://" in lake
-        else LocalReader(lake, group, beyond_memory=beyond_memory)
-        for number, (lake, group) in enumerate(groups)
-    ]
+_CHECKED_EVERY = 1.0  # s; a look at each shard's file, which costs 2 us
 
 
 class Decoder:
@@ -53,124 +27,115 @@ class Decoder:
 
     Parameters
     ----------
-    readers : list of WindowReader
-    group, window : array, shape (window,)
-        Which reader each window of the selection is of, and its number there.
-    shape : RowShape
-        What becomes of a window in its row.
+    rows : WindowRows
+    memory : int
+        Bytes of frames from a bucket that are held at most.
+    concurrency : int
+        Requests to a bucket that are under way at a time.
     """
 
-    def __init__(
-        self,
-        readers: list[WindowReader],
-        group: npt.NDArray[np.int32],
-        window: npt.NDArray[np.int64],
-        shape: RowShape,
-    ) -> None:
-        self.pid = os.getpid()
-        self._readers = readers
-        self._group = group
-        self._window = window
-        self._shape = shape
-        self._filler = RowFiller(shape, readers)
-        self._idle_rings: list[deque[torch.Tensor]] = []
-        self._decoded = 0
+    def __init__(self, rows: WindowRows, memory: int, concurrency: int) -> None:
+        self._rows = rows
+        self.opened = OpenRows(rows, memory, concurrency)
+        self._idle_pools: list[BufferPool] = []
+
+    @property
+    def pid(self) -> int:
+        """The process that it belongs to."""
+        return self.opened.pid
 
     def batches(
         self,
-        members: list[npt.NDArray[np.int64]],
-        offsets: npt.NDArray[np.int64],
+        members: Sequence[npt.NDArray[np.int64]],
+        offsets: Sequence[npt.NDArray[np.int64]],
         *,
         threads: int,
         ahead: int,
-        keep: int,
-        copy: bool,
         pin_memory: bool,
-    ) -> Iterator[torch.Tensor]:
-        """Yield each batch in turn while later ones are decoded into free buffers of a ring.
+    ) -> Generator[torch.Tensor, None, None]:
+        """Yield each batch in turn while later ones are decoded into buffers that nobody holds any more.
 
         Parameters
         ----------
-        members : list of array
+        members : sequence of array
             Windows of each batch, as places in the selection.
-        offsets : array of int, shape (window,)
-            Where each window's crop begins.
-        ahead, keep, copy, pin_memory
-            As for `eegzarr.train.WindowStream`.
+        offsets : sequence of array
+            Where the crop of each of them begins.
+        ahead, pin_memory
+            As for `eegzarr.stream.WindowStream`.
         """
-        rows = max(map(len, members), default=0)
-
-        def new_buffer() -> torch.Tensor:
-            shape = (rows, self._shape.n_channels, self._shape.n_times)
-            return torch.empty(shape, dtype=getattr(torch, self._shape.dtype), pin_memory=pin_memory)
-
-        # The consumer holds `keep` batches and the one that it was given last. A ring outlives its epoch:
-        # the pages of a new one would be faulted in again.
-        ring = self._idle_rings.pop() if self._idle_rings else deque[torch.Tensor]()
-        if not copy and (len(ring) != ahead + keep or len(ring[0]) < rows):
-            ring = deque(new_buffer() for _ in range(ahead + keep))
+        pool = self._buffers(max(map(len, members), default=0), pin_memory)
         waiting: deque[tuple[torch.Tensor, list[Future[None]]]] = deque()
-        lookahead = _Lookahead(self._readers, self._group, self._window, members)
-        upcoming = iter(members)
-        pool = ThreadPoolExecutor(threads, thread_name_prefix="eegzarr-decode")
+        lookahead = _Lookahead(self.opened, self._rows, members)
+        upcoming = iter(zip(members, offsets, strict=True))
+        executor = ThreadPoolExecutor(threads, thread_name_prefix="eegzarr-decode")
+        checked = time.monotonic()
         try:
+            self.opened.check()
             while True:
-                while len(waiting) < ahead and (chosen := next(upcoming, None)) is not None:
+                if time.monotonic() - checked > _CHECKED_EVERY:
+                    self.opened.check_files()
+                    checked = time.monotonic()
+                while len(waiting) < ahead and (following := next(upcoming, None)) is not None:
                     lookahead.reach()
-                    buffer = new_buffer() if copy else ring[0]
-                    ring.rotate(-1)
-                    waiting.append((buffer[: len(chosen)], self._start(pool, chosen, buffer.numpy(), offsets)))
+                    tensor, rows = pool.take(len(following[0]))
+                    waiting.append((tensor, self._start(executor, rows, *following)))
+                    del tensor
                 if not waiting:
                     return
                 batch, jobs = waiting.popleft()
                 for job in jobs:
                     job.result()
                 lookahead.passed()
-                if self._decoded <= _LONG < self._decoded + len(batch):
-                    pool.submit(compile_gather)
-                self._decoded += len(batch)
+                if is_worth_compiling(len(batch)):
+                    executor.submit(compile_gather)
                 yield batch
+                del batch  # or its buffer would be held here while the next is looked for
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-            self._idle_rings[:] = [ring]
+            executor.shutdown(wait=True, cancel_futures=True)
+            pool.trim(ahead + 2)
+            self._idle_pools[:] = [pool]
+
+    def _buffers(self, count: int, pin_memory: bool) -> BufferPool:
+        """Return buffers for batches of up to `count` windows; they outlive an epoch, since new pages are slow."""
+        shape = (count, self._rows.shape.n_channels, self._rows.shape.n_times)
+        pool = self._idle_pools.pop() if self._idle_pools else None
+        if pool is None or pool.shape[0] < count:
+            return BufferPool(shape, self._rows.shape.dtype, pin_memory=pin_memory)
+        return pool
 
     def _start(
         self,
-        pool: ThreadPoolExecutor,
-        chosen: npt.NDArray[np.int64],
+        executor: ThreadPoolExecutor,
         rows: npt.NDArray,
+        chosen: npt.NDArray[np.int64],
         offsets: npt.NDArray[np.int64],
     ) -> list[Future[None]]:
         def decode(job: slice) -> None:
-            part = chosen[job]
-            self._filler.fill(rows[job], self._group[part], self._window[part], offsets[part])
+            self.opened.fill(rows[job], chosen[job], offsets[job])
 
         firsts = range(0, len(chosen), _WINDOWS_A_JOB)
-        return [pool.submit(decode, slice(first, min(first + _WINDOWS_A_JOB, len(chosen)))) for first in firsts]
+        return [executor.submit(decode, slice(first, min(first + _WINDOWS_A_JOB, len(chosen)))) for first in firsts]
 
 
 class _Lookahead:
     """Frames of remote groups: begun in the order of their first use, dropped after their last."""
 
-    def __init__(
-        self,
-        readers: list[WindowReader],
-        group: npt.NDArray[np.int32],
-        window: npt.NDArray[np.int64],
-        members: list[npt.NDArray[np.int64]],
-    ) -> None:
-        self._readers = readers
+    def __init__(self, opened: OpenRows, rows: WindowRows, members: Sequence[npt.NDArray[np.int64]]) -> None:
+        readers = opened.readers
         self._first: list[tuple[RemoteReader, int]] = []
         self._dropped_after: dict[int, list[tuple[RemoteReader, int]]] = {}
         self._begun = 0
         self._batch = 0
         last: dict[tuple[int, int], int] = {}
+        selection = rows.selection
         for batch, chosen in enumerate(members) if any(isinstance(r, RemoteReader) for r in readers) else ():
-            for number in np.unique(group[chosen]).tolist():
+            reader_of = opened.reader[selection.source[chosen]]
+            for number in np.unique(reader_of).tolist():
                 reader = readers[number]
                 if not isinstance(reader, RemoteReader):
                     continue
-                own = window[chosen[group[chosen] == number]] // reader.geometry.windows_per_frame
+                own = selection.window[chosen[reader_of == number]] // reader.geometry.windows_per_frame
                 for frame in dict.fromkeys(own.tolist()):
                     if (number, frame) not in last:
                         self._first.append((reader, frame))

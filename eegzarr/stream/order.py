@@ -15,6 +15,7 @@ import pandas as pd
 
 Uneven = Literal["drop", "pad"]
 Shuffle = Literal["global", "block"]
+SHUFFLES: tuple[Shuffle, ...] = ("global", "block")
 
 # What a random number is drawn for: a stream of numbers of its own for each purpose.
 _ORDER, _CROP = 0, 1

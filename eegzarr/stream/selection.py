@@ -1,10 +1,12 @@
-"""Which windows a stream reads: from xarray selections to addresses in shards."""
+"""Which windows a stream reads: from xarray selections to samples in shards."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -12,152 +14,323 @@ import pandas as pd
 import xarray as xr
 
 from eegzarr.errors import UsageError
-from eegzarr.recipes.expression import labels_of
-from eegzarr.store.layout import group_path
-from eegzarr.store.open import LAKE, RECIPE_NAME
-from eegzarr.store.table import label_table
+from eegzarr.store.crc import crc32c
+from eegzarr.store.layout import EEG, open_dataset, open_store
+from eegzarr.store.provenance import Part, Places, check_dimensions, is_loaded, places_of
+from eegzarr.store.table import sampling_rate
+from eegzarr.stream.targets import Target, Targets, label, targets_of
 
-_CORRECT = "correct"
-Target = str | Sequence[str] | Callable[[pd.DataFrame], npt.ArrayLike]
+_GIB = 2**30
+_SAME_RATE = 1e-4  # relative
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """Signals in memory: windows that are numbered as they lie there.
+
+    Attributes
+    ----------
+    values : array, shape (window, channel, time)
+    channels : tuple of int
+        Numbers of the channels, in the order in which they are given.
+    """
+
+    values: npt.NDArray
+    channels: tuple[int, ...]
+
+
+Source = Part | Loaded
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Windows to stream, with their targets.
+    """Windows to give, with their targets.
 
     Attributes
     ----------
-    groups : tuple of (str, str)
-        Lake and path of each group that windows lie in.
-    group : array of int32, shape (window,)
-        Which of `groups`.
+    sources : tuple of Part or Loaded
+        Where samples are: channels and times of a group, or an array.
+    dataset : tuple of int
+        Which of the given Datasets each source belongs to.
+    source : array of int32, shape (window,)
+        Which of `sources`.
     window : array of int64, shape (window,)
-        Number of the window in its group.
-    target : array of float32, shape (window,) or (window, target)
-    recording : array of int32, shape (window,)
-        Row of the window's recording in its group.
+        Number of the window in its source's group or array.
+    recording : array of int64, shape (window,)
+        Row of the window's recording in its group, for an array as its label says.
+    people : frozenset of (str, str)
+        Release and subject of all whose windows these are: two sites may both have a subject 00.
+    targets : Targets
     labels : dict of str to array, shape (window,)
         Labels to give beside x and y.
     weighed : array or None, shape (window,)
         The label whose values are to be drawn equally often.
-    without_target, invalid : int
-        Windows of the xarray selection that were left out, and why.
+    channels : tuple of str
+        Names of the channels of each window.
+    positions : array of float32, shape (channel, 3)
+        Of electrodes, in m; NaN where unknown.
+    n_times : int
+        Samples of each window.
+    sampling_rate : float
+        Hz, NaN where times aren't evenly spaced.
+    left_out : dict of str to int
+        Windows of the Datasets that are not among these, by reason.
     """
 
-    groups: tuple[tuple[str, str], ...]
-    group: npt.NDArray[np.int32]
+    sources: tuple[Source, ...]
+    dataset: tuple[int, ...]
+    source: npt.NDArray[np.int32]
     window: npt.NDArray[np.int64]
-    target: npt.NDArray[np.float32]
-    recording: npt.NDArray[np.int32]
+    recording: npt.NDArray[np.int64]
+    people: frozenset[tuple[str, str]]
+    targets: Targets
     labels: dict[str, npt.NDArray]
     weighed: npt.NDArray | None
-    without_target: int
-    invalid: int
+    channels: tuple[str, ...]
+    positions: npt.NDArray[np.float32]
+    n_times: int
+    sampling_rate: float
+    left_out: dict[str, int]
 
     def __len__(self) -> int:
         return len(self.window)
 
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over which samples these are, in which order; not over where the lake lies."""
+        found = hashlib.sha256()
+        for source in self.sources:
+            if isinstance(source, Part):
+                found.update(repr((source.group, source.digest, source.channels, source.times)).encode())
+            else:
+                content = np.ascontiguousarray(source.values).view(np.uint8).reshape(-1)
+                found.update(repr((source.values.shape, source.channels, crc32c(content))).encode())
+        found.update(self.source.tobytes())
+        found.update(self.window.tobytes())
+        return found.hexdigest()
+
+    @cached_property
+    def subjects(self) -> frozenset[str]:
+        """Names of the subjects."""
+        return frozenset(subject for _, subject in self.people)
+
+    @cached_property
+    def recordings(self) -> npt.NDArray[np.int64]:
+        """Which recording each window is of, counted over all sources, (window,)."""
+        groups = [source.group if isinstance(source, Part) else str(n) for n, source in enumerate(self.sources)]
+        number = pd.factorize(np.array(groups, object))[0][self.source]
+        return number * (int(np.max(self.recording, initial=0)) + 1) + self.recording
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What one Dataset gives: its signals' sources, and what is known of each of its windows."""
+
+    windows: xr.Dataset
+    sources: tuple[Source, ...]
+    source: npt.NDArray[np.int32]
+    window: npt.NDArray[np.int64]
+    recording: npt.NDArray[np.int64]
+    channels: tuple[str, ...]
+
 
 def select(
-    windows: xr.Dataset, target: Target = "target", with_labels: Sequence[str] = (), balance: str | None = None
+    parts: Sequence[xr.Dataset],
+    target: Target = None,
+    *,
+    classes: Sequence[str] | None = None,
+    with_labels: Sequence[str] = (),
+    balance: str | None = None,
 ) -> Selection:
-    """Find the windows of a selection in their lake by their ``release`` and ``window``.
+    """Find the samples that selections of windows hold.
+
+    Windows of several Datasets come one after another, with the channels of the first, by their names.
 
     Raises
     ------
     UsageError
-        If the Dataset doesn't say which lake it is from, or has no such target or label.
+        If signals were changed and aren't in memory, labels aren't those of the signals, there is no such target or
+        label, or the Datasets' windows are not alike.
     """
-    lake, recipe = windows.attrs.get(LAKE), windows.attrs.get(RECIPE_NAME)
-    if not lake or not recipe:
-        raise UsageError("these windows don't say where they are stored: open them with eegzarr.open_windows")
-    values = _targets(windows, target)
-    valid = windows["valid"].to_numpy().astype(bool)
-    missing = valid & np.isnan(values if values.ndim == 1 else values.sum(axis=1))
-    kept = valid & ~missing
-    releases, group = _releases(windows)
+    found = [_find(part) for part in parts]
+    first = found[0]
+    rate = _rate(first.windows)
+    for other in found[1:]:
+        _check_alike(first, other, rate)
+    sources = tuple(_in_order(source, one.channels, first.channels) for one in found for source in one.sources)
+    offsets = np.cumsum([0, *(len(one.sources) for one in found)])
+    targets = targets_of(parts, target, classes, lambda name: _stored_texts(sources, name))
+    kept, left_out = _kept(parts, targets, balance)
+    everything = np.concatenate(kept)
+
+    def joined(values: Sequence[npt.NDArray]) -> npt.NDArray:
+        return np.concatenate(values)[everything]
+
+    values = [one.values for one in targets if one.values is not None]
     return Selection(
-        groups=tuple((str(lake), group_path(str(recipe), release)) for release in releases),
-        group=group[kept],
-        window=windows["window"].to_numpy()[kept].astype(np.int64),
-        target=np.ascontiguousarray(values[kept]),
-        recording=windows["recording"].to_numpy()[kept],
-        labels={name: _label(windows, name, "give")[kept] for name in with_labels},
-        weighed=None if balance is None else _label(windows, balance, "balance by")[kept],
-        without_target=int(missing.sum()),
-        invalid=int((~valid).sum()),
+        sources=sources,
+        dataset=tuple(number for number, one in enumerate(found) for _ in one.sources),
+        source=joined([one.source + np.int32(offset) for one, offset in zip(found, offsets[:-1], strict=True)]),
+        window=joined([one.window for one in found]),
+        recording=joined([one.recording for one in found]),
+        people=frozenset().union(*(_people(part, own) for part, own in zip(parts, kept, strict=True))),
+        targets=Targets(np.ascontiguousarray(joined(values)) if values else None, targets[0].classes),
+        labels={name: joined([label(part, name, "give") for part in parts]) for name in with_labels},
+        weighed=None if balance is None else joined([label(part, balance, "balance by") for part in parts]),
+        channels=first.channels,
+        positions=_positions(first.windows),
+        n_times=first.windows.sizes["time"],
+        sampling_rate=rate,
+        left_out=left_out,
     )
 
 
-def concatenate(parts: Sequence[Selection]) -> Selection:
-    """Join selections, of several recipes or lakes, in order."""
-    if len(parts) == 1:
-        return parts[0]
-    groups: dict[tuple[str, str], int] = {}
-    for part in parts:
-        for group in part.groups:
-            groups.setdefault(group, len(groups))
-    renumbered = [np.array([groups[g] for g in part.groups], np.int32)[part.group] for part in parts]
-    weighed = [part.weighed for part in parts if part.weighed is not None]
-    return Selection(
-        groups=tuple(groups),
-        group=np.concatenate(renumbered),
-        window=np.concatenate([part.window for part in parts]),
-        target=np.concatenate([part.target for part in parts]),
-        recording=np.concatenate([part.recording for part in parts]),
-        labels={name: np.concatenate([part.labels[name] for part in parts]) for name in parts[0].labels},
-        weighed=np.concatenate(weighed) if weighed else None,
-        without_target=sum(part.without_target for part in parts),
-        invalid=sum(part.invalid for part in parts),
-    )
-
-
-def _targets(windows: xr.Dataset, target: Target) -> npt.NDArray[np.float32]:
-    """Return targets as float32, (window,) or (window, target)."""
-    if isinstance(target, str):
-        return _number(windows, target)
-    if not callable(target):
-        return np.stack([_number(windows, name) for name in target], axis=1)
-    values = np.asarray(target(label_table(windows)), dtype=np.float32)
-    if values.ndim not in (1, 2) or len(values) != windows.sizes["window"]:
+def _find(windows: xr.Dataset) -> _Found:
+    if not isinstance(windows, xr.Dataset):
+        hint = "; eegzarr.open_windows(lake, recipe) opens a lake" if isinstance(windows, str) else ""
+        raise UsageError(f"windows must be a Dataset of windows, or several, got {windows!r:.80}{hint}")
+    if EEG not in windows:
+        raise UsageError(f"this Dataset has no signals {EEG!r}: open windows with eegzarr.open_windows")
+    signals = windows[EEG]
+    check_dimensions(signals)
+    count = windows.sizes["window"]
+    channels = tuple(map(str, windows["channel"].to_numpy().tolist()))
+    own = np.zeros(count, np.int64)
+    if "recording" in windows.coords:
+        own = pd.factorize(windows["recording"].to_numpy())[0].astype(np.int64)
+    if signals.dtype.kind not in "fi":
+        raise UsageError(f"signals must be real numbers, these are {signals.dtype}")
+    if is_loaded(signals):
+        values = signals.transpose("window", "channel", "time").to_numpy()
+        loaded = Loaded(values, tuple(range(values.shape[1])))
+        return _Found(windows, (loaded,), np.zeros(count, np.int32), np.arange(count), own, channels)
+    places = places_of(signals)
+    if places is None:
         raise UsageError(
-            f"the target function must give a row for each of {windows.sizes['window']} windows, it gave {values.shape}"
+            f"these signals were changed after they were opened, and are not in memory: load them with .load() "
+            f"({signals.nbytes / _GIB:.2f} GiB), or stream the stored ones with transform=, or write the changed ones "
+            "into a lake (eegzarr.exchange.write.write_windows, or a recipe's preparation)"
         )
-    return values
+    recording = _stored_recordings(windows, places) if count else own
+    return _Found(windows, places.parts, places.part, places.window, recording, channels)
 
 
-def _number(windows: xr.Dataset, name: str) -> npt.NDArray[np.float32]:
-    values = _label(windows, name, "predict")
-    if values.dtype.kind not in "fiub":
-        raise UsageError(f"the label {name!r} holds text, no number to predict")
-    numbers = values.astype(np.float32)
-    numbers[_unanswered(windows, name)] = np.nan
-    return numbers
+def _stored_recordings(windows: xr.Dataset, places: Places) -> npt.NDArray[np.int64]:
+    """Return each window's recording as the lake has it; hold the labels that name a window against it.
 
-
-def _unanswered(windows: xr.Dataset, name: str) -> npt.NDArray[np.bool_]:
-    """Tell where a label depends on whether a response was correct, and that isn't known.
-
-    Lakes of version 1 have -1 there, which is no third kind of answer.
+    Raises
+    ------
+    UsageError
+        If they are those of other windows.
     """
-    target = json.loads(windows.attrs.get("recipe") or "{}").get("target")
-    sources = labels_of(target) if name == "target" and isinstance(target, str) else (name,)
-    if _CORRECT not in sources or _CORRECT not in windows.coords:
-        return np.zeros(windows.sizes["window"], bool)
-    return np.asarray(windows[_CORRECT].to_numpy() == -1)
+    names = [name for name in ("recording", "start") if name in windows.coords and windows[name].dims == ("window",)]
+    stored = {name: np.zeros(len(places.window)) for name in ("recording", *names)}
+    for lake, group in {(part.lake, part.group) for part in places.parts}:
+        numbers = [n for n, part in enumerate(places.parts) if (part.lake, part.group) == (lake, group)]
+        own = np.isin(places.part, numbers)
+        table = open_dataset(open_store(lake, read_only=True), group)
+        for name, values in stored.items():
+            if name in table:
+                values[own] = table[name].to_numpy()[places.window[own]]
+    for name in names:
+        given = windows[name].to_numpy().astype(float)
+        other = np.flatnonzero(~np.isclose(given, stored[name], rtol=0, atol=1e-6, equal_nan=True))
+        if len(other):
+            raise UsageError(
+                f"labels and signals are of different windows: window {other[0]} of the selection has {name} "
+                f"{given[other[0]]:g}, and its signal is stored with {stored[name][other[0]]:g}"
+            )
+    return stored["recording"].astype(np.int64)
 
 
-def _label(windows: xr.Dataset, name: str, purpose: str) -> npt.NDArray:
-    if name not in windows.coords or windows[name].dims != ("window",):
-        there = ", ".join(str(n) for n, label in windows.coords.items() if label.dims == ("window",))
-        raise UsageError(f"windows have no label {name!r} to {purpose}; they have {there}")
-    return windows[name].to_numpy()
+def _check_alike(first: _Found, other: _Found, rate: float) -> None:
+    """Refuse windows that can't stand in one batch."""
+    lengths = first.windows.sizes["time"], other.windows.sizes["time"]
+    if lengths[0] != lengths[1]:
+        raise UsageError(
+            f"windows of {lengths[0]} and of {lengths[1]} samples have different shapes: select equal times, or give "
+            "a stream to each and mix them with MixedStream"
+        )
+    other_rate = _rate(other.windows)
+    if abs(rate - other_rate) > _SAME_RATE * rate:
+        raise UsageError(f"windows at {rate:g} Hz and at {other_rate:g} Hz can't be streamed together: use MixedStream")
+    missing = sorted((Counter(first.channels) - Counter(other.channels)).keys())
+    more = sorted((Counter(other.channels) - Counter(first.channels)).keys())
+    if missing or more:
+        raise UsageError(
+            f"the Datasets have different channels ({', '.join([*missing, *more][:4])} …, {len(missing)} only in the "
+            f"first, {len(more)} only in another): select those that all have, or use MixedStream"
+        )
 
 
-def _releases(windows: xr.Dataset) -> tuple[list[str], npt.NDArray[np.int32]]:
-    """Return the releases of a selection, and for each window which of them it is of."""
-    only = windows.attrs.get("release")
-    if only:  # one group: its windows' texts need not be read
-        return [str(only)], np.zeros(windows.sizes["window"], np.int32)
-    codes, releases = pd.factorize(windows["release"].to_numpy().astype(object))
-    return [str(release) for release in releases], codes.astype(np.int32)
+def _in_order(source: Source, own: tuple[str, ...], wanted: tuple[str, ...]) -> Source:
+    """Return a source with its channels in the wanted order."""
+    if own == wanted:
+        return source
+    if len(set(own)) < len(own):
+        raise UsageError("channels of the same name can't be brought into the order of another Dataset")
+    channels = tuple(source.channels[own.index(name)] for name in wanted)
+    if isinstance(source, Part):
+        return Part(source.lake, source.group, source.digest, channels, source.times)
+    return Loaded(source.values, channels)
+
+
+def _rate(windows: xr.Dataset) -> float:
+    try:
+        return sampling_rate(windows)
+    except UsageError:
+        return float("nan")
+
+
+def _stored_texts(sources: Sequence[Source], name: str) -> set[str]:
+    """Return the texts of a label in the groups of sources."""
+    found: set[str] = set()
+    for lake, group in {(source.lake, source.group) for source in sources if isinstance(source, Part) and source.lake}:
+        table = open_dataset(open_store(lake, read_only=True), group)
+        if name in table and table[name].dtype.kind in "TO":
+            found |= {str(text) for text in table[name].to_numpy().tolist()}
+    return found - {""}
+
+
+def _kept(
+    parts: Sequence[xr.Dataset], targets: Sequence[Targets], balance: str | None
+) -> tuple[list[npt.NDArray[np.bool_]], dict[str, int]]:
+    """Return which windows can be given, and how many can't, by reason."""
+    kept = []
+    counts = {"no target": 0, "signal not readable": 0, "target not finite": 0, f"no {balance}": 0}
+    for part, target in zip(parts, targets, strict=True):
+        count = part.sizes["window"]
+        valid = part["valid"].to_numpy().astype(bool) if "valid" in part.variables else np.ones(count, bool)
+        missing, infinite = target.missing(count)
+        alone = np.zeros(count, bool)
+        if balance is not None:
+            values = label(part, balance, "balance by")
+            alone = pd.isna(values) | (values == "")
+        reasons = {
+            "signal not readable": ~valid,
+            "no target": valid & missing,
+            "target not finite": valid & infinite,
+            f"no {balance}": valid & ~missing & ~infinite & alone,
+        }
+        for reason, applies in reasons.items():
+            counts[reason] += int(applies.sum())
+        kept.append(~np.logical_or.reduce(list(reasons.values())))
+    usual = ("no target", "signal not readable")
+    return kept, {reason: number for reason, number in counts.items() if number or reason in usual}
+
+
+def _people(windows: xr.Dataset, kept: npt.NDArray[np.bool_]) -> frozenset[tuple[str, str]]:
+    """Return release and subject of all whose windows are kept."""
+    columns = {
+        name: windows[name].to_numpy()[kept].astype(object) if name in windows.coords else ""
+        for name in ("release", "subject")
+    }
+    table = pd.DataFrame(columns, index=range(int(kept.sum()))).drop_duplicates()
+    return frozenset(zip(table["release"].tolist(), table["subject"].tolist(), strict=True))
+
+
+def _positions(windows: xr.Dataset) -> npt.NDArray[np.float32]:
+    """Return where electrodes are, (channel, 3), in m."""
+    count = windows.sizes["channel"]
+    axes = [windows[axis].to_numpy() if axis in windows.coords else np.full(count, np.nan) for axis in "xyz"]
+    return np.stack([np.broadcast_to(axis, count) for axis in axes], axis=1).astype(np.float32)

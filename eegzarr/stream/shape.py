@@ -1,9 +1,9 @@
-"""From a stored window to a row of a batch: decode, crop, convert, normalise."""
+"""From a stored window to a row of a batch: decode, pick, crop, convert, normalise."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,10 +14,11 @@ import torch
 from eegzarr.errors import UsageError
 from eegzarr.store.read import WindowDecoder, WindowReader
 
-Normalize = Literal["channel", "window"]
+Normalize = Literal["channel", "window", "recording"]
 # Bytes of windows that are decoded before they are cropped and converted. What Python does between two
 # calls keeps other threads waiting: with 4 windows at a time float32 from float16 streamed a third as fast.
 _TOGETHER = 4 * 2**20
+_LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
 def parse_seconds(duration: str | float) -> float:
@@ -30,7 +31,7 @@ def parse_seconds(duration: str | float) -> float:
     """
     try:
         seconds = float(duration.removesuffix("s")) if isinstance(duration, str) else float(duration)
-    except ValueError:
+    except (ValueError, TypeError):
         seconds = 0.0
     if not 0 < seconds < float("inf"):
         raise UsageError(f"{duration!r} is no duration: write seconds, such as '2s' or 2.0")
@@ -39,7 +40,7 @@ def parse_seconds(duration: str | float) -> float:
 
 @dataclass(frozen=True)
 class RowShape:
-    """What is done to each window on its way into a batch.
+    """What a row of a batch is.
 
     Attributes
     ----------
@@ -47,32 +48,66 @@ class RowShape:
         Of a row.
     dtype : str
         Of a row.
-    stored_times : int
-        Of a stored window; more than `n_times` where rows are crops.
-    stored_dtype : str
-    normalize : {"channel", "window"} or None
-        ``"channel"`` takes `mean` from each channel and divides by `std`, uV, (channel, 1);
-        ``"window"`` uses each window's own, per channel.
+    window_times : int
+        Selected samples of a window; more than `n_times` where rows are crops.
+    normalize : {"channel", "window", "recording"} or None
+        ``"window"`` uses each window's own mean and standard deviation, per channel; the others those of its `Layout`.
+    clamp : float or None
+        Largest absolute value after normalising.
     """
 
     n_channels: int
     n_times: int
     dtype: str
-    stored_times: int
-    stored_dtype: str
+    window_times: int
     normalize: Normalize | None = None
+    clamp: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """How the windows of a source are stored, and what is picked from them.
+
+    Attributes
+    ----------
+    values : array or None, shape (window, channel, time)
+        Windows in memory; None where they are decoded.
+    shape : tuple of int
+        Of a stored window, (channel, time).
+    dtype : str
+    channels, times : slice or array of int
+        What is picked.
+    mean, std : array of float32 or None, shape (channel, 1) or (recording, channel, 1)
+        In uV, of the picked channels.
+    """
+
+    values: npt.NDArray | None
+    shape: tuple[int, int]
+    dtype: str
+    channels: slice | npt.NDArray[np.int64]
+    times: slice | npt.NDArray[np.int64]
     mean: npt.NDArray[np.float32] | None = None
     std: npt.NDArray[np.float32] | None = None
 
     @property
-    def stored_bytes(self) -> int:
+    def window_bytes(self) -> int:
         """Bytes of a decoded window."""
-        return self.n_channels * self.stored_times * np.dtype(self.stored_dtype).itemsize
+        return self.shape[0] * self.shape[1] * np.dtype(self.dtype).itemsize
 
-    @property
-    def is_stored(self) -> bool:
-        """Whether a row is just the stored window."""
-        return self.n_times == self.stored_times and self.dtype == self.stored_dtype and self.normalize is None
+    def gives_rows(self, shape: RowShape) -> bool:
+        """Whether a stored window is a row as it is."""
+        axes = zip((self.channels, self.times), self.shape, strict=True)
+        whole = all(isinstance(numbers, slice) and numbers == slice(0, size, 1) for numbers, size in axes)
+        plain = shape.normalize is None and shape.dtype == self.dtype and shape.n_times == shape.window_times
+        return self.values is None and plain and whole
+
+
+def picks(numbers: Sequence[int]) -> slice | npt.NDArray[np.int64]:
+    """Return numbers as a slice where they ascend evenly, which costs no copy, else as an array."""
+    steps = set(np.diff(numbers).tolist()) or {1}
+    if len(numbers) and len(steps) == 1 and (step := steps.pop()) > 0:
+        return slice(numbers[0], numbers[-1] + 1, step)
+    return np.array(numbers, np.int64)
 
 
 class RowFiller:
@@ -81,79 +116,148 @@ class RowFiller:
     Parameters
     ----------
     shape : RowShape
+    layouts : sequence of Layout
+        Of each source.
     readers : sequence of WindowReader
+    reader : array of int32, shape (source,)
+        Which of the readers reads each source; any for those in memory.
     """
 
-    def __init__(self, shape: RowShape, readers: Sequence[WindowReader]) -> None:
-        self._shape = shape
+    def __init__(
+        self,
+        shape: RowShape,
+        layouts: Sequence[Layout],
+        readers: Sequence[WindowReader],
+        reader: npt.NDArray[np.int32],
+    ) -> None:
+        self._shape, self._layouts = shape, layouts
         self._decoder = WindowDecoder(readers)
+        self._readers, self._reader = readers, reader
         self._scratch = threading.local()
+        plain = [layout.gives_rows(shape) for layout in layouts]
+        # Sources whose windows come out of one call as they are share a number, others have their own.
+        self._kind = np.array([-1 if is_plain else number for number, is_plain in enumerate(plain)], np.int32)
+        self._all_plain = all(plain)
 
     def fill(
         self,
         rows: npt.NDArray,
-        groups: npt.NDArray[np.int32],
+        sources: npt.NDArray[np.int32],
         windows: npt.NDArray[np.int64],
+        recordings: npt.NDArray[np.int64],
         offsets: npt.NDArray[np.int64],
     ) -> None:
-        """Fill `rows`, (window, channel, time), each with a window of a reader, cropped from a sample on."""
-        shape = self._shape
-        if shape.is_stored:
-            self._decoder.decode(groups, windows, rows)
+        """Fill `rows`, (window, channel, time), each with a window of a source, cropped from a sample on."""
+        if self._all_plain:
+            self._decoder.decode(self._reader[sources], windows, rows)
             return
-        together = max(1, _TOGETHER // shape.stored_bytes)
-        stored = self._buffer("stored", (together, shape.n_channels, shape.stored_times), shape.stored_dtype)
-        values = self._buffer("values", (together, shape.n_channels, shape.n_times), "float32")
+        kinds = self._kind[sources]
+        for kind in np.unique(kinds).tolist():
+            own = np.flatnonzero(kinds == kind)
+            is_all = len(own) == len(rows)
+            filled = rows if is_all else np.empty((len(own), *rows.shape[1:]), rows.dtype)
+            if kind < 0:
+                self._decoder.decode(self._reader[sources[own]], windows[own], filled)
+            else:
+                self._fill_from(kind, filled, windows[own], recordings[own], offsets[own])
+            if not is_all:
+                rows[own] = filled
+
+    def _fill_from(
+        self,
+        source: int,
+        rows: npt.NDArray,
+        windows: npt.NDArray[np.int64],
+        recordings: npt.NDArray[np.int64],
+        offsets: npt.NDArray[np.int64],
+    ) -> None:
+        shape, layout = self._shape, self._layouts[source]
+        together = max(1, _TOGETHER // layout.window_bytes)
+        # Of one stored type a float16 that overflows can't come: the lake holds none.
+        may_overflow = shape.dtype == "float16" and not (layout.dtype == "float16" and shape.normalize is None)
+        is_direct = shape.normalize is None and not may_overflow
         for first in range(0, len(rows), together):
             several = slice(first, first + together)
             filled = rows[several]
-            count = len(filled)
-            self._decoder.decode(groups[several], windows[several], stored[:count])
-            if shape.normalize is None:
-                _crop(stored[:count], offsets[several], filled)
+            stored = self._stored(source, windows[several], together)
+            picked = self._picked(layout, stored, together)
+            if is_direct:
+                _crop(picked, offsets[several], filled)
                 continue
-            _crop(stored[:count], offsets[several], values[:count])
-            mean, std = self._statistics(values[:count])
-            values[:count] -= mean
-            values[:count] /= std
-            _convert(values[:count], filled)
+            values = self._buffer("values", (together, *rows.shape[1:]), "float32")[: len(filled)]
+            _crop(picked, offsets[several], values)
+            self._normalize(layout, values, recordings[several])
+            if may_overflow:
+                self._check_halves(values, source, windows[several])
+            _convert(values, filled)
 
-    def _statistics(self, values: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def _stored(self, source: int, windows: npt.NDArray[np.int64], together: int) -> npt.NDArray:
+        """Return windows as they are stored, in a buffer of this thread."""
+        layout = self._layouts[source]
+        stored = self._buffer("stored", (together, *layout.shape), layout.dtype)[: len(windows)]
+        if layout.values is not None:
+            np.take(layout.values, windows, axis=0, out=stored, mode="clip")
+        else:
+            self._decoder.decode(np.full(len(windows), self._reader[source], np.int32), windows, stored)
+        return stored
+
+    def _picked(self, layout: Layout, stored: npt.NDArray, together: int) -> npt.NDArray:
+        if isinstance(layout.channels, slice):
+            picked = stored[:, layout.channels]
+        else:
+            shape = (together, len(layout.channels), stored.shape[2])
+            picked = self._buffer("picked", shape, layout.dtype)[: len(stored)]
+            np.take(stored, layout.channels, axis=1, out=picked, mode="clip")
+        return picked[..., layout.times]
+
+    def _normalize(self, layout: Layout, values: npt.NDArray[np.float32], recordings: npt.NDArray[np.int64]) -> None:
         shape = self._shape
+        if shape.normalize is None:
+            return
         if shape.normalize == "window":
-            return channel_statistics({"mean": values.mean(axis=2), "std": values.std(axis=2)})
-        assert shape.mean is not None
-        assert shape.std is not None
-        return shape.mean, shape.std
+            mean, std = values.mean(axis=2, keepdims=True), values.std(axis=2, keepdims=True)
+            std[std == 0] = 1
+        else:
+            assert layout.mean is not None
+            assert layout.std is not None
+            mean, std = layout.mean, layout.std
+            if shape.normalize == "recording":
+                mean, std = mean[recordings], std[recordings]
+        values -= mean
+        values /= std
+        if shape.clamp is not None:
+            np.clip(values, -shape.clamp, shape.clamp, out=values)
+
+    def _check_halves(self, values: npt.NDArray[np.float32], source: int, windows: npt.NDArray[np.int64]) -> None:
+        if float(torch.from_numpy(values).abs().max()) <= _LARGEST_HALF:
+            return
+        window = int(windows[int(np.abs(values).max(axis=(1, 2)).argmax())])
+        where = self._readers[self._reader[source]].name if self._layouts[source].values is None else "the selection"
+        raise UsageError(
+            f"window {window} of {where} has values beyond {_LARGEST_HALF:g} uV, which float16 can't hold: stream "
+            "float32, normalise, or leave such windows out (the label peak_to_peak tells most of them)"
+        )
 
     def _buffer(self, name: str, shape: tuple[int, ...], dtype: str) -> npt.NDArray:
         """Return a thread's own buffer."""
-        buffer: npt.NDArray | None = getattr(self._scratch, name, None)
-        if buffer is None:
-            buffer = np.empty(shape, dtype)
-            setattr(self._scratch, name, buffer)
-        return buffer
+        buffers: dict[str, npt.NDArray] = self._scratch.__dict__
+        key = f"{name} {shape} {dtype}"
+        if key not in buffers:
+            buffers[key] = np.empty(shape, dtype)
+        return buffers[key]
 
 
-def _crop(stored: npt.NDArray, offsets: npt.NDArray[np.int64], rows: npt.NDArray) -> None:
+def _crop(windows: npt.NDArray, offsets: npt.NDArray[np.int64], rows: npt.NDArray) -> None:
     """Copy the part of each window from its offset on, as the type of the rows."""
     length = rows.shape[-1]
     first = int(offsets[0])
     if (offsets == first).all():  # one call for all of them costs a third
-        _convert(stored[:, :, first : first + length], rows)
+        _convert(windows[:, :, first : first + length], rows)
         return
-    for window, offset, row in zip(stored, offsets.tolist(), rows, strict=True):
+    for window, offset, row in zip(windows, offsets.tolist(), rows, strict=True):
         _convert(window[:, offset : offset + length], row)
 
 
 def _convert(values: npt.NDArray, rows: npt.NDArray) -> None:
     # By torch, not NumPy: from float16 to float32 it is twelve times as fast.
     torch.from_numpy(rows).copy_(torch.from_numpy(values))
-
-
-def channel_statistics(
-    statistics: Mapping[str, npt.NDArray],
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return mean and standard deviation as (…, channel, 1) float32; a channel that doesn't vary has 1."""
-    mean, std = (np.asarray(statistics[name], np.float32)[..., None] for name in ("mean", "std"))
-    return mean, np.where(std > 0, std, np.float32(1))

@@ -1,4 +1,7 @@
-"""Splits that never let a subject stand on both sides."""
+"""Splits that never let a subject, or another group of windows, stand on both sides.
+
+Two sites may both have a subject 00: where a name stands in several releases or datasets, it is told apart by these.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,13 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from eegzarr.challenge.rules import START_KIT_EXCLUSIONS
 from eegzarr.errors import UsageError
+
+_MOST_STRATA, _FIFTHS = 10, 5
 
 
 def drop_start_kit_exclusions(windows: xr.Dataset) -> tuple[xr.Dataset, int]:
@@ -52,10 +58,8 @@ def split_by_subject(
     UsageError
         If the fractions aren't shares of 1, or there are fewer subjects than parts.
     """
-    shares = np.asarray(fractions, dtype=float)
-    if shares.ndim != 1 or not shares.size or (shares <= 0).any() or abs(shares.sum() - 1) > 1e-6:
-        raise UsageError(f"fractions must be positive and add up to 1, got {tuple(fractions)}")
-    subject = _labels(windows, "subject")
+    shares = _shares(fractions)
+    subject = _people(windows)
     names = _shuffled_names(subject, len(shares), seed)
     bounds = _bounds(shares, len(names), at_least)
     return tuple(_with_subjects(windows, subject, names[first:stop]) for first, stop in pairwise(bounds))
@@ -80,13 +84,78 @@ def kfold_by_subject(windows: xr.Dataset, folds: int, *, seed: int = 2025) -> li
     """
     if folds < 2:
         raise UsageError(f"cross-validation needs at least 2 folds, got {folds}")
-    subject = _labels(windows, "subject")
+    subject = _people(windows)
     names = _shuffled_names(subject, folds, seed)
     held_out = [names[fold::folds] for fold in range(folds)]
     return [
         (_with_subjects(windows, subject, np.setdiff1d(names, out)), _with_subjects(windows, subject, out))
         for out in held_out
     ]
+
+
+def split_by(
+    windows: xr.Dataset,
+    label: str,
+    fractions: Sequence[float] = (0.8, 0.1, 0.1),
+    *,
+    stratify: str | None = None,
+    seed: int = 2025,
+) -> tuple[xr.Dataset, ...]:
+    """Split windows into parts that share no value of a label, such as a site or a subject.
+
+    Parameters
+    ----------
+    windows : Dataset
+    label : str
+        Coordinate along ``window``; subjects of the same name in several releases are different ones.
+    fractions : sequence of float
+        Share of the values that each part gets; they add up to 1.
+    stratify : str, optional
+        Label whose values each part gets in like proportion, such as a diagnosis: by the most frequent one
+        of each value of `label`. Numbers with more than 10 values are cut into fifths.
+    seed : int
+        Which values go where depends on the seed, the sets of values and their strata alone.
+
+    Returns
+    -------
+    tuple of Dataset
+        One per fraction, in order, windows in their stored order.
+
+    Raises
+    ------
+    UsageError
+        If the fractions aren't shares of 1, a label isn't there, or there are fewer values than parts.
+    """
+    shares = _shares(fractions)
+    values = _people(windows) if label == "subject" else _labels(windows, label).astype(str)
+    if stratify is None:
+        names = _shuffled_names(values, len(shares), seed, label)
+        bounds = _bounds(shares, len(names), 1)
+        return tuple(_with_subjects(windows, values, names[first:stop]) for first, stop in pairwise(bounds))
+    strata = _strata(_labels(windows, stratify))
+    table = pd.DataFrame({"value": values, "stratum": strata})
+    stratum = table.groupby("value")["stratum"].agg(lambda own: str(own.value_counts(sort=False).idxmax()))
+    names = _shuffled_names(values, len(shares), seed, label)
+    # Strata one after another, and each value to the part that is furthest behind its share: so every part
+    # has its share of each stratum, and of all.
+    names = names[np.argsort(stratum[names].to_numpy(), kind="stable")]
+    parts: list[list[str]] = [[] for _ in shares]
+    total = np.zeros(len(shares))
+    own = np.zeros(len(shares))
+    before = None
+    for name in names.tolist():
+        if stratum[name] != before:
+            before, own = stratum[name], np.zeros(len(shares))
+        behind = (own + 1) / shares
+        part = int(np.lexsort((total / shares, np.round(behind, 9)))[0])
+        parts[part].append(name)
+        own[part] += 1
+        total[part] += 1
+    for part in range(len(parts)):
+        if not parts[part]:
+            largest = int(np.argmax([len(one) for one in parts]))
+            parts[part].append(parts[largest].pop())
+    return tuple(_with_subjects(windows, values, part) for part in parts)
 
 
 def split_by_release(windows: xr.Dataset, parts: Sequence[str | Sequence[str]]) -> tuple[xr.Dataset, ...]:
@@ -98,30 +167,72 @@ def split_by_release(windows: xr.Dataset, parts: Sequence[str | Sequence[str]]) 
         With the coordinates ``release`` and ``subject``.
     parts : sequence of str, or of sequences of str
         The release or releases of each part, e.g. ``(["R1", "R2"], "R5")``; others are left out.
+        Subjects of the same name in two releases are different ones: a site's 00 isn't another's.
 
     Raises
     ------
     UsageError
-        If a release isn't there or stands in two parts, or a subject has windows in two parts.
+        If a release isn't there or stands in two parts.
     """
+    return _split_by_name(windows, "release", parts)
+
+
+def split_by_session(windows: xr.Dataset, parts: Sequence[str | Sequence[str]]) -> tuple[xr.Dataset, ...]:
+    """Split windows into parts of whole sessions, to train on some days and test on others.
+
+    Parameters
+    ----------
+    windows : Dataset
+        With the coordinate ``session``.
+    parts : sequence of str, or of sequences of str
+        The session or sessions of each part, e.g. ``(["1", "2"], "3")``; others are left out. A subject has
+        windows in several parts: that is what is tested.
+
+    Raises
+    ------
+    UsageError
+        If a session isn't there or stands in two parts.
+    """
+    return _split_by_name(windows, "session", parts)
+
+
+def _split_by_name(windows: xr.Dataset, label: str, parts: Sequence[str | Sequence[str]]) -> tuple[xr.Dataset, ...]:
     named = [[part] if isinstance(part, str) else list(part) for part in parts]
-    subject, release = _labels(windows, "subject"), _labels(windows, "release")
-    there = sorted(set(release.tolist()))
+    values = _labels(windows, label).astype(str)
+    there = sorted(set(values.tolist()))
     for name in (wanted := [name for part in named for name in part]):
         if name not in there:
-            raise UsageError(f"there is no release {name!r} among the windows; there are {', '.join(there)}")
+            raise UsageError(f"there is no {label} {name!r} among the windows; there are {', '.join(there)}")
         if wanted.count(name) > 1:
-            raise UsageError(f"release {name!r} stands in more than one part")
-    rows = [np.flatnonzero(np.isin(release.astype(str), part)) for part in named]
-    seen: dict[str, int] = {}
-    for number, own in enumerate(rows):
-        for name in sorted(set(subject[own].tolist())):
-            if seen.setdefault(name, number) != number:
-                raise UsageError(
-                    f"subject {name} has windows in {named[seen[name]]} and in {named[number]}: "
-                    f"leave it out of one, or split with split_by_subject"
-                )
-    return tuple(windows.isel(window=own) for own in rows)
+            raise UsageError(f"{label} {name!r} stands in more than one part")
+    return tuple(windows.isel(window=np.flatnonzero(np.isin(values, part))) for part in named)
+
+
+def _people(windows: xr.Dataset) -> np.ndarray:
+    """Return whose each window is, (window,): the subject, with release or dataset where these share a name."""
+    subject = _labels(windows, "subject")
+    for label in ("release", "dataset"):
+        if label not in windows.coords:
+            continue
+        origin = np.broadcast_to(_labels(windows, label).astype(str), subject.shape)
+        pairs = set(zip(origin.tolist(), subject.tolist(), strict=True))
+        if len(pairs) > len(set(subject.tolist())):
+            subject = np.array([f"{place}/{name}" for place, name in zip(origin, subject, strict=True)], object)
+    return subject
+
+
+def _shares(fractions: Sequence[float]) -> np.ndarray:
+    shares = np.asarray(fractions, dtype=float)
+    if shares.ndim != 1 or not shares.size or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
+        raise UsageError(f"fractions must be positive and add up to 1, got {tuple(fractions)}")
+    return shares
+
+
+def _strata(values: np.ndarray) -> np.ndarray:
+    series = pd.Series(values).infer_objects()
+    if pd.api.types.is_numeric_dtype(series) and series.nunique() > _MOST_STRATA:
+        return pd.qcut(series, _FIFTHS, labels=False, duplicates="drop").fillna(-1).astype(int).astype(str).to_numpy()
+    return series.astype(str).to_numpy()
 
 
 def _labels(windows: xr.Dataset, name: str) -> np.ndarray:
@@ -130,10 +241,10 @@ def _labels(windows: xr.Dataset, name: str) -> np.ndarray:
     return windows[name].to_numpy().astype(object)
 
 
-def _shuffled_names(subject: np.ndarray, parts: int, seed: int) -> np.ndarray:
+def _shuffled_names(subject: np.ndarray, parts: int, seed: int, kind: str = "subject") -> np.ndarray:
     names = np.array(sorted(set(subject.tolist())), dtype=object)
     if len(names) < parts:
-        raise UsageError(f"{len(names)} subjects can't be split into {parts} parts")
+        raise UsageError(f"{len(names)} {kind}s can't be split into {parts} parts")
     return names[np.random.default_rng(seed).permutation(len(names))]
 
 

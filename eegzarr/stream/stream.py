@@ -1,59 +1,48 @@
-"""WindowStream: shuffled batches, decoded by threads straight into a ring of tensors."""
+"""WindowStream: shuffled batches, decoded by threads straight into tensors."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import xarray as xr
 from torch.utils.data import IterableDataset, get_worker_info
 
-from eegzarr.errors import BatchTooLarge, LakeError, UsageError
-from eegzarr.machine.memory import machine_memory
+from eegzarr.errors import BatchTooLarge, UsageError
 from eegzarr.machine.system import usable_cores
-from eegzarr.store.group import stored_geometry
-from eegzarr.store.layout import Geometry
-from eegzarr.store.open import recording_subjects, selection_statistics
-from eegzarr.stream.decode import Decoder, open_readers
-from eegzarr.stream.order import (
-    Shuffle,
-    ShuffleQuality,
-    Uneven,
-    balanced_order,
-    batch_count,
-    block_order,
-    crop_offsets,
-    global_order,
-    rank_batches,
-    shuffle_quality,
-)
-from eegzarr.stream.selection import Target, concatenate, select
-from eegzarr.stream.shape import Normalize, RowShape, channel_statistics, parse_seconds
+from eegzarr.stream.about import AboutWindows
+from eegzarr.stream.decode import Decoder
+from eegzarr.stream.epochs import Begun, EpochClock, Ranks
+from eegzarr.stream.order import Shuffle, ShuffleQuality, Uneven
+from eegzarr.stream.position import Dealing, Saved, Turn, saved_position
+from eegzarr.stream.rows import RowOptions, WindowRows
+from eegzarr.stream.sequence import EpochSequence, chosen_shuffle
+from eegzarr.stream.shape import Normalize
+from eegzarr.stream.targets import Target
 
 _MIB = 2**20
-_SHARE_OF_MEMORY = 0.7  # that the page cache may have
-DTYPES = ("float32", "float16")
 
 
-class WindowStream(IterableDataset[Any]):
+class WindowStream(AboutWindows, IterableDataset[Any]):
     """Batches of a selection of windows, every window exactly once an epoch.
 
     The order depends on the selection, `seed` and the epoch alone: with any number of
-    DataLoader workers it is the same sequence of batches, and ranks take turns in it. Call
-    `set_epoch` before each epoch, as with PyTorch's ``DistributedSampler``, or the order
-    repeats. Use it bare, or as ``DataLoader(stream, batch_size=None, num_workers=…)``; threads
-    decode, so that workers rarely make it faster.
+    DataLoader workers it is the same sequence of batches, and ranks take turns in it. After an
+    iteration that was drained comes the next epoch; `set_epoch` chooses one.
+    Use it bare, or as ``DataLoader(stream, batch_size=None, num_workers=…)``; threads
+    decode, so that workers rarely make it faster. Batches can be kept: their memory is used again
+    only once nobody holds them.
 
     Parameters
     ----------
     windows : Dataset or sequence of Dataset
-        As `eegzarr.open_windows` returns it, or any selection of it; several are streamed
-        together if their windows have one shape. Windows without a target and windows that
-        could not be read are left out; see `left_out`.
+        As `eegzarr.open_windows` returns it, or any selection of it: windows, channels and times in any
+        order. Signals that were changed must be in memory. Several Datasets are streamed one after another, if
+        they have the same channels (the order is that of the first), rate and samples. Windows without a target and
+        windows that could not be read are left out; see `left_out`.
     batch_size : int
         Windows in a batch; the last one of an epoch can be smaller.
     shuffle : bool or {"global", "block"}
@@ -61,25 +50,31 @@ class WindowStream(IterableDataset[Any]):
         order and mixes their windows through a buffer of half of `memory`: for lakes in a
         bucket, or larger than the machine's memory. True chooses between them.
     seed : int
-        Of permutations and random crops.
-    target : str, sequence of str, or callable
-        Label to give as y: any numeric coordinate along ``window``; several, as columns; or
-        a function of the table of labels (DataFrame, a row a window) that returns one row of
-        numbers a window.
+        Of permutations and random crops; at least 0.
+    target : str, sequence of str, callable or None
+        Label to give as y: any coordinate along ``window``; several, as columns; or a function of the
+        table of labels (DataFrame, a row a window) that returns one row a window. None gives x alone.
+    classes : sequence of str, optional
+        Classes of a target that is text, in the order of their codes; default all that the label has in
+        the lake, in alphabetical order.
     with_labels : sequence of str
         Labels to give beside x and y, as a dict of tensors, of lists where they are texts.
     crop : str or float, optional
         Length of a crop, such as ``"2s"``.
     random_crop : bool, optional
         Crop anywhere rather than in the middle; default where `shuffle` is on.
-    normalize : {"channel", "window"}, optional
-        ``"channel"``: take the mean of each channel and divide by its standard deviation, from
-        the lake's statistics over the recordings of `statistics`. ``"window"``: by those of
-        the window itself.
-    statistics : Dataset, optional
+    normalize : {"channel", "window", "recording"}, optional
+        Take the mean of each channel and divide by its standard deviation. ``"channel"``: those over
+        the recordings of `statistics`, from the lake; of several Datasets each by its own.
+        ``"recording"``: those of the window's recording, ``"window"``: of the window itself.
+    statistics : Dataset or sequence of Dataset, optional
         The training part, for ``normalize="channel"`` in evaluation; default `windows`.
+    clamp : float, optional
+        Largest absolute value after normalising, such as 20.
     dtype : {"float32", "float16"}
         Of x. float16 from a float16 lake is the fastest.
+    with_positions : bool
+        Give electrode positions in m, (channel, 3), last.
     transform : callable, optional
         Applied to each x.
     balance : str, optional
@@ -88,24 +83,21 @@ class WindowStream(IterableDataset[Any]):
     drop_last : bool
         Leave out a smaller last batch.
     threads : int, optional
-        Threads that decode; default one a core, in a DataLoader worker one.
+        Threads that decode; default one per core, in a DataLoader worker one.
     ahead : int
         Batches that are decoded before they are asked for. A consumer slower than the reader
         blocks it there.
-    keep : int
-        A batch's memory is used again after `keep` further ones were asked for.
-    copy : bool
-        Give each batch memory of its own, for those who keep batches. DataLoader workers
-        always do.
+    keep, copy : optional
+        Deprecated, without an effect.
     pin_memory : bool
-        Put the ring into page-locked memory, for copies to a GPU that don't block.
+        Give batches in page-locked memory, for copies to a GPU that don't block.
     memory : int
         Bytes of frames that are held at most from a bucket; ``"block"`` mixes half as much.
     concurrency : int
         Requests to a bucket that are under way at a time.
     rank, ranks : int, optional
-        Which share of the batches to yield; default from ``torch.distributed``, if that is
-        initialised, else all.
+        Which share of the batches to yield; default from ``torch.distributed`` when an iteration begins, if that
+        is initialised, else all.
     uneven : {"drop", "pad"}
         What to do with batches that don't share out evenly among ranks: leave out the last
         few, or give the first few of the epoch again.
@@ -117,17 +109,17 @@ class WindowStream(IterableDataset[Any]):
     x : Tensor, shape (batch, channel, time)
         In uV, if not normalised.
     y : Tensor, shape (batch,) or (batch, target)
-        float32 targets.
+        float32 numbers, or int64 places in `classes`; not with ``target=None``.
     labels : dict
         With `with_labels` only.
 
     Raises
     ------
     UsageError
-        If the selection is empty or smaller than a batch that may not be dropped, the target
-        isn't there, subjects overlap, or `memory` can't hold a frame.
+        If the selection is empty, can't be honoured, or is smaller than a batch that may not be dropped, the target
+        isn't there, subjects overlap, `memory` can't hold a frame, or float16 can't hold a value.
     LakeError
-        Here or while iterating, if the lake is damaged; it names the shard and the frame.
+        Here or while iterating, if the lake is damaged, or was written to since it was opened.
     """
 
     def __init__(
@@ -138,19 +130,22 @@ class WindowStream(IterableDataset[Any]):
         shuffle: bool | Shuffle = False,
         seed: int = 0,
         target: Target = "target",
+        classes: Sequence[str] | None = None,
         with_labels: Sequence[str] = (),
         crop: str | float | None = None,
         random_crop: bool | None = None,
         normalize: Normalize | None = None,
-        statistics: xr.Dataset | None = None,
+        statistics: xr.Dataset | Sequence[xr.Dataset] | None = None,
+        clamp: float | None = None,
         dtype: str = "float32",
+        with_positions: bool = False,
         transform: Callable[[torch.Tensor], torch.Tensor] | None = None,
         balance: str | None = None,
         drop_last: bool = False,
         threads: int | None = None,
         ahead: int = 2,
-        keep: int = 1,
-        copy: bool = False,
+        keep: int | None = None,
+        copy: bool | None = None,
         pin_memory: bool = False,
         memory: int = 192 * _MIB,
         concurrency: int = 16,
@@ -160,112 +155,128 @@ class WindowStream(IterableDataset[Any]):
         disjoint_from: WindowStream | None = None,
     ) -> None:
         super().__init__()
-        counts = {"batch_size": batch_size, "ahead": ahead, "keep": keep, "concurrency": concurrency}
+        counts = {"batch_size": batch_size, "ahead": ahead, "concurrency": concurrency}
         for name, value in {**counts, "threads": 1 if threads is None else threads}.items():
             if value < 1:
                 raise UsageError(f"{name} must be at least 1, got {value}")
-        parts = [windows] if isinstance(windows, xr.Dataset) else list(windows)
-        if not parts:
-            raise UsageError("no windows to stream: the sequence of Datasets is empty")
-        self._selection = concatenate([select(part, target, with_labels, balance) for part in parts])
-        count = len(self._selection)
-        if not count:
-            raise UsageError(f"no window to stream: {self._why_empty()}")
+        if seed < 0:
+            raise UsageError(f"seed must be at least 0, got {seed}")
+        if uneven not in ("drop", "pad"):
+            raise UsageError(f"uneven must be 'drop' or 'pad', got {uneven!r}")
+        if keep is not None or copy is not None:
+            warnings.warn("keep and copy have no effect: every batch can be kept", DeprecationWarning, stacklevel=2)
+        self._ranks = Ranks(rank, ranks)
+        options = RowOptions(
+            target=target,
+            classes=classes,
+            with_labels=with_labels,
+            balance=balance,
+            crop=crop,
+            normalize=normalize,
+            statistics=statistics,
+            clamp=clamp,
+            dtype=dtype,
+            with_positions=with_positions,
+            transform=transform,
+        )
+        self._rows = WindowRows.of(windows, options)
+        count = len(self._rows.selection)
         if drop_last and batch_size > count:
-            raise BatchTooLarge(
-                f"batch_size {batch_size} is larger than the selection of {count} windows, with drop_last"
-            )
-        if disjoint_from is not None and (shared := sorted(self.subjects & disjoint_from.subjects)):
-            raise UsageError(
-                f"{len(shared)} subjects are also in the stream to train on ({', '.join(shared[:3])} …): "
-                f"split with eegzarr.split_by_subject, or leave out disjoint_from"
-            )
+            raise BatchTooLarge(f"batch_size {batch_size} is larger than the {count} windows, with drop_last")
+        if disjoint_from is not None:
+            _check_disjoint(self._rows.selection.people, disjoint_from._rows.selection.people)
         self.batch_size = batch_size
         self.seed = seed
         self.drop_last = drop_last
-        self._geometry = _common_geometry(self._selection.groups)
-        self._shape = _row_shape(parts, self._geometry, crop, normalize, statistics, dtype)
-        self._memory = _checked_memory(memory, self._geometry, self.is_remote)
-        self.shuffle = self._chosen_shuffle(shuffle)
-        self._random_crop = self.shuffle is not None if random_crop is None else random_crop
-        self._balance = balance is not None
-        self._transform = transform
-        self._threads = threads
-        self._ahead, self._keep, self._copy, self._pin_memory = ahead, keep, copy, pin_memory
+        self._dealing = Dealing(windows=count, batch_size=batch_size, drop_last=drop_last, uneven=uneven)
+        self._memory = _checked_memory(memory, self._rows)
+        self._may_shuffle_as_saved = shuffle is True
+        chosen = chosen_shuffle(shuffle, self._rows)
+        self._sequence = EpochSequence(
+            rows=self._rows,
+            seed=seed,
+            shuffle=chosen,
+            buffer=max(batch_size, memory // 2 // self._rows.stored_bytes),
+            balance=balance,
+            random_crop=chosen is not None if random_crop is None else random_crop,
+        )
+        self._threads, self._ahead, self._pin_memory = threads, ahead, pin_memory
         self._concurrency = concurrency
-        self._rank, self._ranks = _rank_and_ranks(rank, ranks)
-        self._uneven = uneven
-        # Shared with DataLoader workers that outlive an epoch.
-        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+        self._clock = EpochClock()
+        self._begun = Begun(epoch=0)
         self._done = 0
-        self._resume_at = 0
-        self._resume_as: tuple[int, int] | None = None
+        self._restored: Saved | None = None
+        self._inherited_ranks: tuple[int, int] | None = None
         self._decoder: Decoder | None = None
 
     @property
-    def left_out(self) -> dict[str, int]:
-        """Windows of the selection that are not streamed, by reason."""
-        return {"no target": self._selection.without_target, "signal not readable": self._selection.invalid}
+    def shuffle(self) -> Shuffle | None:
+        """How windows are shuffled: what True has chosen, too."""
+        return self._sequence.shuffle
 
     @property
-    def targets(self) -> npt.NDArray[np.float32]:
-        """Targets of all windows of the stream, in the order of the selection."""
-        return self._selection.target
-
-    @property
-    def subjects(self) -> set[str]:
-        """Subjects that the stream's windows are of."""
-        selection = self._selection
-        return {
-            subject
-            for number, (lake, group) in enumerate(selection.groups)
-            for subject in recording_subjects(lake, group)[np.unique(selection.recording[selection.group == number])]
-        }
-
-    @property
-    def n_windows(self) -> int:
-        """Windows in an epoch, over all ranks."""
-        return len(self._selection)
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether windows come from a URL."""
-        return any("://" in lake for lake, _ in self._selection.groups)
+    def ranks(self) -> tuple[int, int]:
+        """Rank and number of ranks, as they are now."""
+        return self._ranks.found(self._inherited_ranks)
 
     @property
     def epoch(self) -> int:
         """The epoch whose order the next iteration has."""
-        return int(self._epoch.item())
+        return self._clock.epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order the next iteration has, from its beginning."""
-        self._epoch.fill_(epoch)
-        self._done = self._resume_at = 0
-        self._resume_as = None
+        self._go_to(_checked_epoch(epoch))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the stream is: the epoch, and the batches of it that all ranks have yielded.
+        """Return where the stream is: the epoch, and the windows of it that all ranks have given.
 
         In a DataLoader worker it holds the worker too: torchdata's ``StatefulDataLoader``
         gives each worker its own back.
-        """
-        state = {"seed": self.seed, "epoch": self.epoch, "batches": self._done}
-        worker = get_worker_info()
-        return state if worker is None else {**state, "worker": worker.id, "workers": worker.num_workers}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Let the next iteration go on after the batches of a `state_dict`, on any number of ranks.
 
         Raises
         ------
         UsageError
-            If it is of a stream with another seed.
+            In the main process, while DataLoader workers read: it can't know how much of what they have read
+            has been taken.
         """
-        if state["seed"] != self.seed:
-            raise UsageError(f"the saved stream had seed {state['seed']}, this one has {self.seed}")
-        self._epoch.fill_(state["epoch"])
-        self._done = self._resume_at = state["batches"]
-        self._resume_as = (state["worker"], state["workers"]) if "workers" in state else None
+        worker = get_worker_info()
+        if worker is None and self._clock.has_workers:
+            raise UsageError(
+                "DataLoader workers read this stream, so that it doesn't know how many batches were taken: use the "
+                "state_dict() of torchdata's StatefulDataLoader, or num_workers=0, or count, and save state_at(…)"
+            )
+        where = self._begun if worker is not None or self._done else Begun(epoch=self.epoch)
+        state = {**self._state(), "epoch": where.epoch, "windows": self._done, "dealt_from": where.dealt_from}
+        return state if worker is None else {**state, "worker": worker.id, "workers": worker.num_workers}
+
+    def state_at(self, epoch: int, batches: int) -> dict[str, Any]:
+        """Return the state after so many batches of an epoch, over all ranks, for those who count themselves."""
+        windows = min(batches * self.batch_size, self.n_windows)
+        return {**self._state(), "epoch": epoch, "windows": windows, "dealt_from": windows}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next iteration go on after the windows of a `state_dict`, on any number of ranks.
+
+        Another batch size goes on with the next window. Where ``shuffle=True`` left it open how to shuffle, the
+        order is the saved one.
+
+        Raises
+        ------
+        UsageError
+            If it is of a stream with another seed, other windows or another order.
+        """
+        saved = saved_position(state, self._state(), may_shuffle_as_saved=self._may_shuffle_as_saved)
+        if saved.windows > self.n_windows:
+            raise UsageError(f"the saved stream had given {saved.windows} windows, this one has {self.n_windows}")
+        self._sequence = self._sequence.resumed(saved.shuffle, saved.buffer)
+        if get_worker_info() is not None:
+            self._restored = saved  # this worker's own; others have theirs
+            self._begun, self._done = Begun(epoch=saved.epoch, dealt_from=saved.dealt_from), saved.windows
+        elif saved.worker is not None:
+            raise UsageError("this is the state of a DataLoader worker: load that of the StatefulDataLoader instead")
+        else:
+            self._go_to(saved.epoch, saved.windows)
 
     def set_ahead(self, ahead: int) -> None:
         """Choose how many batches the next iteration decodes ahead; it changes no batch."""
@@ -275,163 +286,114 @@ class WindowStream(IterableDataset[Any]):
 
     def shuffle_quality(self) -> ShuffleQuality:
         """Measure the order of the epoch that is next, beside a true permutation."""
-        selection = self._selection
-        recording = selection.recording + selection.group.astype(np.int64) * (int(selection.recording.max()) + 1)
-        target = selection.target.reshape(len(selection), -1)[:, 0]
-        return shuffle_quality(self._order(), recording, target, self.batch_size, self.seed)
+        return self._sequence.quality(self.epoch, self.batch_size)
 
     def __len__(self) -> int:
         """Batches that this rank yields in an epoch."""
-        return len(self._my_batches())
+        return len(self.turns())
+
+    def __repr__(self) -> str:
+        order = "in order" if self._sequence.name is None else f"shuffled: {self._sequence.name}"
+        return f"WindowStream: {self._summary()}; batches of {self.batch_size}, {order}, seed {self.seed}"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_decoder": None}
+        # A process that is spawned hasn't initialised torch.distributed: it takes over what was found here.
+        return {**self.__dict__, "_decoder": None, "_inherited_ranks": self.ranks}
 
     def __iter__(self) -> Iterator[Any]:
-        worker = get_worker_info()
-        start, self._resume_at = self._resume_at, 0
-        self._done = start
-        turns = self._turns(worker, start)
-        order = self._order()
-        members = [order[number * self.batch_size : (number + 1) * self.batch_size] for number, _ in turns]
-        decoder = self._open_decoder()
-        batches = decoder.batches(
+        turns = self._begin()
+        begun = self._begun
+        batches = self.read([(begun.epoch, turn) for turn in turns])
+        try:
+            for turn in turns:
+                batch = next(batches)
+                self._done = turn.done
+                if turn is turns[-1]:
+                    self._clock.gave_last(begun)
+                yield batch
+                del batch  # or its memory would be held here
+        finally:
+            batches.close()
+        self._clock.finish(begun)
+        if get_worker_info() is None:
+            self._done = 0
+
+    def turns(self) -> list[Turn]:
+        """Return the batches of an epoch that this rank gives."""
+        return self._dealing.turns(0, *self.ranks)
+
+    def read(self, turns: Sequence[tuple[int, Turn]]) -> Generator[Any, None, None]:
+        """Yield batches, each named by its epoch and its turn there."""
+        orders = {epoch: (self._sequence.order(epoch), self._sequence.offsets(epoch)) for epoch in dict(turns)}
+        members = [orders[epoch][0][turn.first : turn.stop] for epoch, turn in turns]
+        tensors = self._open_decoder().batches(
             members,
-            self._crop_offsets(),
-            threads=self._threads or (1 if worker else usable_cores()),
+            [orders[epoch][1][chosen] for (epoch, _), chosen in zip(turns, members, strict=True)],
+            threads=self._threads or (1 if get_worker_info() else usable_cores()),
             ahead=self._ahead,
-            keep=self._keep,
-            copy=self._copy or worker is not None,
             pin_memory=self._pin_memory,
         )
-        for (_, done), chosen, x in zip(turns, members, batches, strict=True):
-            self._done = done
-            yield self._batch(x, chosen)
+        try:
+            for chosen in members:
+                yield self._rows.batch(next(tensors), chosen)
+        finally:
+            tensors.close()
 
-    def _turns(self, worker: Any, start: int) -> list[tuple[int, int]]:
-        """Return the batches to yield after the first `start`: number, and how many are done on all ranks after it."""
-        as_before = worker is not None and self._resume_as is not None
-        # What is left is dealt out anew, also to another number of ranks and workers. Only a worker
-        # that goes on as the one it was keeps its old turns.
-        dealt_from = 0 if as_before else start
-        numbers = self._my_batches(dealt_from)
-        done = dealt_from + (np.arange(len(numbers)) + 1) * self._ranks
-        turns = list(zip(numbers.tolist(), done.tolist(), strict=True))
-        if as_before:
-            assert self._resume_as is not None
-            number, workers = self._resume_as
-            return [turn for turn in turns[number::workers] if turn[1] > start]
-        return turns if worker is None else turns[worker.id :: worker.num_workers]
+    def _begin(self) -> list[Turn]:
+        """Begin an iteration: return the batches that it gives."""
+        worker, saved = get_worker_info(), self._restored
+        ranks = self.ranks
+        if worker is not None and saved is not None:
+            self._restored = None
+            self._begun = Begun(epoch=saved.epoch, start=saved.windows, dealt_from=saved.dealt_from)
+            self._clock.begin_at(self._begun)
+            number, workers = saved.worker or (worker.id, worker.num_workers)
+        else:
+            self._begun = self._clock.begin()
+            number, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        self._done = self._begun.start
+        turns = self._dealing.turns(self._begun.dealt_from, *ranks)
+        return [turn for turn in turns[number::workers] if turn.done > self._begun.start]
 
-    def _batch(self, x: torch.Tensor, chosen: npt.NDArray[np.int64]) -> Any:
-        x = x if self._transform is None else self._transform(x)
-        y = torch.from_numpy(self._selection.target[chosen])
-        if not self._selection.labels:
-            return x, y
-        labels: dict[str, Any] = {}
-        for name, values in self._selection.labels.items():
-            taken = values[chosen]
-            labels[name] = torch.from_numpy(taken) if taken.dtype.kind in "fiub" else taken.tolist()
-        return x, y, labels
+    def _state(self) -> dict[str, Any]:
+        """Return what a saved position is of."""
+        return {
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "shuffle": self._sequence.name,
+            "buffer": self._sequence.buffer,
+            "selection": self._rows.selection.digest,
+        }
 
-    def _my_batches(self, start: int = 0) -> npt.NDArray[np.int64]:
-        batches = batch_count(self.n_windows, self.batch_size, self.drop_last)
-        return rank_batches(batches, self._rank, self._ranks, self._uneven, start)
-
-    def _order(self) -> npt.NDArray[np.int64]:
-        if self._balance:
-            assert self._selection.weighed is not None
-            return balanced_order(self._selection.weighed, self.seed, self.epoch)
-        if self.shuffle == "global":
-            return global_order(self.n_windows, self.seed, self.epoch)
-        if self.shuffle == "block":
-            frame = self._selection.window // self._geometry.windows_per_frame
-            block = self._selection.group.astype(np.int64) * (int(frame.max()) + 1) + frame
-            buffer = max(self.batch_size, self._memory // 2 // self._geometry.window_bytes)
-            return block_order(block, self.seed, self.epoch, buffer)
-        return np.arange(self.n_windows)
-
-    def _crop_offsets(self) -> npt.NDArray[np.int64]:
-        room = self._shape.stored_times - self._shape.n_times
-        if self._random_crop:
-            return crop_offsets(self.n_windows, room, self.seed, self.epoch)
-        return np.full(self.n_windows, room // 2)
+    def _go_to(self, epoch: int, start: int = 0) -> None:
+        self._clock.set(epoch, start, start)
+        self._begun, self._done, self._restored = Begun(epoch=epoch, start=start, dealt_from=start), start, None
 
     def _open_decoder(self) -> Decoder:
         """Open the groups in this process; what a parent opened before a fork isn't used."""
         if self._decoder is None or self._decoder.pid != os.getpid():
-            groups, beyond = self._selection.groups, not self._fits_memory()
-            readers = open_readers(groups, self._memory, self._concurrency, beyond_memory=beyond)
-            self._decoder = Decoder(readers, self._selection.group, self._selection.window, self._shape)
+            self._decoder = Decoder(self._rows, self._memory, self._concurrency)
         return self._decoder
 
-    def _chosen_shuffle(self, shuffle: bool | Shuffle) -> Shuffle | None:
-        if shuffle is False:
-            return None
-        if shuffle is not True:
-            if shuffle not in ("global", "block"):
-                raise UsageError(f"shuffle must be True, False, 'global' or 'block', got {shuffle!r}")
-            return shuffle
-        # A true permutation reads every page of the lake all the time: it should fit into the page cache.
-        return "global" if self._fits_memory() and not self.is_remote else "block"
 
-    def _fits_memory(self) -> bool:
-        return self.n_windows * self._geometry.window_bytes < _SHARE_OF_MEMORY * machine_memory()
-
-    def _why_empty(self) -> str:
-        told = ", ".join(f"{count} with {reason}" for reason, count in self.left_out.items() if count)
-        return f"{told} were left out" if told else "the selection is empty"
+def _checked_epoch(epoch: int) -> int:
+    if epoch < 0:
+        raise UsageError(f"an epoch is at least 0, got {epoch}")
+    return int(epoch)
 
 
-def _common_geometry(groups: tuple[tuple[str, str], ...]) -> Geometry:
-    found = [stored_geometry(lake, group) for lake, group in groups]
-    geometries = [geometry for geometry in found if geometry is not None]
-    if len(geometries) < len(groups):
-        raise LakeError(f"{'/'.join(groups[found.index(None)])} has no array of signals")
-    first = geometries[0]
-    for (lake, group), geometry in zip(groups, geometries, strict=True):
-        if (geometry.n_channels, geometry.n_times, geometry.dtype) != (first.n_channels, first.n_times, first.dtype):
-            raise UsageError(
-                f"windows of {lake}/{group} and those of {'/'.join(groups[0])} have different shapes or dtypes"
-            )
-    return first
-
-
-def _row_shape(
-    parts: Sequence[xr.Dataset],
-    geometry: Geometry,
-    crop: str | float | None,
-    normalize: Normalize | None,
-    statistics: xr.Dataset | None,
-    dtype: str,
-) -> RowShape:
-    if dtype not in DTYPES:
-        raise UsageError(f"dtype must be {' or '.join(DTYPES)}, got {dtype!r}")
-    if normalize not in (None, "channel", "window"):
-        raise UsageError(f"normalize must be 'channel', 'window' or None, got {normalize!r}")
-    n_times = geometry.n_times
-    if crop is not None:
-        n_times = round(parse_seconds(crop) * float(parts[0].attrs["sampling_rate"]))
-        if not 1 <= n_times <= geometry.n_times:
-            raise UsageError(f"a crop of {crop} is {n_times} samples, windows have {geometry.n_times}")
-    mean, std = None, None
-    if normalize == "channel":
-        mean, std = channel_statistics(selection_statistics(parts[0] if statistics is None else statistics))
-    return RowShape(geometry.n_channels, n_times, dtype, geometry.n_times, geometry.dtype, normalize, mean, std)
-
-
-def _checked_memory(memory: int, geometry: Geometry, is_remote: bool) -> int:
-    frame = geometry.windows_per_frame * geometry.window_bytes
-    if is_remote and memory < frame:
-        raise UsageError(f"memory of {memory} bytes can't hold one frame of {frame} bytes: give at least that")
+def _checked_memory(memory: int, rows: WindowRows) -> int:
+    for geometry in rows.geometries:
+        frame = 0 if geometry is None else geometry.windows_per_frame * geometry.window_bytes
+        if rows.is_remote and memory < frame:
+            raise UsageError(f"memory of {memory} bytes can't hold one frame of {frame} bytes: give at least that")
     return memory
 
 
-def _rank_and_ranks(rank: int | None, ranks: int | None) -> tuple[int, int]:
-    distributed = torch.distributed
-    if ranks is None and distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    rank, ranks = rank or 0, ranks or 1
-    if not 0 <= rank < ranks:
-        raise UsageError(f"rank must be from 0 to {ranks - 1}, got {rank}")
-    return rank, ranks
+def _check_disjoint(own: frozenset[tuple[str, str]], other: frozenset[tuple[str, str]]) -> None:
+    if shared := sorted(own & other):
+        names = ", ".join(name for _, name in shared[:3])
+        raise UsageError(
+            f"{len(shared)} subjects are also in the stream to train on ({names} …): "
+            "split with eegzarr.split_by_subject, or leave out disjoint_from"
+        )

@@ -138,6 +138,7 @@ def _check_folder(folder: RunFolder, is_new: bool) -> None:
 def _fresh(
     options: FitOptions, folder: RunFolder, parts: Parts, ranks: Ranks, streams: Streams, around: Surroundings
 ) -> Training:
+    assert streams.train.targets is not None  # a fit has a target
     return Training(
         options=options,
         folder=folder,

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from eegzarr.store.table import sampling_rate
 from eegzarr.train.loop.optimize import choose_precision, fitting_batch, make_loss, make_optimizer, rate_share
 from eegzarr.train.loop.parts import Parts
 from eegzarr.train.loop.ranks import Ranks
@@ -147,7 +148,7 @@ def model_spec(options: FitOptions, parts: Parts, device: torch.device) -> dict[
 
     It is saved with the weights: the model is made from it again wherever it is used.
     """
-    sfreq = float(parts.train.attrs["sampling_rate"])
+    sfreq = sampling_rate(parts.train)
     seconds = options.crop_seconds
     return {
         "network": options.model or default_model(device),

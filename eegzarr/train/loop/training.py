@@ -251,7 +251,7 @@ class Training:
     def _stream_state(self) -> dict[str, Any]:
         number = self.position.epoch * self.batches + self.position.batch
         epoch, batch = self.streams.pass_and_batch(number)
-        return self.stream.state_dict() | {"epoch": epoch, "batches": batch * self.ranks.count}
+        return self.stream.state_at(epoch, batch * self.ranks.count)
 
     def _save(self) -> None:
         if not self.ranks.is_first:

@@ -62,6 +62,7 @@ class EvaluationStream:
     @property
     def targets(self) -> npt.NDArray[np.float32]:
         """Their targets, (window,)."""
+        assert self.stream.targets is not None  # it has a target
         return self.stream.targets
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, dict[str, Any]]]:

@@ -1,0 +1,85 @@
+"""LightningData: a lake's parts as a LightningDataModule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import xarray as xr
+from torch.utils.data import DataLoader
+
+from eegzarr.errors import UsageError
+from eegzarr.stream.stream import WindowStream
+
+try:
+    from lightning.pytorch import LightningDataModule
+except ModuleNotFoundError:
+    try:
+        from pytorch_lightning import LightningDataModule  # type: ignore[assignment]  # the same under its older name
+    except ModuleNotFoundError as missing:
+        raise UsageError("LightningData needs Lightning: pip install lightning") from missing
+
+
+class LightningData(LightningDataModule):
+    """Training, validation and test parts for Lightning's Trainer.
+
+    Each process is given its share of the training and validation batches, and the next epoch comes by itself: leave
+    ``use_distributed_sampler`` as it is, since it has no effect on streams.
+
+    Parameters
+    ----------
+    train : Dataset
+        As for `eegzarr.stream.WindowStream`.
+    valid, test, predict : Dataset, optional
+        Streamed in order, whole windows or the middle of them, and normalised by the training part.
+    batch_size : int
+    seed : int
+        Of the training part's order.
+    num_workers : int
+        DataLoader workers; threads decode, so that none are rarely slower.
+    **options
+        Further options of `eegzarr.stream.WindowStream`, for all parts.
+    """
+
+    def __init__(
+        self,
+        train: xr.Dataset,
+        valid: xr.Dataset | None = None,
+        test: xr.Dataset | None = None,
+        predict: xr.Dataset | None = None,
+        *,
+        batch_size: int = 128,
+        seed: int = 0,
+        num_workers: int = 0,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        self._num_workers = num_workers
+        shared = {"batch_size": batch_size, **options}
+        statistics = {"statistics": train} if options.get("normalize") == "channel" else {}
+        self.train_stream = WindowStream(train, shuffle=True, seed=seed, drop_last=True, **shared)
+        self._streams: dict[str, WindowStream] = {}
+        for name, part in {"valid": valid, "test": test, "predict": predict}.items():
+            if part is not None:
+                self._streams[name] = WindowStream(part, uneven="pad", **{**statistics, **shared})
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return shuffled batches of the training part."""
+        return self._loader(self.train_stream)
+
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """Return batches of the validation part, in order."""
+        return self._of("valid")
+
+    def test_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """Return batches of the test part, in order."""
+        return self._of("test")
+
+    def predict_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """Return batches of the part to predict, in order."""
+        return self._of("predict")
+
+    def _loader(self, stream: WindowStream) -> DataLoader[Any]:
+        return DataLoader(stream, batch_size=None, num_workers=self._num_workers)
+
+    def _of(self, name: str) -> DataLoader[Any] | list[Any]:
+        return self._loader(self._streams[name]) if name in self._streams else []

@@ -1,0 +1,250 @@
+"""Windows as rows: what `WindowStream` and `WindowDataset` have in common, from options to samples."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import xarray as xr
+
+from eegzarr.errors import LakeError, UsageError
+from eegzarr.machine.memory import machine_memory
+from eegzarr.store.group import stored_geometry
+from eegzarr.store.layout import Geometry
+from eegzarr.store.provenance import Part
+from eegzarr.store.read import LocalReader, RemoteReader, WindowReader
+from eegzarr.store.remote import FrameCache
+from eegzarr.stream.selection import Selection, select
+from eegzarr.stream.shape import Layout, Normalize, RowFiller, RowShape, parse_seconds, picks
+from eegzarr.stream.statistics import dataset_statistics, recording_statistics
+from eegzarr.stream.targets import Target
+
+DTYPES = ("float32", "float16")
+_NORMALIZE = ("channel", "window", "recording")
+_SHARE_OF_MEMORY = 0.7  # that the page cache may have
+_BLOCK_IN_MEMORY = 64  # windows; any number, where nothing is read in blocks
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowOptions:
+    """What is given of each window; see `eegzarr.stream.WindowStream`."""
+
+    target: Target = "target"
+    classes: Sequence[str] | None = None
+    with_labels: Sequence[str] = ()
+    balance: str | None = None
+    crop: str | float | None = None
+    normalize: Normalize | None = None
+    statistics: xr.Dataset | Sequence[xr.Dataset] | None = None
+    clamp: float | None = None
+    dtype: str = "float32"
+    with_positions: bool = False
+    transform: Callable[[torch.Tensor], torch.Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise UsageError(f"dtype must be {' or '.join(DTYPES)}, got {self.dtype!r}")
+        if self.normalize not in (None, *_NORMALIZE):
+            raise UsageError(f"normalize must be {', '.join(map(repr, _NORMALIZE))} or None, got {self.normalize!r}")
+        if isinstance(self.with_labels, str):
+            raise UsageError(f"with_labels must be a list of names, such as [{self.with_labels!r}]")
+        if self.clamp is not None and self.normalize is None:
+            raise UsageError("clamp counts standard deviations: give normalize, too")
+        if self.clamp is not None and not self.clamp > 0:
+            raise UsageError(f"clamp must be above 0, got {self.clamp}")
+        if self.statistics is not None and self.normalize != "channel":
+            raise UsageError("statistics are for normalize='channel'")
+
+
+@dataclass(frozen=True, eq=False)
+class WindowRows:
+    """Windows that are given as rows.
+
+    Attributes
+    ----------
+    selection : Selection
+    shape : RowShape
+        Of a row.
+    layouts : tuple of Layout
+        Of each source of the selection.
+    geometries : tuple of Geometry or None
+        Likewise; None of windows in memory.
+    """
+
+    selection: Selection
+    shape: RowShape
+    layouts: tuple[Layout, ...]
+    geometries: tuple[Geometry | None, ...]
+    with_positions: bool
+    transform: Callable[[torch.Tensor], torch.Tensor] | None
+
+    @classmethod
+    def of(cls, windows: xr.Dataset | Sequence[xr.Dataset], options: RowOptions) -> WindowRows:
+        """Find the windows of Datasets.
+
+        Raises
+        ------
+        UsageError, LakeError
+            As for `eegzarr.stream.WindowStream`.
+        """
+        parts = _datasets(windows)
+        selection = select(
+            parts,
+            options.target,
+            classes=options.classes,
+            with_labels=options.with_labels,
+            balance=options.balance,
+        )
+        if not len(selection):
+            told = ", ".join(f"{count} with {reason}" for reason, count in selection.left_out.items() if count)
+            raise UsageError(f"no window to give: {f'{told} were left out' if told else 'the selection is empty'}")
+        geometries = [_geometry(source) if isinstance(source, Part) else None for source in selection.sources]
+        scales: Sequence[tuple[Any, Any]] = [(None, None)] * len(geometries)
+        if options.normalize == "channel":
+            over = parts if options.statistics is None else _datasets(options.statistics)
+            scales = dataset_statistics(selection, select(over), is_given=options.statistics is not None)
+        elif options.normalize == "recording":
+            scales = recording_statistics(selection)
+        layouts = []
+        for source, geometry, (mean, std) in zip(selection.sources, geometries, scales, strict=True):
+            if isinstance(source, Part) and geometry is not None:
+                shape, times = (geometry.n_channels, geometry.n_times), picks(source.times)
+                layouts.append(Layout(None, shape, geometry.dtype, picks(source.channels), times, mean, std))
+            elif not isinstance(source, Part):
+                stored, every = source.values, slice(0, source.values.shape[2], 1)
+                shape = (stored.shape[1], stored.shape[2])
+                layouts.append(Layout(stored, shape, str(stored.dtype), picks(source.channels), every, mean, std))
+        row = RowShape(
+            n_channels=len(selection.channels),
+            n_times=_crop_times(selection, options.crop),
+            dtype=options.dtype,
+            window_times=selection.n_times,
+            normalize=options.normalize,
+            clamp=None if options.clamp is None else float(options.clamp),
+        )
+        return cls(selection, row, tuple(layouts), tuple(geometries), options.with_positions, options.transform)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether windows come from a URL."""
+        return any(isinstance(source, Part) and "://" in source.lake for source in self.selection.sources)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of a window as it is stored, of the largest where they differ."""
+        return max(layout.window_bytes for layout in self.layouts)
+
+    def fit_memory(self) -> bool:
+        """Whether the page cache can hold all that is read."""
+        return len(self.selection) * self.stored_bytes < _SHARE_OF_MEMORY * machine_memory()
+
+    def blocks(self) -> npt.NDArray[np.int64]:
+        """Return which frame each window lies in, numbered over all groups, (window,)."""
+        selection = self.selection
+        sizes = [_BLOCK_IN_MEMORY if geometry is None else geometry.windows_per_frame for geometry in self.geometries]
+        frame = selection.window // np.array(sizes)[selection.source]
+        groups = [
+            (source.lake, source.group) if isinstance(source, Part) else number
+            for number, source in enumerate(selection.sources)
+        ]
+        codes = {group: code for code, group in enumerate(dict.fromkeys(groups))}
+        group = np.array([codes[one] for one in groups])[selection.source]
+        return group * (int(frame.max(initial=0)) + 1) + frame
+
+    def open(self, memory: int, concurrency: int) -> OpenRows:
+        """Open what the windows lie in, for this process."""
+        return OpenRows(self, memory, concurrency)
+
+    def batch(self, x: torch.Tensor, chosen: npt.NDArray[np.int64]) -> Any:
+        """Return x with what else is given of the chosen windows."""
+        x = x if self.transform is None else self.transform(x)
+        given: list[Any] = [x]
+        selection = self.selection
+        if selection.targets.values is not None:
+            given.append(torch.from_numpy(selection.targets.values[chosen]))
+        if selection.labels:
+            given.append({name: _given(values[chosen]) for name, values in selection.labels.items()})
+        if self.with_positions:
+            given.append(torch.from_numpy(selection.positions))
+        return given[0] if len(given) == 1 else tuple(given)
+
+
+class OpenRows:
+    """Windows whose shards this process has opened; for any number of threads."""
+
+    def __init__(self, rows: WindowRows, memory: int, concurrency: int) -> None:
+        self.pid = os.getpid()
+        self._selection = rows.selection
+        beyond = not rows.fit_memory()
+        cache = FrameCache(memory)
+        numbers: dict[tuple[str, str, str], int] = {}
+        self.readers: list[WindowReader] = []
+        reader = np.zeros(len(rows.layouts), np.int32)
+        for place, source in enumerate(rows.selection.sources):
+            if not isinstance(source, Part):
+                continue
+            key = (source.lake, source.group, source.digest)
+            if key not in numbers:
+                numbers[key] = len(numbers)
+                self.readers.append(
+                    RemoteReader(source.lake, source.group, cache, numbers[key], concurrency, source.digest)
+                    if "://" in source.lake
+                    else LocalReader(source.lake, source.group, source.digest, beyond_memory=beyond)
+                )
+            reader[place] = numbers[key]
+        self.reader = reader
+        self._filler = RowFiller(rows.shape, rows.layouts, self.readers, reader)
+
+    def check(self) -> None:
+        """Refuse to go on if what was opened was written to, or built anew."""
+        for reader in self.readers:
+            reader.check()
+
+    def check_files(self) -> None:
+        """Refuse to go on if a file that was opened was written to."""
+        for reader in self.readers:
+            reader.check_files()
+
+    def fill(self, rows: npt.NDArray, chosen: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> None:
+        """Fill `rows` with the chosen windows, each from a sample on."""
+        selection = self._selection
+        self._filler.fill(
+            rows, selection.source[chosen], selection.window[chosen], selection.recording[chosen], offsets
+        )
+
+
+def _datasets(windows: xr.Dataset | Sequence[xr.Dataset]) -> list[xr.Dataset]:
+    parts = [windows] if isinstance(windows, xr.Dataset | str) else list(windows)
+    if not parts:
+        raise UsageError("no windows to stream: the sequence of Datasets is empty")
+    return parts
+
+
+def _geometry(source: Part) -> Geometry | None:
+    if not source.lake:  # of no window
+        return None
+    geometry = stored_geometry(source.lake, source.group)
+    if geometry is None:
+        raise LakeError(f"{source.lake}/{source.group} has no array of signals")
+    return geometry
+
+
+def _crop_times(selection: Selection, crop: str | float | None) -> int:
+    """Return the samples of a row."""
+    if crop is None:
+        return selection.n_times
+    if np.isnan(selection.sampling_rate):
+        raise UsageError("windows whose times aren't evenly spaced can't be cropped: select times in place of crop=")
+    n_times = round(parse_seconds(crop) * selection.sampling_rate)
+    if not 1 <= n_times <= selection.n_times:
+        raise UsageError(f"a crop of {crop} is {n_times} samples, windows have {selection.n_times}")
+    return n_times
+
+
+def _given(values: npt.NDArray) -> Any:
+    return torch.from_numpy(values) if values.dtype.kind in "fiub" else values.tolist()

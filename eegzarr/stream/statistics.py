@@ -1,0 +1,89 @@
+"""Means and standard deviations to normalise by, from what the lake knows of its recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from operator import add
+
+import numpy as np
+import numpy.typing as npt
+
+from eegzarr.errors import UsageError
+from eegzarr.store.open import recording_moments
+from eegzarr.store.receipt import Moments
+from eegzarr.stream.selection import Loaded, Selection, Source
+
+Pair = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+
+
+def dataset_statistics(selection: Selection, over: Selection, *, is_given: bool) -> list[Pair]:
+    """Return mean and standard deviation of the channels of each source, (channel, 1), in uV.
+
+    Over all valid windows of the recordings that have a window in `over`: all Datasets of it together if it
+    `is_given` for the purpose, else for each source those of its own Dataset.
+
+    Raises
+    ------
+    UsageError
+        If `over` lacks a channel.
+    """
+    if missing := [name for name in selection.channels if name not in over.channels]:
+        raise UsageError(f"the statistics have no channel {missing[0]!r}; they are of {len(over.channels)} channels")
+    order = [over.channels.index(name) for name in selection.channels]
+    pooled = _by_dataset(over)
+    if is_given:
+        pooled = [reduce(add, pooled)] * (max(selection.dataset) + 1)
+    scales = [_scales(moments) for moments in pooled]
+    return [(scales[number][0][order], scales[number][1][order]) for number in selection.dataset]
+
+
+def recording_statistics(selection: Selection) -> list[Pair]:
+    """Return mean and standard deviation of each source's recordings and channels, (recording, channel, 1), in uV."""
+    found = []
+    for number, source in enumerate(selection.sources):
+        own = np.unique(selection.recording[selection.source == number]).tolist()
+        rows = int(max(own, default=-1)) + 1
+        mean = np.zeros((rows, len(selection.channels), 1), np.float32)
+        std = np.ones_like(mean)
+        moments = _moments(source, selection, number, own)
+        for row, of_recording in zip(own, moments, strict=True):
+            mean[row], std[row] = _scales(of_recording)
+        found.append((mean, std))
+    return found
+
+
+def _by_dataset(selection: Selection) -> list[Moments]:
+    pooled = []
+    for dataset in range(max(selection.dataset) + 1):
+        moments = [Moments(0, np.zeros(len(selection.channels)), np.zeros(len(selection.channels)))]
+        seen: set[tuple[object, int]] = set()
+        for number, source in enumerate(selection.sources):
+            if selection.dataset[number] != dataset:
+                continue
+            own = np.unique(selection.recording[selection.source == number]).tolist()
+            # A group can stand in several sources, with other times each; a recording counts once.
+            key = id(source) if isinstance(source, Loaded) else (source.lake, source.group)
+            own = [row for row in own if (key, row) not in seen]
+            seen |= {(key, row) for row in own}
+            moments += _moments(source, selection, number, own)
+        pooled.append(reduce(add, moments))
+    return pooled
+
+
+def _moments(source: Source, selection: Selection, number: int, recordings: Sequence[int]) -> list[Moments]:
+    """Return the moments of recordings of a source, of its channels in their order."""
+    channels = list(source.channels)
+    if not isinstance(source, Loaded):
+        every = recording_moments(source.lake, source.group, recordings)
+        return [Moments(one.count, one.mean[channels], one.squares[channels]) for one in every]
+    own = selection.source == number
+    rows, recording = selection.window[own], selection.recording[own]
+    return [Moments.of(source.values[rows[recording == one]][:, channels]) for one in recordings]
+
+
+def _scales(moments: Moments) -> Pair:
+    count = max(1, moments.count)
+    mean = np.asarray(moments.mean, np.float32)[:, None]
+    std = np.sqrt(np.maximum(moments.squares, 0) / count).astype(np.float32)[:, None]
+    return mean, np.where(std > 0, std, np.float32(1))

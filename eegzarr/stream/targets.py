@@ -1,0 +1,207 @@
+"""What a stream gives as y: numbers, classes, several of either, what a function returns, or nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from eegzarr.errors import UsageError
+from eegzarr.recipes.expression import labels_of
+from eegzarr.store.table import label_table, no_label
+
+Target = str | Sequence[str] | Callable[[pd.DataFrame], npt.ArrayLike] | None
+_CORRECT = "correct"
+MISSING = -1  # the code of a class that a window doesn't have; never given to training
+
+
+@dataclass(frozen=True)
+class Column:
+    """One target of each window: numbers, or classes by their names.
+
+    Attributes
+    ----------
+    values : array, shape (window,)
+        float32, NaN where missing; or names as objects, "" where missing.
+    classes : tuple of str or None
+        In the order of their codes; None for numbers.
+    label : str or None
+        The label of texts that they are of: others of its kind may stand in the lake.
+    """
+
+    values: npt.NDArray
+    classes: tuple[str, ...] | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Targets of windows.
+
+    Attributes
+    ----------
+    values : array or None, shape (window,) or (window, target)
+        float32; or int64, places in `classes`, `MISSING` where there is none.
+    classes : tuple of str, tuple of them for each target, or None
+    """
+
+    values: npt.NDArray | None
+    classes: Any = None
+
+    def missing(self, count: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Return which windows have no target, and which an infinite one, (window,) each."""
+        if self.values is None:
+            return np.zeros(count, bool), np.zeros(count, bool)
+        columns = self.values if self.values.ndim == 2 else self.values[:, None]
+        if self.classes is not None:
+            return (columns == MISSING).any(axis=1), np.zeros(count, bool)
+        missing = np.isnan(columns).any(axis=1)
+        return missing, ~missing & np.isinf(columns).any(axis=1)
+
+
+def targets_of(
+    parts: Sequence[xr.Dataset],
+    target: Target,
+    classes: Sequence[str] | None,
+    stored_texts: Callable[[str], set[str]],
+) -> list[Targets]:
+    """Return the targets of the windows of each Dataset, classes coded alike in all.
+
+    Parameters
+    ----------
+    stored_texts : callable
+        Returns all texts of a label in the groups that the windows are of. They are the classes of such a label:
+        so both sides of a split have the same, also where one lacks some.
+    classes : sequence of str, optional
+        Names of the classes in the order of their codes; a window of another class is refused.
+
+    Raises
+    ------
+    UsageError
+        If there is no such label, or it can't be predicted.
+    """
+    if target is None:
+        if classes is not None:
+            raise UsageError("classes name those of a target, and target is None")
+        return [Targets(None) for _ in parts]
+    columns = [_columns(part, target) for part in parts]
+    several = columns[0][1]
+    count = len(columns[0][0])
+    if any(len(found) != count for found, _ in columns):
+        raise UsageError("the target function gives other numbers of columns for different Datasets")
+    together = [_coded([found[i] for found, _ in columns], classes, stored_texts) for i in range(count)]
+    are_classes = [names is not None for _, names in together]
+    if any(are_classes) and not all(are_classes):
+        raise UsageError("several targets must all be numbers or all be classes, these are some of each")
+    names = tuple(names for _, names in together) if any(are_classes) else None
+    values = [[coded[number] for coded, _ in together] for number in range(len(parts))]
+    if several:
+        return [Targets(np.stack(own, axis=1), names) for own in values]
+    return [Targets(own[0], names and names[0]) for own in values]
+
+
+def label(windows: xr.Dataset, name: str, purpose: str) -> npt.NDArray:
+    """Return a label along ``window``.
+
+    Raises
+    ------
+    UsageError
+        If there is none of this name; `purpose` says what it was wanted for.
+    """
+    if not isinstance(name, str):
+        raise UsageError(f"a label to {purpose} is given by its name, got {name!r}")
+    if name not in windows.variables or windows[name].dims != ("window",):
+        raise no_label(windows, name, purpose)
+    values = windows[name].to_numpy()
+    return values.astype(object) if values.dtype.kind in "TUS" else values
+
+
+def _columns(windows: xr.Dataset, target: Target) -> tuple[list[Column], bool]:
+    """Return the columns of a target, and whether y has a dimension for them."""
+    if isinstance(target, str):
+        return [_named(windows, target)], False
+    if not callable(target):
+        assert target is not None
+        if not target:
+            raise UsageError("target is an empty sequence: name at least one label, or give None for x alone")
+        return [_named(windows, name) for name in target], True
+    found = target(label_table(windows))
+    if isinstance(found, pd.Series) and isinstance(found.dtype, pd.CategoricalDtype):
+        values = np.asarray(found.astype(object).where(found.notna(), ""), dtype=object)
+        return [Column(values, tuple(map(str, found.cat.categories)))], False
+    values = np.asarray(found)
+    if values.ndim not in (1, 2) or len(values) != windows.sizes["window"]:
+        raise UsageError(
+            f"the target function must give a row for each of {windows.sizes['window']} windows, it gave {values.shape}"
+        )
+    if values.ndim == 1:
+        return [_column(values, "what the target function gave")], False
+    return [_column(values[:, i], "what the target function gave") for i in range(values.shape[1])], True
+
+
+def _named(windows: xr.Dataset, name: str) -> Column:
+    values, attributes = label(windows, name, "predict"), windows[name].attrs
+    if "flag_values" in attributes and "flag_meanings" in attributes:  # CF's way to store classes
+        meanings = str(attributes["flag_meanings"]).split()
+        flags = np.ravel(attributes["flag_values"]).tolist()
+        known = dict(zip(flags, meanings, strict=False))
+        return Column(np.array([known.get(value, "") for value in values.tolist()], object), tuple(meanings))
+    column = _column(values, f"the label {name!r}")
+    if column.classes is None:
+        column.values[_unanswered(windows, name)] = np.nan
+    return replace(column, label=name)
+
+
+def _unanswered(windows: xr.Dataset, name: str) -> npt.NDArray[np.bool_]:
+    """Tell where a label depends on whether a response was correct, and that isn't known.
+
+    Lakes of version 1 have -1 there, which is no third kind of answer.
+    """
+    target = json.loads(windows.attrs.get("recipe") or "{}").get("target")
+    sources = labels_of(target) if name == "target" and isinstance(target, str) else (name,)
+    if _CORRECT not in sources or _CORRECT not in windows.coords:
+        return np.zeros(windows.sizes["window"], bool)
+    return np.asarray(windows[_CORRECT].to_numpy() == -1)
+
+
+def _column(values: npt.NDArray, name: str) -> Column:
+    if values.dtype.kind in "fiub":
+        return Column(values.astype(np.float32))
+    if values.dtype.kind not in "OTUS":
+        raise UsageError(f"{name} is of the type {values.dtype}, no numbers and no classes: give a function of it")
+    missing = pd.isna(values)
+    there = values[~missing].tolist()
+    if there and all(isinstance(value, int | float | np.number) for value in there):
+        return Column(np.where(missing, np.nan, values).astype(np.float32))
+    names = np.array([str(value) for value in np.where(missing, "", values).tolist()], object)
+    return Column(names, tuple(sorted(set(names.tolist()) - {""})))
+
+
+def _coded(
+    columns: list[Column], classes: Sequence[str] | None, stored_texts: Callable[[str], set[str]]
+) -> tuple[list[npt.NDArray], tuple[str, ...] | None]:
+    """Return a target of several Datasets as numbers, and its classes if it has some."""
+    if all(column.classes is None for column in columns):
+        if classes is not None:
+            raise UsageError("classes are for targets that are names, this one is a number")
+        return [column.values for column in columns], None
+    if any(column.classes is None for column in columns):
+        raise UsageError("the target holds numbers in one Dataset and names in another")
+    if classes is not None:
+        names = tuple(map(str, classes))
+    elif len({column.classes for column in columns}) == 1 and columns[0].label is None:
+        names = columns[0].classes or ()
+    else:
+        every = {name for column in columns for name in column.classes or ()}
+        names = tuple(sorted(every.union(*(stored_texts(one.label) for one in columns if one.label is not None))))
+    code = {name: number for number, name in enumerate(names)} | {"": MISSING}
+    present = {value for column in columns for value in column.values.tolist()}
+    if unknown := sorted(present - set(code)):
+        raise UsageError(f"windows are of the class {unknown[0]!r}, and classes are {', '.join(names)}")
+    return [np.array([code[value] for value in column.values.tolist()], np.int64) for column in columns], names
