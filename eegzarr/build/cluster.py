@@ -56,7 +56,7 @@ def projected_worker_memory(
     """
     if reading is None:
         reading = 240 * _MIB if prepares else 0
-    reading = reading + 60 * _MIB if reading else 40 * _MIB
+    reading = int(1.1 * reading) + 60 * _MIB if reading else 40 * _MIB
     encoded = int(2.3 * shard_size) if remote else 0
     return WORKER_IDLE + shard_size * 4 // itemsize + encoded + reading
 

@@ -191,6 +191,7 @@ def prepare(task: ShardTask, piece: Piece) -> str:
             buffer = io.BytesIO()
             np.save(buffer, block)
             put(task.lake, _prepared_key(task.group, piece.recording, number), buffer.getbuffer())
+            del block, buffer  # before the next channels are filtered
     except RecordingError as error:
         return str(error)
     return ""

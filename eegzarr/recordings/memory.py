@@ -38,7 +38,7 @@ def preparation_memory(header: Header, channels: int, preparation: Preparation, 
     one = 8 * longest
     at_once = 1.5 * block + one
     if preparation.l_freq is not None or preparation.h_freq is not None or preparation.notch:
-        at_once = 3.6 * block + 2.2 * one
+        at_once = 4 * block + 2.5 * one
     if not header.has_rate(sfreq):
         # MNE pads to a power of two.
         padded = 8 * 2 ** int(np.ceil(np.log2(longest + 200)))

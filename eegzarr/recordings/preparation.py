@@ -86,6 +86,7 @@ def prepare_recording(
                 signal = _prepared(read(start, stop, names), header, preparation, after.sfreq)
                 block[:, begin:end] = signal[:, : end - begin]
             yield block
+            del block
 
 
 def _prepared(
