@@ -33,6 +33,7 @@ def convert(
     channels: Annotated[str | None, Parameter(metavar="A,B,...")] = None,
     units: str | None = None,
     start: Annotated[float | None, Parameter(metavar="S")] = None,
+    trust: bool = False,
     overwrite: bool = False,
     **storage: Any,
 ) -> int:
@@ -64,6 +65,9 @@ def convert(
         Unit of the cache's samples: V, mV, uV or nV. A lake has uV.
     start
         First sample of a window, in s from what it was cut around. Default: 0.
+    trust
+        Run an LMDB's pickles, which can do anything that you can. Default: arrays, numbers and texts are read without
+        running them, and all else is refused.
     overwrite
         Write anew where other windows stand.
     """
@@ -76,13 +80,20 @@ def convert(
     told = {"sfreq": sfreq, "channels": channels, "units": units, "start": start}
     with BuildProgress() as progress:
         group = (place, recipe, name or cache.absolute().stem)
-        summary = _written(cache, group, told, progress, {"target": target, "overwrite": overwrite, **storage})
+        options = {"target": target, "overwrite": overwrite, **storage}
+        summary = _written(cache, group, told, progress, options, trusts=trust)
     print(describe(summary, place))
     return 0
 
 
 def _written(
-    cache: Path, group: tuple[str, str, str], told: dict[str, Any], progress: BuildProgress, options: dict[str, Any]
+    cache: Path,
+    group: tuple[str, str, str],
+    told: dict[str, Any],
+    progress: BuildProgress,
+    options: dict[str, Any],
+    *,
+    trusts: bool,
 ) -> BuildSummary:
     from eegzarr.exchange.caches import kind_of, load_braindecode
     from eegzarr.exchange.meaning import Told
@@ -101,7 +112,7 @@ def _written(
     from eegzarr.exchange.write import write_windows
 
     channels = tuple(told["channels"].split(",")) if told["channels"] else None
-    meant = Told(sfreq=told["sfreq"], channels=channels, units=told["units"], start=told["start"] or 0.0)
+    meant = Told(sfreq=told["sfreq"], channels=channels, units=told["units"], start=told["start"] or 0.0, trusts=trusts)
     with (open_hdf5 if kind == "hdf5" else open_lmdb)(cache, meant) as opened:
         return write_windows(group[0], group[1], group[2], opened, **options, listeners=(progress,))
 

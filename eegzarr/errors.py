@@ -4,11 +4,33 @@ Each message names the file or option, what is wrong with it and the way out; co
 it as one line. Any other exception that reaches a user is a defect of eegzarr.
 """
 
+import re
+
+_URL = re.compile(r"\w+://[^\s'\"<>|]+")
+_USER = re.compile(r"(?<=://)(?:[^/@\s]*|[^/@\s:]+:[^@\s]+)@")
+_SIGNED = re.compile(r"(?i)[?&](x-amz-|x-goog-|signature|sig=|token|access_token|awsaccesskeyid|key=|secret|password)")
+
+
+def redacted(text: str) -> str:
+    """Return a text whose URLs name no user, no password and no signature.
+
+    Those who read the files that URLs point to get their credentials elsewhere, see docs/howto/s3.md.
+    """
+
+    def clean(url: re.Match[str]) -> str:
+        plain = _USER.sub("", url.group())
+        return plain.partition("?")[0] if _SIGNED.search(plain) else plain
+
+    return _URL.sub(clean, text)
+
 
 class EegzarrError(Exception):
-    """Base of every error that eegzarr raises on purpose."""
+    """Base of every error that eegzarr raises on purpose; its message never holds the credentials of a URL."""
 
     exit_code = 1
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(redacted(str(message)))
 
 
 class UsageError(EegzarrError):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from eegzarr.cli.run import Command
 from eegzarr.cli.signature import options_of
-from eegzarr.errors import UsageError
+from eegzarr.errors import UsageError, redacted
 
 if TYPE_CHECKING:
     from eegzarr.store.verify import Checked, Fault
@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 FAULTY = 1
 
 
-def _repairing(*, workers: int | None = None, memory_limit: int | str | None = None) -> None:
+def _repairing(*, source: str | None = None, workers: int | None = None, memory_limit: int | str | None = None) -> None:
     """Say what a repair takes.
 
     Parameters
     ----------
+    source
+        For repairing, where the dataset is now. Default: where it was.
     workers
         For repairing, as for eegzarr.build.
     memory_limit
@@ -76,7 +78,7 @@ def _check(lake: str) -> list[Fault]:
     for fault in faults:
         print(fault)
     told = f"{len(faults)} don't match their checksums" if faults else "all match their checksums"
-    print(f"{lake}: {files} files, {nbytes / 1e6:,.1f} MB checked; {told}")
+    print(f"{redacted(lake)}: {files} files, {nbytes / 1e6:,.1f} MB checked; {told}")
     return faults
 
 

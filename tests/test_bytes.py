@@ -28,7 +28,13 @@ DIGESTS = Path(__file__).with_name("digests.json")
 WRITTEN_AT = 1_700_000_000  # s; what a recording's fingerprint holds of its file
 GROUP = "challenge1/R1"
 # What sums up a group or is of its source: it grows with the format, and is made of what is compared.
-UNCOMPARED = ("zarr.json", f"{GROUP}/zarr.json", f"{GROUP}/checksums/", f"{GROUP}/recordings/")
+UNCOMPARED = (
+    "zarr.json",
+    f"{GROUP}/zarr.json",
+    f"{GROUP}/checksums/",
+    f"{GROUP}/recordings/",
+    f"{GROUP}/shards/receipt/c/",
+)
 POSITIONS = [f"{GROUP}/{axis}/c/0" for axis in "xyz"]  # computed: their last digit depends on NumPy
 
 

@@ -11,16 +11,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import SMALL_SHARDS, run_command, tree_digests
 
 import eegzarr
 import eegzarr.build.cluster
 import eegzarr.build.session
+import eegzarr.build.waiting
 import eegzarr.machine.memory
 from eegzarr.build.cluster import MAIN_IDLE, Resources, affordable_shard_size, projected_worker_memory
 from eegzarr.challenge.presets import CHALLENGE1
 from eegzarr.errors import BuildStopped, LakeError, UsageError
+from eegzarr.events import BuildBegan, Noticed
 from eegzarr.machine.memory import MemoryGate, _slurm_limit, parse_share
 
 MIB = 2**20
@@ -198,6 +201,42 @@ def test_a_cluster_that_runs_already_is_used_and_workers_may_come_and_go(
             process.wait(20)
     assert late
     assert summary.memory_limit == 0
+    assert tree_digests(out) == tree_digests(sample_lake)
+
+
+@pytest.mark.parametrize("gone", ["worker", "scheduler"])
+def test_a_cluster_that_is_gone_is_said_and_given_up_resumably(
+    gone: str, cluster: Path, sample_root: Path, sample_lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dask.distributed import Client
+
+    monkeypatch.setattr(eegzarr.build.waiting, "LOOK", 0.2)
+    monkeypatch.setattr(eegzarr.build.waiting, "NOTICE", 0.5)
+    monkeypatch.setattr(eegzarr.build.waiting, "PATIENCE", 3.0)
+    noticed: list[str] = []
+
+    def disturb(event: object) -> None:
+        if isinstance(event, Noticed):
+            noticed.append(event.message)
+        if isinstance(event, BuildBegan):
+            with Client(scheduler_file=str(cluster)) as client:
+                pids = (
+                    list(client.run(os.getpid).values()) if gone == "worker" else [client.run_on_scheduler(os.getpid)]
+                )
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+                parent = psutil.Process(pid).parent() if gone == "worker" and psutil.pid_exists(pid) else None
+                if parent is not None and "dask" in " ".join(parent.cmdline()):
+                    parent.kill()  # the nanny, which would start it again
+
+    out = tmp_path / "lake.zarr"
+    options = {"recipe": CHALLENGE1, "shard_size": SMALL_SHARDS}
+    with pytest.raises(BuildStopped, match="run the same command again") as stopped:
+        eegzarr.build_lake(sample_root, out, scheduler_file=str(cluster), listeners=[disturb], **options)
+    assert stopped.value.exit_code == 75
+    if gone == "worker":
+        assert any("waiting for a worker" in message for message in noticed)
+    eegzarr.build_lake(sample_root, out, workers=1, **options)
     assert tree_digests(out) == tree_digests(sample_lake)
 
 

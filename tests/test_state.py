@@ -15,10 +15,21 @@ SHORTER: Recipe = replace(CHALLENGE1, span=WindowSpan(start=0.0, stop=1.0))
 FLOAT32 = Geometry.of(129, 200)
 FLOAT16 = Geometry.of(129, 200, "float16")
 STORED = Geometry.of(129, 200, compression="none")
-RECORDINGS = {"sub-1.bdf": "a", "sub-2.bdf": "b"}
+RECORDINGS = {"sub-1.bdf": "100:9:e1", "sub-2.bdf": "200:9:e2"}  # size, time stamp, events
+COPIED = {"sub-1.bdf": "100:9:e1", "sub-2.bdf": "200:77:e2"}
+AGES: Recipe = replace(CHALLENGE1, target="age")
 
-BUILDING = Found(status="building", recipe=CHALLENGE1, geometry=FLOAT32, fingerprints=RECORDINGS, plan_digest="1")
+BUILDING = Found(
+    status="building",
+    recipe=CHALLENGE1,
+    geometry=FLOAT32,
+    fingerprints=RECORDINGS,
+    signals_digest="s",
+    labels_digest="l",
+)
 COMPLETE = replace(BUILDING, status="complete")
+LABELLING = replace(BUILDING, status="labelling")
+OLD = replace(COMPLETE, signals_digest="", labels_digest="")  # of a version that knew one digest
 ASKED = Asked(
     place="lake.zarr/challenge1/R1",
     source="/data/R1",
@@ -27,8 +38,10 @@ ASKED = Asked(
     compression="lz4",
     overwrite=False,
     fingerprints=RECORDINGS,
+    labels_digest="l",
 )
-GIVEN = replace(ASKED, fingerprints=None, plan_digest="1")
+PLANNED = replace(ASKED, signals_digest="s")
+GIVEN = replace(PLANNED, were_given=True)
 
 CASES = {
     "nothing": (Found(), ASKED, Step.BEGIN, ""),
@@ -37,6 +50,34 @@ CASES = {
     "begun, killed before its fingerprints": (replace(BUILDING, fingerprints=None), ASKED, Step.RESUME, ""),
     "finished": (COMPLETE, ASKED, Step.ALREADY, ""),
     "killed while finishing": (replace(COMPLETE, is_settled=False), ASKED, Step.SETTLE, ""),
+    "killed while labelling": (LABELLING, ASKED, Step.RELABEL, ""),
+    "other labels": (COMPLETE, replace(ASKED, labels_digest="L"), Step.RELABEL, ""),
+    "other labels, not tidied up": (
+        replace(COMPLETE, is_settled=False), replace(ASKED, labels_digest="L"), Step.RELABEL, "",
+    ),
+    "other labels, begun": (BUILDING, replace(ASKED, labels_digest="L"), Step.RESUME, ""),
+    "another target": (COMPLETE, replace(ASKED, recipe=AGES, labels_digest="L"), Step.RELABEL, ""),
+    "another target, begun": (BUILDING, replace(ASKED, recipe=AGES, labels_digest="L"), Step.RESUME, ""),
+    "another target, planned": (COMPLETE, replace(PLANNED, recipe=AGES, labels_digest="L"), Step.RELABEL, ""),
+    "other windows by another target's recipe": (
+        COMPLETE, replace(PLANNED, recipe=AGES, labels_digest="L", signals_digest="S"), Step.REFUSE, "another recipe",
+    ),
+    "other windows by other events": (
+        COMPLETE, replace(PLANNED, labels_digest="L", signals_digest="S"), Step.REFUSE, "its events have changed",
+    ),
+    "other windows by other events, begun": (
+        BUILDING, replace(PLANNED, signals_digest="S"), Step.REFUSE, "its events have changed",
+    ),
+    "of an older version": (OLD, ASKED, Step.RELABEL, ""),
+    "of an older version, planned": (OLD, PLANNED, Step.RELABEL, ""),
+    "copied": (COMPLETE, replace(ASKED, fingerprints=COPIED), Step.RELABEL, ""),
+    "copied, begun": (BUILDING, replace(ASKED, fingerprints=COPIED), Step.RESUME, ""),
+    "copied, other content": (
+        COMPLETE, replace(PLANNED, fingerprints=COPIED, altered=("sub-2.bdf",)), Step.REFUSE, "1 altered (sub-2.bdf)",
+    ),
+    "copied, other content, begun": (
+        BUILDING, replace(PLANNED, fingerprints=COPIED, altered=("sub-2.bdf",)), Step.REFUSE, "1 altered (sub-2.bdf)",
+    ),
     "another recipe": (replace(COMPLETE, recipe=SHORTER), ASKED, Step.REFUSE, "another recipe named challenge1"),
     "another recipe, begun": (replace(BUILDING, recipe=SHORTER), ASKED, Step.REFUSE, "another recipe"),
     "another type": (replace(COMPLETE, geometry=FLOAT16), ASKED, Step.REFUSE, "give --dtype float16"),
@@ -45,19 +86,28 @@ CASES = {
     "another format": (Found(status="complete", format="9"), ASKED, Step.REFUSE, "has the format 9"),
     "another format, begun": (Found(status="building", format="9"), ASKED, Step.REFUSE, "has the format 9"),
     "damaged": (Found(status="damaged", damage="zarr.json is damaged"), ASKED, Step.REFUSE, "zarr.json is damaged"),
+    "filtered by another version, begun": (
+        replace(BUILDING, prepared_with="MNE 1.10"), replace(ASKED, prepared_with="MNE 1.11"), Step.REFUSE, "MNE 1.10",
+    ),
+    "filtered by another version": (
+        replace(COMPLETE, prepared_with="MNE 1.10"), replace(ASKED, prepared_with="MNE 1.11"), Step.ALREADY, "",
+    ),
+    "beside groups of another recipe": (Found(), replace(ASKED, clash="l_freq"), Step.REFUSE, "l_freq"),
     "a recording more": (
-        COMPLETE, replace(ASKED, fingerprints={**RECORDINGS, "sub-3.bdf": "c"}), Step.REFUSE, "1 added (sub-3.bdf)",
+        COMPLETE, replace(ASKED, fingerprints={**RECORDINGS, "sub-3.bdf": "1:1:e"}), Step.REFUSE, "1 added (sub-3.bdf)",
     ),
     "a recording less": (
-        COMPLETE, replace(ASKED, fingerprints={"sub-1.bdf": "a"}), Step.REFUSE, "1 removed (sub-2.bdf)",
+        COMPLETE, replace(ASKED, fingerprints={"sub-1.bdf": "100:9:e1"}), Step.REFUSE, "1 removed (sub-2.bdf)",
     ),
-    "a recording that changed": (
-        BUILDING, replace(ASKED, fingerprints={**RECORDINGS, "sub-2.bdf": "B"}), Step.REFUSE, "1 altered (sub-2.bdf)",
+    "a recording of another size": (
+        BUILDING, replace(ASKED, fingerprints={**RECORDINGS, "sub-2.bdf": "201:9:e2"}), Step.REFUSE, "1 altered",
     ),
     "given, begun": (BUILDING, GIVEN, Step.RESUME, ""),
     "given, finished": (COMPLETE, GIVEN, Step.ALREADY, ""),
-    "given, other windows": (COMPLETE, replace(GIVEN, plan_digest="2"), Step.REFUSE, "holds other windows"),
-    "given, other windows, begun": (BUILDING, replace(GIVEN, plan_digest="2"), Step.REFUSE, "holds other windows"),
+    "given, other labels": (COMPLETE, replace(GIVEN, labels_digest="L"), Step.RELABEL, ""),
+    "given, other content": (COMPLETE, replace(GIVEN, altered=("#0",)), Step.REFUSE, "holds other windows"),
+    "given, other content, begun": (BUILDING, replace(GIVEN, altered=("#0",)), Step.REFUSE, "holds other windows"),
+    "given, other windows": (COMPLETE, replace(GIVEN, signals_digest="S"), Step.REFUSE, "holds other windows"),
 }  # fmt: skip
 
 
@@ -75,5 +125,4 @@ def test_overwrite_drops_what_is_other_or_whole_and_resumes_what_was_begun_alike
     found, asked, step, _ = CASES[case]
     overwritten = decide(found, replace(asked, overwrite=True))
     kept = {Step.BEGIN: Step.BEGIN, Step.RESUME: Step.RESUME}
-    assert overwritten.step is kept.get(step, Step.OVERWRITE)
-    assert not overwritten.message
+    assert overwritten.step is (step if found.status == "nothing" else kept.get(step, Step.OVERWRITE))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from eegzarr.bids.buckets import check_there, content_of, read_many
+from eegzarr.bids.buckets import changed_at, check_there, content_of, read_many
 from eegzarr.bids.companions import files_opened
 from eegzarr.bids.entities import CHANNELS, COORDINATES, EEG_JSON, ELECTRODES, SCANS
 from eegzarr.bids.recordings import Recording
@@ -61,7 +61,7 @@ def look_around(root: str, recording: Recording) -> Surroundings:
     contents = read_many(root, asked)
     events = contents.pop(recording.events) if recording.events else None
     try:
-        fingerprint = _fingerprint(root, files, [*contents.values(), events])
+        fingerprint = _fingerprint(root, files, contents, events)
     except OSError as error:
         raise RecordingError(f"unreadable: {error.strerror or error}") from error
     return Surroundings(
@@ -70,7 +70,7 @@ def look_around(root: str, recording: Recording) -> Surroundings:
 
 
 def fingerprint_of(root: str, recording: Recording) -> str:
-    """Return what changes when a recording, or what applies to it, does; not when the dataset is copied.
+    """Return what changes when a recording, or what applies to it, does; when the dataset is copied, its stamp alone.
 
     Raises
     ------
@@ -82,13 +82,30 @@ def fingerprint_of(root: str, recording: Recording) -> str:
     return look_around(root, recording).fingerprint
 
 
-def _fingerprint(root: str, files: Sequence[str], texts: Sequence[bytes | RecordingError | None]) -> str:
-    content = hashlib.sha256()
+def _fingerprint(
+    root: str,
+    files: Sequence[str],
+    contents: Mapping[str, bytes | RecordingError],
+    events: bytes | RecordingError | None,
+) -> str:
+    """Return ``size:content@stamp:labels``: what signals are read from, and what labels alone are made from.
+
+    The size is that of a recording in one file, "" for others. The stamp is when its files were changed last.
+    """
+    content, stamp, labels = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
     for path in files:
         content.update(f"{path}\0{content_of(root, path)}\n".encode())
-    for text in texts:
-        content.update(hashlib.sha256(text).digest() if isinstance(text, bytes) else b"-")
-    return content.hexdigest()[:32]
+        stamp.update(f"{changed_at(root, path)}\n".encode())
+    for path, text in contents.items():
+        of_signals = path.endswith((CHANNELS, EEG_JSON))
+        (content if of_signals else labels).update(_digest(text))
+    labels.update(_digest(events))
+    size = content_of(root, files[0]).partition(":")[0] if len(files) == 1 else ""
+    return f"{size}:{content.hexdigest()[:16]}@{stamp.hexdigest()[:8]}:{labels.hexdigest()[:16]}"
+
+
+def _digest(text: bytes | RecordingError | None) -> bytes:
+    return hashlib.sha256(text).digest() if isinstance(text, bytes) else b"-"
 
 
 def read_events(surroundings: Surroundings) -> Table | None:

@@ -160,6 +160,15 @@ def content_of(root: str, path: str) -> str:
     return f"{size}:{digest.hexdigest()[:16]}"
 
 
+def changed_at(root: str, path: str) -> str:
+    """Return when a file was changed last, "" in a bucket, where a tag stands for the content."""
+    if is_url(root):
+        return ""
+    local = Path(root) / path
+    files = sorted(file for file in local.rglob("*") if file.is_file()) if local.is_dir() else [local]
+    return ",".join(str(file.stat().st_mtime_ns) for file in files)
+
+
 def _tag_of(root: str, path: str) -> str:
     files, folder = _opened(root)
     try:

@@ -12,7 +12,7 @@ from eegzarr.build.api import build_lake, forecast
 from eegzarr.challenge.releases import find_release
 from eegzarr.cli.run import Command, Invocation
 from eegzarr.cli.signature import options_of
-from eegzarr.errors import UsageError
+from eegzarr.errors import UsageError, redacted
 from eegzarr.recipes.load import as_recipe
 
 if TYPE_CHECKING:
@@ -148,8 +148,10 @@ def _log_folder(lake: str) -> Path:
 def describe(summary: BuildSummary, lake: str) -> str:
     """Return what a build made, in a few lines."""
     ratio = summary.decoded_nbytes / max(1, summary.nbytes)
+    done = "was already complete" if summary.already else "complete"
+    done = "labels were written again, no shard was" if summary.relabelled else done
     lines = [
-        f"{lake}/{summary.group}: {'was already complete' if summary.already else 'complete'}",
+        f"{redacted(lake)}/{summary.group}: {done}",
         f"  {summary.windows:,} windows of {summary.subjects} subjects from {summary.built} recordings",
         f"  {summary.nbytes / 1e6:,.1f} MB, {ratio:.2f} times smaller than in memory",
     ]
@@ -187,9 +189,10 @@ def describe_forecast(foreseen: Forecast, lake: str) -> str:
     left = foreseen.shards - foreseen.finished
     limit = f" of {foreseen.memory_limit / 2**20:,.0f} MiB" if foreseen.memory_limit else ""
     lines = [
-        f"{lake}/{foreseen.group} would hold",
+        f"{redacted(lake)}/{foreseen.group} would hold",
         f"  {foreseen.windows:,} windows of {foreseen.subjects} subjects from {foreseen.built} recordings",
         f"  {foreseen.decoded_nbytes / 1e6:,.1f} MB before compression, in {foreseen.shards} shards, {left} to write",
+        *(["  only its labels would be written again"] if foreseen.only_labels else []),
         f"  {foreseen.workers} workers; projected memory {foreseen.projected_memory / 2**20:,.0f} MiB{limit}",
     ]
     lines += _losses(foreseen)

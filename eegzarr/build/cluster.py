@@ -18,14 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import dask
-from dask.distributed import Client, Future, LocalCluster, as_completed
+from dask.distributed import Client, Future, LocalCluster
 
 from eegzarr import __version__
 from eegzarr.bids.recordings import Recording
 from eegzarr.build.inspect import Inspection, inspect
 from eegzarr.build.plan import with_shared_channels
 from eegzarr.build.task import ShardTask, drop_prepared, prepare, write_shard
+from eegzarr.build.waiting import Results, Waiting
 from eegzarr.errors import UsageError
+from eegzarr.events import Listener
 from eegzarr.machine.memory import MemoryGate, machine_memory
 from eegzarr.machine.system import interrupts_blocked, usable_cores
 from eegzarr.recipes.recipe import Recipe
@@ -175,6 +177,7 @@ def local_client(resources: Resources) -> Iterator[Client]:
         _silent("distributed"),
         _started_without_interrupts(
             LocalCluster,
+            host="127.0.0.1",  # nobody else's business
             n_workers=resources.workers,
             threads_per_worker=1,
             processes=True,
@@ -292,15 +295,19 @@ def _check_script_can_be_imported() -> None:
 
 
 def inspect_on(
-    client: Client, root: str, recipe: Recipe, recordings: Sequence[Recording], on_done: Callable[[int], None]
+    client: Client,
+    root: str,
+    recipe: Recipe,
+    recordings: Sequence[Recording],
+    on_done: Callable[[int], None],
+    watchers: tuple[Listener, ...] = (),
 ) -> list[Inspection]:
     """Inspect recordings on the workers; return inspections in the recordings' order."""
     batches = [recordings[first : first + _INSPECT_BATCH] for first in range(0, len(recordings), _INSPECT_BATCH)]
     found: dict[int, tuple[Inspection, ...]] = {}
     done = 0
-    for index, batch in _unordered(
-        client, lambda i: (_inspect_batch, root, batches[i], recipe), range(len(batches)), ahead=4
-    ):
+    calls = range(len(batches))
+    for index, batch in _unordered(client, lambda i: (_inspect_batch, root, batches[i], recipe), calls, 4, watchers):
         found[index] = batch.inspections
         done += len(batch.inspections)
         on_done(done)
@@ -324,6 +331,7 @@ def write_shards(
     shards: Sequence[int],
     shared: Mapping[int, Sequence[int]],
     gate: MemoryGate,
+    watchers: tuple[Listener, ...] = (),
 ) -> Iterator[Receipt]:
     """Write shards on the workers; yield each receipt as it comes.
 
@@ -334,6 +342,8 @@ def write_shards(
         it is prepared once, in a task of its own, and dropped after the last of them.
     gate : MemoryGate
         Asked before a shard starts.
+    watchers : tuple of callable
+        Told what is waited for, where that takes long.
     """
     left = {row: set(own) & set(shards) for row, own in shared.items()}
     prepared: dict[int, Future] = {}
@@ -348,7 +358,7 @@ def write_shards(
                 needed[piece.recording] = prepared[piece.recording]
         return write_shard, task, needed
 
-    for shard, receipt in _unordered(client, call, shards, ahead=2, gate=gate):
+    for shard, receipt in _unordered(client, call, shards, 2, watchers, gate):
         for row in [row for row, own in left.items() if shard in own]:
             left[row].discard(shard)
             if not left[row] and (future := prepared.pop(row, None)) is not None:
@@ -363,6 +373,7 @@ def _unordered(
     call: Callable[[int], tuple],
     keys: Iterable[int],
     ahead: int,
+    watchers: tuple[Listener, ...],
     gate: MemoryGate | None = None,
 ) -> Iterator[tuple[int, Any]]:
     """Run ``call(key)`` on the cluster, at most `ahead` calls a worker's thread under way or queued.
@@ -371,23 +382,27 @@ def _unordered(
     """
     pending = iter(keys)
     following = next(pending, None)
-    running: dict[Any, int] = {}
-    completed = as_completed()
+    running: dict[Any, tuple[int, Future]] = {}
+    results, waiting = Results(), Waiting(client, watchers)
     while running or following is not None:
-        room = ahead * max(1, sum(client.nthreads().values()))
+        room = ahead * max(1, waiting.threads())
         while following is not None and len(running) < room and (gate is None or gate.is_open()):
             function, *arguments = call(following)
             future: Future = client.submit(function, *arguments, pure=False, retries=_RETRIES)
-            running[future.key] = following
-            completed.add(future)
+            running[future.key] = following, future
+            results.expect(future)
             following = next(pending, None)
         if not running:
             assert gate is not None
             gate.check_patience()
             time.sleep(0.5)
             continue
-        future = next(completed)
+        ended = results.next()
+        if ended is None:
+            waiting.check()
+            continue
+        waiting.progressed()
+        key, future = running.pop(ended.key)
         result = future.result()
-        key = running.pop(future.key)
         future.release()
         yield key, result

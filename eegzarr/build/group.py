@@ -1,11 +1,14 @@
-"""The life of a group in a lake: begun, given shards and receipts, finished.
+"""The life of a group in a lake: begun, given shards and receipts, finished, given labels again.
 
 Every step can be done again, and what counts is written last: a shard before its receipt,
-all arrays before ``status = complete``, that before the lake's consolidated metadata.
+all arrays before ``status = complete``, that before the lake's consolidated metadata. On the way back it is
+the other way round.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -13,16 +16,19 @@ from typing import Any, Literal
 
 import numpy as np
 import zarr
+from zarr.abc.store import Store
 from zarr.codecs import Crc32cCodec
 from zarr.storage import MemoryStore
 
 from eegzarr import __version__
+from eegzarr.build.digest import fingerprints_of, labels_digest, plan_digest, prepared_with, signals_digest
 from eegzarr.build.plan import Plan
 from eegzarr.build.state import Found
 from eegzarr.build.tables import labels, recording_moments, recordings_table, rounding_attributes, shards_table
-from eegzarr.errors import LakeError
+from eegzarr.errors import LakeError, redacted
 from eegzarr.machine.system import flush_folder
-from eegzarr.recipes.recipe import recipe_from_json
+from eegzarr.recipes.recipe import Recipe, recipe_from_json
+from eegzarr.store.checksums import stage_checksums
 from eegzarr.store.codec import codec_mark
 from eegzarr.store.dataset import write_dataset
 from eegzarr.store.group import put_attributes, read_attributes, stored_geometry
@@ -32,11 +38,14 @@ from eegzarr.store.layout import (
     EEG,
     FORMAT,
     METADATA,
+    RECEIPT,
     RECEIPTS,
     RECORDINGS,
     SCRATCH,
     SHARDS,
+    UNREADABLE,
     create_eeg,
+    group_path,
     open_array,
     open_dataset,
     open_group,
@@ -45,7 +54,7 @@ from eegzarr.store.layout import (
 from eegzarr.store.private import run
 from eegzarr.store.receipt import Receipt
 from eegzarr.store.root import drop, is_settled, leave_root, settle
-from eegzarr.store.staging import paths_below, put_all
+from eegzarr.store.staging import delete_all, list_names, paths_below, put_all, same_as_staged
 
 _REQUESTS = 16  # at once, for receipts
 
@@ -59,22 +68,60 @@ def look_at(lake: str, group: str) -> Found:
             return Found(status="damaged", damage=_lost(lake, group)) if lost else Found()
         if "recipe" not in attributes:
             return Found()
+        status = _status(lake, group, attributes)
         if attributes.get("format_version") != FORMAT:
-            return Found(status=_status(attributes), format=str(attributes.get("format_version")))
+            return Found(status=status, format=str(attributes.get("format_version")))
         return Found(
-            status=_status(attributes),
+            status=status,
             recipe=recipe_from_json(attributes["recipe"]),
             geometry=stored_geometry(lake, group),
             fingerprints=begun_fingerprints(lake, group),
-            plan_digest=str(attributes.get("plan_digest", "")),
+            signals_digest=str(attributes.get("signals_digest", "")),
+            labels_digest=str(attributes.get("labels_digest", "")),
+            prepared_with=str(attributes.get("prepared_with", "")),
             is_settled=is_settled(lake, group, attributes),
         )
     except LakeError as error:
         return Found(status="damaged", damage=str(error))
 
 
-def _status(attributes: dict[str, Any]) -> Literal["building", "complete"]:
-    return "complete" if attributes.get("status") == COMPLETE else "building"
+def clash(lake: str, group: str, recipe: Recipe) -> str:
+    """Return why a new group can't stand beside those of its recipe's name, "" where it can.
+
+    All releases of a recipe are opened together, which takes that their windows mean the same.
+    """
+    mine = flattened(json.loads(recipe.to_json()))
+    name, _, release = group.partition("/")
+    for other in list_names(open_store(lake, read_only=True), name):
+        path = group_path(name, other)
+        try:
+            attributes = (read_attributes(lake, path) if other != release else None) or {}
+            theirs = flattened(json.loads(attributes.get("recipe", "{}")))
+        except (LakeError, ValueError):
+            continue
+        if theirs and (differing := sorted(key for key in mine if mine[key] != theirs.get(key))):
+            told = ", ".join(f"{key} {theirs.get(key)!r} there and {mine[key]!r} here" for key in differing[:3])
+            return (
+                f"{lake}/{path} is of another recipe named {name} ({told}), and all releases of a recipe are opened "
+                f"together: give this recipe another name in a file of its own, or another --out"
+            )
+    return ""
+
+
+def flattened(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested fields by their dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in fields.items():
+        flat |= flattened(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _status(lake: str, group: str, attributes: dict[str, Any]) -> Literal["building", "labelling", "complete"]:
+    if attributes.get("status") == COMPLETE:
+        return "complete"
+    store = open_store(lake, read_only=True)
+    begun, whole = (run(store.exists(f"{group}/{part}/{METADATA}")) for part in (f"{SCRATCH}/{RECEIPTS}", SHARDS))
+    return "labelling" if whole and not begun else "building"
 
 
 def _lost(lake: str, group: str) -> str:
@@ -93,13 +140,14 @@ def begin(lake: str, group: str, plan: Plan) -> None:
     store = open_store(lake)
     root = open_group(store, mode="a")
     root.require_group(group.rpartition("/")[0])
-    put_attributes(store, group, _attributes(plan, BUILDING))
-    leave_root(lake, group)
+    reopen(lake, group)
+    # First what says that all signals are there.
+    delete_all(store, [f"{group}/{SHARDS}/{METADATA}"])
     drop(lake, group)
     staged = MemoryStore()
     node = zarr.create_group(staged, path=group, zarr_format=3, attributes=_attributes(plan, BUILDING))
     create_eeg(node, plan.n_windows, plan.geometry)
-    scratch = node.create_group(SCRATCH, attributes={"fingerprints": fingerprints(plan)})
+    scratch = node.create_group(SCRATCH, attributes={"fingerprints": fingerprints_of(plan)})
     scratch.create_array(
         RECEIPTS, shape=(plan.n_shards,), chunks=(1,), dtype="string", compressors=[Crc32cCodec()], fill_value=""
     )
@@ -107,9 +155,15 @@ def begin(lake: str, group: str, plan: Plan) -> None:
     put_all(store, staged, group, last=f"{group}/{SCRATCH}/{RECEIPTS}/{METADATA}")
 
 
-def fingerprints(plan: Plan) -> dict[str, str]:
-    """Return the fingerprint of each recording that the plan knows, by its path."""
-    return {inspection.recording.path: inspection.fingerprint for inspection in plan.inspections}
+def reopen(lake: str, group: str) -> None:
+    """Have a group say that it is being built, in its own metadata and then in the lake's; touch nothing else."""
+    try:
+        attributes = read_attributes(lake, group)
+    except LakeError:
+        attributes = {}
+    if attributes is not None and attributes.get("status") != BUILDING:
+        put_attributes(open_store(lake), group, {**attributes, "status": BUILDING})
+    leave_root(lake, group)
 
 
 def begun_fingerprints(lake: str, group: str) -> dict[str, str] | None:
@@ -118,46 +172,68 @@ def begun_fingerprints(lake: str, group: str) -> dict[str, str] | None:
     try:
         scratch = open_group(store, f"{group}/{SCRATCH}")
         return dict(scratch.attrs["fingerprints"])  # type: ignore[arg-type]
-    except FileNotFoundError:
+    except (FileNotFoundError, KeyError):
         pass
     try:
         table = open_dataset(store, f"{group}/{RECORDINGS}")
-    except FileNotFoundError:
+        return dict(zip(table["path"].to_numpy().tolist(), table["fingerprint"].to_numpy().tolist(), strict=True))
+    except (FileNotFoundError, KeyError):
         return None
-    return dict(zip(table["path"].to_numpy().tolist(), table["fingerprint"].to_numpy().tolist(), strict=True))
 
 
-def read_receipts(lake: str, group: str, plan: Plan) -> dict[int, Receipt]:
-    """Return the receipts of an earlier run of the same plan, by shard.
+def note_fingerprints(lake: str, group: str, plan: Plan) -> None:
+    """Note the present fingerprints of recordings whose content was found to be what it was."""
+    put_attributes(open_store(lake), f"{group}/{SCRATCH}", {"fingerprints": fingerprints_of(plan)})
 
-    A receipt that can't be read, whose shard isn't there in full, or was compressed by a Blosc that
-    makes other bytes, is left out: its shard is made again.
+
+def read_receipts(lake: str, group: str, plan: Plan, *, whole_only: bool = True) -> dict[int, Receipt]:
+    """Return the receipts of an earlier run for the same signals, by shard.
+
+    Those of a group that is being built, or of one that is complete. A receipt that can't be read is left out, and
+    with `whole_only` one whose shard isn't there in full, or was compressed by a Blosc that makes other bytes:
+    its shard is made again.
     """
-    try:
-        array = open_array(lake, f"{group}/{SCRATCH}/{RECEIPTS}")
-    except FileNotFoundError:
-        return {}
+    texts = _receipt_texts(lake, group)
+    digest = signals_digest(plan)
 
     codec = codec_mark(plan.geometry)
 
     def read(shard: int) -> Receipt | None:
         try:
-            text = str(array[shard])
+            text = texts(shard)
             receipt = Receipt.from_json(text) if text else None
-        except (ValueError, KeyError, TypeError, OSError):
+        except UNREADABLE:
             return None
-        if receipt is None or (receipt.plan_digest, receipt.codec) != (plan.digest, codec):
+        if receipt is None or receipt.signals_digest != digest or receipt.shard != shard:
+            return None
+        if not whole_only:
+            return receipt
+        if receipt.codec != codec:
             return None
         written = _size(lake, f"{group}/{EEG}/{plan.geometry.shard_key(shard)}")
         return receipt if written == receipt.nbytes else None
 
     with ThreadPoolExecutor(_REQUESTS) as pool:
-        receipts = pool.map(read, range(array.shape[0]))
+        receipts = pool.map(read, range(plan.n_shards))
         return {shard: receipt for shard, receipt in enumerate(receipts) if receipt is not None}
 
 
-def finish(lake: str, group: str, plan: Plan, receipts: dict[int, Receipt], positions: np.ndarray) -> None:
-    """Write labels, tables and statistics, declare the group complete, and tidy the lake.
+def _receipt_texts(lake: str, group: str) -> Callable[[int], str]:
+    """Return a function that reads the receipt of a shard as text, "" where there is none."""
+    try:
+        array = open_array(lake, f"{group}/{SCRATCH}/{RECEIPTS}")
+        return lambda shard: str(array[shard]) if shard < array.shape[0] else ""
+    except FileNotFoundError:
+        pass
+    try:
+        kept = np.asarray(open_array(lake, f"{group}/{SHARDS}/{RECEIPT}")[:]).tolist()
+    except (FileNotFoundError, *UNREADABLE):
+        kept = []
+    return lambda shard: str(kept[shard]) if shard < len(kept) else ""
+
+
+def staged_group(plan: Plan, group: str, receipts: dict[int, Receipt], positions: np.ndarray) -> MemoryStore:
+    """Return all files of a complete group but its shards, in memory: labels, tables, statistics, checksums.
 
     Parameters
     ----------
@@ -171,12 +247,43 @@ def finish(lake: str, group: str, plan: Plan, receipts: dict[int, Receipt], posi
     write_dataset(staged, f"{group}/{RECORDINGS}", recordings_table(plan, ordered, moments))
     write_dataset(staged, f"{group}/{SHARDS}", shards_table(plan, ordered))
     node = open_group(staged, group, "r+")
+    create_eeg(node, plan.n_windows, plan.geometry)
     measured = rounding_attributes(plan, ordered)
     node.attrs.put({**_attributes(plan, COMPLETE), **measured, "coordinates": node.attrs["coordinates"]})
+    stage_checksums(staged, group)
+    return staged
+
+
+def finish(lake: str, group: str, plan: Plan, receipts: dict[int, Receipt], positions: np.ndarray) -> None:
+    """Write labels, tables and statistics, declare the group complete, and tidy the lake.
+
+    In a group that was complete only what differs is written, and what no longer belongs to it is removed.
+
+    Parameters
+    ----------
+    positions : array, shape (channel, 3)
+        Of the electrodes, in m.
+    """
+    store = open_store(lake)
+    staged = staged_group(plan, group, receipts, positions)
+    last = f"{group}/{METADATA}"
+    old = _files_of_labels(store, group)
+    if old:
+        reopen(lake, group)
+        delete_all(store, sorted(set(old) - set(paths_below(staged, f"{group}/"))))
+        delete_all(staged, same_as_staged(store, staged, [path for path in old if path != last]))
     # A power cut may not leave a group that says that it is complete, and lacks labels.
     flush = None if "://" in lake else partial(flush_folder, Path(lake) / group)
-    put_all(open_store(lake), staged, group, last=f"{group}/{METADATA}", before_last=flush)
+    put_all(store, staged, group, last=last, before_last=flush)
     settle(lake, group)
+
+
+def _files_of_labels(store: Store, group: str) -> list[str]:
+    """Return the files of a group whose labels were written before: all but shards and a build's own."""
+    if not run(store.exists(f"{group}/{SHARDS}/{METADATA}")):
+        return []
+    own = (f"{group}/{EEG}/c/", f"{group}/{SCRATCH}/")
+    return [path for path in paths_below(store, f"{group}/") if not path.startswith(own)]
 
 
 def _of_dataset(plan: Plan) -> dict[str, Any]:
@@ -189,6 +296,9 @@ def _of_dataset(plan: Plan) -> dict[str, Any]:
 
 def _attributes(plan: Plan, status: str) -> dict[str, Any]:
     recipe = plan.recipe
+    fingerprints = fingerprints_of(plan)
+    signals, own = signals_digest(plan), labels_digest(recipe, plan.source, fingerprints)
+    versions = prepared_with(recipe.preparation)
     return {
         "title": f"EEG windows of {recipe.name} from {plan.source.name}",
         "status": status,
@@ -196,9 +306,12 @@ def _attributes(plan: Plan, status: str) -> dict[str, Any]:
         "recipe": recipe.to_json(),
         "release": plan.source.name,
         "sampling_rate": recipe.sfreq,
-        "source": plan.source.root,
+        "source": redacted(plan.source.root),
         **_of_dataset(plan),
-        "plan_digest": plan.digest,
+        "plan_digest": plan_digest(signals, own, fingerprints),
+        "signals_digest": signals,
+        "labels_digest": own,
+        **({"prepared_with": versions} if versions else {}),
         "eegzarr_version": __version__,
     }
 

@@ -1,18 +1,15 @@
 """From a recipe and recordings to windows, shards and tasks: what a build will do.
 
 A plan is a pure function of the recipe, of the source's files and of the geometry, never of
-the machine: any number of workers makes the same bytes. Its digest says whether a group that
-was begun earlier is the same one.
+the machine: any number of workers makes the same bytes. Its digests (`eegzarr.build.digest`) say whether a
+group that was begun earlier is the same one.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -151,19 +148,6 @@ class Plan:
             for row in {int(recording[own.start]), int(recording[own.stop - 1])}:
                 shards.setdefault(row, []).append(shard)
         return {row: own for row, own in shards.items() if len(own) > 1}
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 over all that the group's bytes depend on."""
-        sha = hashlib.sha256()
-        sha.update(self.recipe.to_json().encode())
-        sha.update(json.dumps([asdict(self.geometry), self.channels]).encode())
-        for inspection in self.inspections:
-            sha.update(f"{inspection.recording.path}\0{inspection.fingerprint}\0{inspection.reason}\n".encode())
-        sha.update(self.windows["start_sample"].to_numpy("<i8").tobytes())
-        sha.update(self.source.participants.to_csv().encode())
-        sha.update(self.source.sessions.to_csv().encode())
-        return sha.hexdigest()
 
 
 def make_plan(

@@ -1,30 +1,57 @@
-"""Make what `eegzarr.store.verify` found faulty again, from the source, to the same bytes."""
+"""Make what `eegzarr.store.verify` found faulty again, from the source, to the same bytes.
+
+File by file: nothing that is sound is removed or written, so that a repair may be killed at any moment.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zarr
+from dask.distributed import Client
+from zarr.storage import MemoryStore
 
+from eegzarr.build import group as groups
 from eegzarr.build.checks import named_source
 from eegzarr.build.cluster import Resources, local_client, write_shards
+from eegzarr.build.digest import signals_digest
+from eegzarr.build.plan import Plan
 from eegzarr.build.session import plan_on, shard_memory, watched_memory
 from eegzarr.build.task import ShardTask
-from eegzarr.build.write import finish_group, shard_task, write_group
+from eegzarr.build.waiting import result_of
+from eegzarr.build.write import shard_tasks
 from eegzarr.errors import LakeError
 from eegzarr.events import BuildBegan, Listener, ShardFinished, tell
 from eegzarr.machine.memory import MemoryGate, as_bytes
 from eegzarr.recipes.recipe import GIVEN, Recipe, recipe_from_json
+from eegzarr.recordings.positions import channel_positions
+from eegzarr.store.checksums import Checksum, checksum, read_checksums, stage_checksums
 from eegzarr.store.codec import codec_version, compresses_alike
-from eegzarr.store.group import geometry_of, read_tables
-from eegzarr.store.layout import EEG, Geometry, lake_url, open_store
-from eegzarr.store.private import get_bytes, set_bytes
-from eegzarr.store.root import only_builder, renew_root
-from eegzarr.store.verify import METADATA, UNREADABLE, Fault, empty_group
+from eegzarr.store.group import geometry_of, put_attributes, read_tables, stored_imprints
+from eegzarr.store.layout import (
+    CHECKSUMS,
+    EEG,
+    METADATA,
+    SHARDS,
+    UNREADABLE,
+    Geometry,
+    lake_url,
+    open_array,
+    open_store,
+)
+from eegzarr.store.private import get_bytes, run, set_bytes
+from eegzarr.store.receipt import Imprint, Receipt
+from eegzarr.store.root import only_builder, remove_strays, renew_root
+from eegzarr.store.staging import put_all, put_some
+from eegzarr.store.verify import Fault, empty_group
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,27 +61,30 @@ class Origin:
     source: str
     release: str
     recipe: Recipe
-    plan_digest: str
     geometry: Geometry
+    attributes: Mapping[str, Any]
 
 
 def repair_lake(
     lake: str | os.PathLike[str],
     faults: Sequence[Fault],
     *,
+    source: str | Path | None = None,
     workers: int | None = None,
     memory_limit: int | str | None = None,
     listeners: Sequence[Listener] = (),
 ) -> None:
-    """Repair what was found: shards alone where only shards are faulty, else the group.
+    """Repair what was found: each faulty shard, label and table by itself, and nothing else.
 
-    Labels and tables come from the same reading of the recordings as the shards, so that a group
-    with faulty ones is read again as a whole; its sound shards are written with the bytes they had.
+    What doesn't belong to a group is moved out of the lake, into ``LAKE.strays``; files that file managers and
+    killed builds leave are deleted. Neither needs the source.
 
     Parameters
     ----------
     faults : sequence of Fault
         From `eegzarr.store.verify.verify_lake`.
+    source : path or URL, optional
+        Where the dataset is now; default where it was. Its content decides, not its time stamps.
     workers, memory_limit, listeners
         As for `eegzarr.build_lake`.
 
@@ -66,20 +96,26 @@ def repair_lake(
         If a source isn't what the group was built from, or the metadata that name it are damaged too.
     """
     url, limit = lake_url(lake), as_bytes(memory_limit, "--memory-limit")
+    remove_strays(url, [fault.path for fault in faults if fault.kind == "stray"])
+    unfinished = []
     for group in sorted({fault.group for fault in faults if fault.group}):
-        own = [fault for fault in faults if fault.group == group]
+        own = [fault for fault in faults if fault.group == group and fault.kind != "stray"]
         if any(fault.kind == "unfinished" for fault in own):
-            raise LakeError(f"{url}/{group} is still being built: finish it with the command that began it")
-        _repair_group(url, group, own, workers, limit, tuple(listeners))
+            unfinished.append(group)
+        elif own:
+            with only_builder(url, group):
+                _repair_group(url, group, own, source, (workers, limit), tuple(listeners))
     _repair_root(url, faults)
+    if unfinished:
+        raise LakeError(f"{url}/{unfinished[0]} is still being built: finish it with the command that began it")
 
 
 def _repair_group(
     lake: str,
     group: str,
     faults: list[Fault],
-    workers: int | None,
-    memory_limit: int | None,
+    moved_to: str | Path | None,
+    limits: tuple[int | None, int | None],
     watchers: tuple[Listener, ...],
 ) -> None:
     origin = _origin(lake, group, faults)
@@ -88,45 +124,137 @@ def _repair_group(
             f"{lake}/{group} can't be repaired: its windows were given, from {origin.source}, and there are no "
             f"recordings to make them from again. Write it anew from there, with overwrite"
         )
-    geometry = origin.geometry
-    _check_codec(lake, group, geometry, {fault.path for fault in faults})
-    resources = Resources.fit(shard_memory(origin.recipe, lake, geometry), workers, memory_limit)
-    source = named_source(origin.source, origin.recipe, origin.release)
-    gate = MemoryGate(1.0)
+    if any(fault.shard is not None for fault in faults):
+        _check_codec(lake, group, origin.geometry, {fault.path for fault in faults})
+    resources = Resources.fit(shard_memory(origin.recipe, lake, origin.geometry), *limits)
+    source = named_source(moved_to or origin.source, origin.recipe, origin.release)
     with watched_memory(resources, watchers), local_client(resources) as client:
-        plan = plan_on(client, source, origin.recipe, lambda channels, times: geometry, watchers)
-        if plan.digest != origin.plan_digest:
-            raise LakeError(
-                f"source {origin.source} isn't what {lake}/{group} was built from: restore it, or build the group "
-                f"anew with python -m eegzarr.build --overwrite"
-            )
-        shards = [fault.shard for fault in faults if fault.shard is not None]
-        if len(shards) < len(faults):
-            with only_builder(lake, group):
-                written = write_group(client, lake, group, plan, {}, resources, gate, watchers)
-                finish_group(lake, group, plan, written)
-            return
-        tell(
-            watchers,
-            BuildBegan(
-                group=group,
-                recordings=len(plan.inspections),
-                skipped=0,
-                windows=plan.n_windows,
-                shards=len(shards),
-                finished=0,
-                windows_finished=0,
-                workers=resources.workers,
-            ),
+        plan = plan_on(client, source, origin.recipe, lambda channels, times: origin.geometry, watchers)
+        _check_windows(lake, group, plan, origin)
+        positions = client.submit(channel_positions, plan.channels)
+        receipts = _repair_shards(client, lake, group, plan, faults, resources.workers, watchers)
+        in_files = [fault for fault in faults if fault.shard is None]
+        if in_files:
+            staged = groups.staged_group(plan, group, receipts, result_of(client, positions, watchers))
+            _repair_files(lake, group, _as_it_was(staged, group, origin), in_files, origin, plan)
+
+
+def _check_windows(lake: str, group: str, plan: Plan, origin: Origin) -> None:
+    with suppress(FileNotFoundError, *UNREADABLE):
+        if open_array(lake, f"{group}/{EEG}").shape[0] != plan.n_windows:
+            raise _other_source(lake, group, plan)
+    before = origin.attributes.get("signals_digest", "")
+    if before and before != signals_digest(plan):
+        raise _other_source(lake, group, plan)
+
+
+def _other_source(lake: str, group: str, plan: Plan) -> LakeError:
+    return LakeError(
+        f"source {plan.source.root} isn't what {lake}/{group} was built from: restore it, name the one that is with "
+        f"--source, or build the group anew with python -m eegzarr.build --overwrite"
+    )
+
+
+def _repair_shards(
+    client: Client, lake: str, group: str, plan: Plan, faults: list[Fault], workers: int, watchers: tuple[Listener, ...]
+) -> dict[int, Receipt]:
+    """Write faulty shards again, and return the receipts of all: where they are damaged, made from the source."""
+    faulty = {fault.shard for fault in faults if fault.shard is not None}
+    receipts = _receipts(lake, group, plan, faults)
+    expected = _imprints(lake, group, faults) or {shard: receipt.imprint for shard, receipt in receipts.items()}
+    needs_all = len(faulty) < len(faults)
+    todo = sorted(faulty | (set(range(plan.n_shards)) - set(receipts) if needs_all else set()))
+    began = BuildBegan(
+        group=group,
+        recordings=len(plan.inspections),
+        skipped=0,
+        windows=plan.n_windows,
+        shards=len(todo),
+        finished=0,
+        windows_finished=0,
+        workers=workers,
+    )
+    tell(watchers, began)
+    task_of = shard_tasks(lake, group, plan)
+
+    def task(shard: int) -> ShardTask:
+        return replace(task_of(shard), wanted=expected.get(shard), is_kept=shard in faulty)
+
+    lacking = sorted(faulty - set(expected))
+    if lacking:
+        raise LakeError(
+            f"{lake}/{group} can't be repaired: of shard {lacking[0]} neither the checksum nor the receipt is left. "
+            f"Build the group anew with python -m eegzarr.build --overwrite"
         )
-        written = read_tables(lake, group)[2]["crc32c"].to_numpy().tolist()
+    for receipt in write_shards(client, task, todo, {}, MemoryGate(1.0), watchers):
+        receipts[receipt.shard] = receipt
+        tell(watchers, ShardFinished(shard=receipt.shard, windows=len(receipt.valid), nbytes=receipt.nbytes))
+    return receipts
 
-        def task(shard: int) -> ShardTask:
-            return replace(shard_task(lake, group, plan, shard), crc32c=written[shard])
 
-        with only_builder(lake, group):
-            for receipt in write_shards(client, task, shards, {}, gate):
-                tell(watchers, ShardFinished(shard=receipt.shard, windows=len(receipt.valid), nbytes=receipt.nbytes))
+def _receipts(lake: str, group: str, plan: Plan, faults: list[Fault]) -> dict[int, Receipt]:
+    """Return the receipts that a group keeps, unless they are faulty themselves."""
+    if _touched(f"{group}/{SHARDS}/receipt/", faults):
+        return {}
+    return groups.read_receipts(lake, group, plan, whole_only=False)
+
+
+def _imprints(lake: str, group: str, faults: list[Fault]) -> dict[int, Imprint]:
+    if any(_touched(f"{group}/{SHARDS}/{name}/", faults) for name in ("nbytes", "content")):
+        return {}
+    try:
+        return stored_imprints(lake, group)
+    except (FileNotFoundError, *UNREADABLE):
+        return {}
+
+
+def _touched(prefix: str, faults: list[Fault]) -> bool:
+    return any(fault.path.startswith(prefix) for fault in faults)
+
+
+def _as_it_was(staged: MemoryStore, group: str, origin: Origin) -> MemoryStore:
+    """Return the files with the attributes that the group had: its source may be elsewhere now, eegzarr a newer one."""
+    kept = ("source", "eegzarr_version", "prepared_with", "title", "plan_digest", "signals_digest", "labels_digest")
+    node = zarr.open_group(staged, path=group, mode="r+", zarr_format=3, use_consolidated=False)
+    attributes = {**dict(node.attrs), **{name: origin.attributes[name] for name in kept if name in origin.attributes}}
+    attributes = {name: value for name, value in attributes.items() if name in origin.attributes or name not in kept}
+    put_attributes(staged, group, attributes)
+    run(staged.delete_dir(f"{group}/{CHECKSUMS}"))
+    stage_checksums(staged, group)
+    return staged
+
+
+def _repair_files(lake: str, group: str, staged: MemoryStore, faults: list[Fault], origin: Origin, plan: Plan) -> None:
+    """Write faulty files again, each only with the content that it had."""
+    store = open_store(lake)
+    try:
+        expected = read_checksums(store, group)
+    except (FileNotFoundError, *UNREADABLE):
+        expected = {}
+    table = f"{group}/{CHECKSUMS}"
+    if not expected or _touched(table, faults):
+        # What was right isn't known file by file: but from the same source all of them are made as they were.
+        expected = {**read_checksums(staged, group), **_unfaulty(expected, faults)}
+    paths = [fault.path for fault in faults if fault.path in expected]
+    other = [path for path in paths if not path.startswith(table) and not _is_made(staged, path, expected[path])]
+    if other:
+        raise LakeError(
+            f"{lake}/{other[0]} can't be repaired: the labels of {plan.source.root} have changed since the group was "
+            f"built from {origin.source}. python -m eegzarr.build gives it the labels of today, and leaves the signals"
+        )
+    put_some(store, staged, [path for path in paths if not path.startswith(table)])
+    if not paths or any(fault.path.startswith(table) for fault in faults):
+        put_all(store, staged, table, last=f"{table}/{METADATA}")
+
+
+def _is_made(staged: MemoryStore, path: str, expected: Checksum) -> bool:
+    made = checksum(staged, path)
+    return made is not None and expected.fits(made)
+
+
+def _unfaulty(expected: Mapping[str, Checksum], faults: list[Fault]) -> dict[str, Checksum]:
+    faulty = {fault.path for fault in faults}
+    return {path: one for path, one in expected.items() if path not in faulty and f"/{CHECKSUMS}/" not in path}
 
 
 def _check_codec(lake: str, group: str, geometry: Geometry, faulty: set[str]) -> None:
@@ -164,10 +292,10 @@ def _origin(lake: str, group: str, faults: list[Fault]) -> Origin:
             source=str(attributes["source"]),
             release=str(attributes["release"]),
             recipe=recipe_from_json(str(attributes["recipe"])),
-            plan_digest=str(attributes["plan_digest"]),
             geometry=geometry_of(array, f"{lake}/{group}/{EEG}"),
+            attributes=attributes,
         )
-    except UNREADABLE as error:
+    except (json.JSONDecodeError, *UNREADABLE) as error:
         raise LakeError(
             f"{lake}/{group} can't be repaired: what tells its source and recipe is damaged too. Build it anew "
             f"with python -m eegzarr.build --overwrite"
@@ -175,8 +303,9 @@ def _origin(lake: str, group: str, faults: list[Fault]) -> Origin:
 
 
 def _repair_root(lake: str, faults: Sequence[Fault]) -> None:
-    store = open_store(lake)
-    for fault in faults:
-        if not fault.group and fault.path != METADATA:
-            set_bytes(store, fault.path, empty_group())
+    between = {fault.path for fault in faults if not fault.group and fault.kind != "stray"} - {METADATA}
+    staged = MemoryStore()
+    for path in sorted(between):
+        set_bytes(staged, path, empty_group())
+    put_some(open_store(lake), staged, sorted(between))
     renew_root(lake)

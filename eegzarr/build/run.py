@@ -8,21 +8,27 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from dask.distributed import Client
+
 from eegzarr.bids.beside import fingerprint_of
 from eegzarr.bids.dataset import Source
 from eegzarr.build import group as groups
 from eegzarr.build.checks import check_target, check_writable, named_source
 from eegzarr.build.cluster import Resources
+from eegzarr.build.content import compare_shards, shards_with
+from eegzarr.build.digest import labels_digest, prepared_with, signals_digest
 from eegzarr.build.plan import Plan
 from eegzarr.build.request import BuildRequest
 from eegzarr.build.session import session, worker_memory
-from eegzarr.build.state import Asked, Decision, Found, Step, decide
+from eegzarr.build.state import Asked, Found, Step, decide, touched
 from eegzarr.build.summary import BuildSummary, Forecast, summarize
-from eegzarr.build.write import finish_group, write_group
+from eegzarr.build.write import disk_faults_named, finish_group, write_group
 from eegzarr.errors import LakeError, RecordingError
-from eegzarr.events import Listener
+from eegzarr.events import Listener, Noticed, tell
 from eegzarr.machine.memory import MemoryGate
-from eegzarr.store.layout import group_path, lake_url
+from eegzarr.store.group import stored_imprints
+from eegzarr.store.layout import Geometry, group_path, lake_url
+from eegzarr.store.receipt import Receipt
 from eegzarr.store.root import only_builder, settle
 
 
@@ -32,16 +38,18 @@ def run_build(request: BuildRequest, listeners: Sequence[Listener] = ()) -> Buil
     watchers = tuple(listeners)
     place = _place_of(request)
     with ExitStack() as held:
+        held.enter_context(disk_faults_named(place.lake))
         held.enter_context(only_builder(place.lake, place.group))
-        found, decision = _decided(request, place)
-        if decision.step in (Step.ALREADY, Step.SETTLE):
-            if decision.step is Step.SETTLE:
+        found, asked = _look(request, place)
+        step = _allowed(found, asked)
+        if step in (Step.ALREADY, Step.SETTLE):
+            if step is Step.SETTLE:
                 settle(place.lake, place.group)
             return replace(summarize(place.lake, place.group), already=True)
-        stored = found.geometry if decision.step is Step.RESUME else None
-        with session(request, place.lake, place.source, stored, watchers, held) as (client, plan, resources, watch):
+        with session(request, place.lake, place.source, _kept(found, step), watchers, held) as work:
+            client, plan, resources, watch = work
             gate = MemoryGate(request.max_memory)
-            receipts = groups.read_receipts(place.lake, place.group, plan) if decision.step is Step.RESUME else {}
+            step, receipts = resumed(client, place.lake, place.group, plan, (found, asked, step), gate, watchers)
             done = write_group(client, place.lake, place.group, plan, receipts, resources, gate, watchers)
         # Without the workers, whose memory the labels of many windows may need.
         finish_group(place.lake, place.group, plan, done)
@@ -50,21 +58,28 @@ def run_build(request: BuildRequest, listeners: Sequence[Listener] = ()) -> Buil
         seconds=time.monotonic() - began,
         peak_memory=watch.peak,
         memory_limit=resources.memory,
+        relabelled=step is Step.RELABEL,
     )
 
 
 def run_forecast(request: BuildRequest, listeners: Sequence[Listener] = ()) -> Forecast:
     """Do what `eegzarr.build.api.forecast` promises."""
     place = _place_of(request)
-    found, decision = _decided(request, place)
-    stored = None if decision.step in (Step.BEGIN, Step.OVERWRITE) else found.geometry
-    with (
-        ExitStack() as held,
-        session(request, place.lake, place.source, stored, tuple(listeners), held) as (_, plan, resources, _),
-    ):
-        begun = groups.read_receipts(place.lake, place.group, plan) if decision.step is Step.RESUME else {}
-    is_complete = decision.step in (Step.ALREADY, Step.SETTLE)
-    return _foreseen(request, place, plan, resources, plan.n_shards if is_complete else len(begun))
+    watchers = tuple(listeners)
+    found, asked = _look(request, place)
+    step = _allowed(found, asked)
+    with ExitStack() as held, session(request, place.lake, place.source, _kept(found, step), watchers, held) as work:
+        client, plan, resources, _ = work
+        gate = MemoryGate(request.max_memory)
+        chosen = (found, asked, step)
+        step, receipts = resumed(client, place.lake, place.group, plan, chosen, gate, watchers, touches=False)
+    finished = plan.n_shards if step in (Step.ALREADY, Step.SETTLE) else len(receipts)
+    return replace(_foreseen(request, place, plan, resources, finished), step=step.value)
+
+
+def _kept(found: Found, step: Step) -> Geometry | None:
+    """Return the geometry that a group keeps."""
+    return None if step in (Step.BEGIN, Step.OVERWRITE) else found.geometry
 
 
 def _foreseen(request: BuildRequest, place: _Place, plan: Plan, resources: Resources, finished: int) -> Forecast:
@@ -109,15 +124,10 @@ def _place_of(request: BuildRequest) -> _Place:
     return _Place(lake=lake, group=group_path(request.recipe.name, source.name), source=source)
 
 
-def _decided(request: BuildRequest, place: _Place) -> tuple[Found, Decision]:
-    """Return what stands at the place and what to do about it.
-
-    Raises
-    ------
-    LakeError
-        If that is nothing that the request may touch.
-    """
+def _look(request: BuildRequest, place: _Place) -> tuple[Found, Asked]:
+    """Return what stands at the place, and what is asked for."""
     found = groups.look_at(place.lake, place.group)
+    fingerprints = {} if found.status == "nothing" else _fingerprints(place.source)
     asked = Asked(
         place=f"{place.lake}/{place.group}",
         source=place.source.root,
@@ -125,12 +135,72 @@ def _decided(request: BuildRequest, place: _Place) -> tuple[Found, Decision]:
         dtype=request.dtype,
         compression=request.compression,
         overwrite=request.overwrite,
-        fingerprints=_fingerprints(place.source) if found.fingerprints is not None else None,
+        fingerprints=fingerprints,
+        labels_digest=labels_digest(request.recipe, place.source, fingerprints),
+        prepared_with=prepared_with(request.recipe.preparation),
+        clash=groups.clash(place.lake, place.group, request.recipe) if found.status == "nothing" else "",
     )
+    return found, asked
+
+
+def _allowed(found: Found, asked: Asked) -> Step:
+    """Return what to do.
+
+    Raises
+    ------
+    LakeError
+        If what stands there is nothing that the request may touch.
+    """
     decision = decide(found, asked)
     if decision.step is Step.REFUSE:
         raise LakeError(decision.message)
-    return found, decision
+    return decision.step
+
+
+def resumed(
+    client: Client,
+    lake: str,
+    group: str,
+    plan: Plan,
+    chosen: tuple[Found, Asked, Step],
+    gate: MemoryGate,
+    watchers: tuple[Listener, ...],
+    *,
+    touches: bool = True,
+) -> tuple[Step, dict[int, Receipt]]:
+    """Decide once more, now that the plan is made, and return with that the receipts of shards that stay.
+
+    Recordings with another time stamp than then are compared by their content; see `eegzarr.build.content`.
+
+    Raises
+    ------
+    LakeError
+        If the source isn't what the group was begun with.
+    """
+    found, asked, step = chosen
+    if step not in (Step.RESUME, Step.RELABEL):
+        return step, {}
+    asked = replace(asked, signals_digest=signals_digest(plan))
+    step = _allowed(found, asked)
+    receipts = groups.read_receipts(lake, group, plan) if step in (Step.RESUME, Step.RELABEL) else {}
+    moved = touched(found, asked)
+    there = {shard: receipt.imprint for shard, receipt in receipts.items()}
+    if step is Step.RELABEL:
+        there = stored_imprints(lake, group)
+        if len(there) != plan.n_shards:
+            step, there = _allowed(found, replace(asked, altered=tuple(asked.fingerprints))), {}
+    again = shards_with(plan, moved) | (set(there) - set(receipts))
+    expected = {shard: there[shard] for shard in again if shard in there}
+    if expected:
+        tell(watchers, Noticed(message=f"{len(expected)} shards are compared with their recordings"))
+        compared = compare_shards(client, lake, group, plan, expected, gate, watchers)
+        # All of a shard are suspected, and those with another time stamp first.
+        altered = tuple(path for path in compared.altered if path in moved) or compared.altered
+        step = _allowed(found, replace(asked, altered=altered))
+        receipts |= compared.receipts
+        if step is Step.RESUME and touches:
+            groups.note_fingerprints(lake, group, plan)
+    return step, receipts if step in (Step.RESUME, Step.RELABEL) else {}
 
 
 def _fingerprints(source: Source) -> dict[str, str]:

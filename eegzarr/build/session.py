@@ -175,5 +175,5 @@ def plan_on(
         source,
         recipe,
         geometry,
-        lambda recordings: inspect_on(client, source.root, recipe, list(recordings), inspected),
+        lambda recordings: inspect_on(client, source.root, recipe, list(recordings), inspected, watchers),
     )

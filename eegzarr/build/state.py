@@ -6,13 +6,19 @@ read before may have been finished, or dropped, by another process since.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
+from eegzarr.build.digest import signal_part
+from eegzarr.build.summary import RELABEL
 from eegzarr.recipes.recipe import Recipe
 from eegzarr.store.layout import FORMAT, Geometry
+
+# Fields of a recipe that may change labels alone. Whether they left the windows alone, the plan tells.
+_LABEL_FIELDS = ("target", "events", "require")
 
 
 class Step(Enum):
@@ -20,8 +26,9 @@ class Step(Enum):
 
     BEGIN = "begin"
     RESUME = "resume"
-    SETTLE = "settle"
-    ALREADY = "already"
+    RELABEL = RELABEL
+    SETTLE = "tidy up"
+    ALREADY = "nothing"
     OVERWRITE = "overwrite"
     REFUSE = "refuse"
 
@@ -32,8 +39,9 @@ class Found:
 
     Attributes
     ----------
-    status : {"nothing", "building", "complete", "damaged"}
-        ``nothing`` also for what a build leaves that is killed before it has written what it builds.
+    status : {"nothing", "building", "labelling", "complete", "damaged"}
+        ``nothing`` also for what a build leaves that is killed before it has written what it builds;
+        ``labelling`` where all signals are there, and labels are being written again.
     damage : str
         Of a damaged group: what is wrong with it.
     format : str
@@ -42,18 +50,21 @@ class Found:
         How its windows lie in its shards.
     fingerprints : mapping of str to str, optional
         Of each recording that it is made from, by its path.
-    plan_digest : str
+    signals_digest, labels_digest, prepared_with : str
+        See `eegzarr.build.digest`; "" where they aren't known, as of what an older eegzarr wrote.
     is_settled : bool
         Of a complete group: whether nothing of its build is left, and the lake's metadata are those of the group.
     """
 
-    status: Literal["nothing", "building", "complete", "damaged"] = "nothing"
+    status: Literal["nothing", "building", "labelling", "complete", "damaged"] = "nothing"
     damage: str = ""
     format: str = FORMAT
     recipe: Recipe | None = None
     geometry: Geometry | None = None
     fingerprints: Mapping[str, str] | None = None
-    plan_digest: str = ""
+    signals_digest: str = ""
+    labels_digest: str = ""
+    prepared_with: str = ""
     is_settled: bool = True
 
 
@@ -67,10 +78,17 @@ class Asked:
         The group in its lake, for messages.
     source : str
         What the windows come from, for messages.
-    fingerprints : mapping of str to str, optional
-        Of the source's recordings, by their paths; None for windows that were given.
-    plan_digest : str
-        Of windows that were given; "" where it isn't known.
+    fingerprints : mapping of str to str
+        Of the source's recordings, by their paths.
+    labels_digest, prepared_with : str
+    signals_digest : str
+        "" as long as no plan is made.
+    altered : tuple of str
+        Recordings whose content was compared and isn't what the group has.
+    clash : str
+        What keeps a new group from standing beside the lake's others, "" for nothing.
+    were_given : bool
+        Whether the windows were cut by another program.
     """
 
     place: str
@@ -79,8 +97,13 @@ class Asked:
     dtype: str
     compression: str
     overwrite: bool
-    fingerprints: Mapping[str, str] | None = None
-    plan_digest: str = ""
+    fingerprints: Mapping[str, str]
+    labels_digest: str
+    prepared_with: str = ""
+    signals_digest: str = ""
+    altered: tuple[str, ...] = ()
+    clash: str = ""
+    were_given: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,21 +117,33 @@ class Decision:
 def decide(found: Found, asked: Asked) -> Decision:
     """Decide what to do about what stands at a group's place.
 
-    Nothing is there: begin. It is of the same recipe, source and storage: resume where it isn't complete,
-    tidy up where its build was killed after it was, else leave it. Anything else is refused with what
-    differs, or overwritten where that is asked for. To overwrite what was begun with the same
-    request is to resume: an overwriting build that was stopped goes on.
+    Nothing is there: begin. It is of the same signals: resume where it isn't complete, write labels again
+    where what they are made from has changed, tidy up where its build was killed after it was complete,
+    else leave it. Anything else is refused with what differs, or overwritten where that is asked
+    for. To overwrite what was begun with the same request is to resume: an overwriting build
+    that was stopped goes on.
+
+    Called twice where there is something to resume or to label: once more when the plan is made and
+    the content of recordings with another time stamp was compared.
     """
     if found.status == "nothing":
-        return Decision(Step.BEGIN)
+        return Decision(Step.REFUSE, asked.clash) if asked.clash else Decision(Step.BEGIN)
     message = found.damage or _difference(found, asked)
     if message and not asked.overwrite:
         return Decision(Step.REFUSE, message)
-    if message or (asked.overwrite and found.status == "complete"):
+    if message or (asked.overwrite and found.status != "building"):
         return Decision(Step.OVERWRITE)
     if found.status == "building":
         return Decision(Step.RESUME)
+    if found.status == "labelling" or found.labels_digest != asked.labels_digest or touched(found, asked):
+        return Decision(Step.RELABEL)
     return Decision(Step.ALREADY if found.is_settled else Step.SETTLE)
+
+
+def touched(found: Found, asked: Asked) -> tuple[str, ...]:
+    """Return the recordings that may have other signals than when they were read: their content decides."""
+    then, now = found.fingerprints or {}, asked.fingerprints
+    return tuple(path for path in now if path in then and signal_part(then[path]) != signal_part(now[path]))
 
 
 def _difference(found: Found, asked: Asked) -> str:
@@ -119,11 +154,8 @@ def _difference(found: Found, asked: Asked) -> str:
             f"{place} has the format {found.format}, this eegzarr writes {FORMAT}: "
             f"give another --out, or --overwrite to build it anew"
         )
-    if found.recipe != asked.recipe:
-        return (
-            f"{place} was built with another recipe named {asked.recipe.name}: give the recipe another name, "
-            f"give another --out, or --overwrite to build it anew"
-        )
+    if found.recipe is not None and _signals_of(found.recipe) != _signals_of(asked.recipe):
+        return _another_recipe(asked)
     if found.geometry is not None:
         stored = {"dtype": found.geometry.dtype, "compression": found.geometry.compression}
         for option, value in (("dtype", asked.dtype), ("compression", asked.compression)):
@@ -132,30 +164,66 @@ def _difference(found: Found, asked: Asked) -> str:
                     f"{place} has the {option} {stored[option]}: give --{option} {stored[option]}, another --out, or "
                     f"--overwrite to build it anew"
                 )
-    if asked.plan_digest and found.plan_digest != asked.plan_digest:
+    if found.fingerprints is not None and (message := _other_recordings(found, asked)):
+        return message
+    if found.status == "building" and found.prepared_with != asked.prepared_with:
         return (
-            f"{place} holds other windows than those of {asked.source}: give another release or lake, "
-            f"or overwrite to write it anew"
+            f"{place} was begun with {found.prepared_with or 'an older eegzarr'}, this is {asked.prepared_with}: "
+            f"they may filter otherwise. Finish it with what began it, or give --overwrite to build it anew"
         )
-    if asked.fingerprints is not None and found.fingerprints is not None:
-        return _other_recordings(found.fingerprints, asked)
+    if asked.signals_digest and found.signals_digest and found.signals_digest != asked.signals_digest:
+        if found.recipe != asked.recipe:
+            return _another_recipe(asked)
+        if asked.were_given:
+            return _other_windows(asked)
+        return (
+            f"source {asked.source} gives other windows than {place} was begun with: its events have changed. "
+            f"Restore them, give another --out or --name, or --overwrite to build it anew"
+        )
     return ""
 
 
-def _other_recordings(then: Mapping[str, str], asked: Asked) -> str:
-    now = asked.fingerprints or {}
+def _other_windows(asked: Asked) -> str:
+    return (
+        f"{asked.place} holds other windows than those of {asked.source}: give another release or lake, "
+        f"or overwrite to write it anew"
+    )
+
+
+def _another_recipe(asked: Asked) -> str:
+    return (
+        f"{asked.place} was built with another recipe named {asked.recipe.name}: give the recipe another name, "
+        f"give another --out, or --overwrite to build it anew"
+    )
+
+
+def _signals_of(recipe: Recipe) -> dict[str, object]:
+    fields: dict[str, object] = json.loads(recipe.to_json())
+    return {name: value for name, value in fields.items() if name not in _LABEL_FIELDS}
+
+
+def _other_recordings(found: Found, asked: Asked) -> str:
+    then, now = found.fingerprints or {}, asked.fingerprints
+    other_size = (path for path in touched(found, asked) if _other_size(then[path], now[path]))
     changes = {
         "added": [path for path in now if path not in then],
         "removed": [path for path in then if path not in now],
-        "altered": [path for path in now if path in then and now[path] != then[path]],
+        "altered": list(dict.fromkeys([*other_size, *asked.altered])),
     }
     if not any(changes.values()):
         return ""
+    if asked.were_given:
+        return _other_windows(asked)
     told = "; ".join(f"{len(paths)} {kind} ({_some(paths)})" for kind, paths in changes.items() if paths)
     return (
         f"source {asked.source} isn't what {asked.place} was begun with: {told}. Restore it, give another --out "
         f"or --name, or --overwrite to build it anew"
     )
+
+
+def _other_size(then: str, now: str) -> bool:
+    sizes = {fingerprint.partition(":")[0] for fingerprint in (then, now)}
+    return len(sizes) > 1 and all(size.isdigit() for size in sizes)
 
 
 def _some(paths: list[str]) -> str:

@@ -10,6 +10,8 @@ import xarray as xr
 
 from eegzarr.store.group import read_tables
 
+RELABEL = "write labels again"
+
 
 @dataclass(frozen=True, kw_only=True)
 class BuildSummary:
@@ -31,6 +33,8 @@ class BuildSummary:
         Bytes of the whole process tree, as proportional set size.
     already : bool
         The group was complete before.
+    relabelled : bool
+        It was complete but for its labels, which alone were written again.
     """
 
     group: str
@@ -49,6 +53,7 @@ class BuildSummary:
     peak_memory: int = 0
     memory_limit: int = 0
     already: bool = False
+    relabelled: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +74,8 @@ class Forecast:
         Bytes of the whole process tree.
     finished : int
         Shards that an earlier run has written.
+    step : str
+        What would be done: begin, resume, write labels again, tidy up, nothing, overwrite.
     """
 
     group: str
@@ -87,6 +94,12 @@ class Forecast:
     memory_limit: int
     left_out: Counter[str] = field(default_factory=Counter)
     notes: tuple[str, ...] = ()
+    step: str = "begin"
+
+    @property
+    def only_labels(self) -> bool:
+        """Whether signals stay as they are, and labels alone would be written."""
+        return self.step == RELABEL
 
 
 def summarize(lake: str, group: str) -> BuildSummary:

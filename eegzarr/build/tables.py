@@ -17,9 +17,10 @@ from eegzarr.build.labels import subject_labels
 from eegzarr.build.plan import Plan
 from eegzarr.build.target import target_of
 from eegzarr.recipes.recipe import GIVEN
-from eegzarr.store.layout import LABELS
+from eegzarr.store.layout import LABELS, RECEIPT
 from eegzarr.store.receipt import Moments, Receipt, max_rounding
 
+_RECEIPTS_TOGETHER = 32  # in a chunk: some megabytes
 _ENTITIES = ("path", "subject", "session", "task", "run")
 
 
@@ -184,12 +185,15 @@ def _why_no_labels(plan: Plan, inspection: Inspection) -> str:
 
 def shards_table(plan: Plan, receipts: list[Receipt]) -> xr.Dataset:
     slices = [plan.shard_slice(shard) for shard in range(plan.n_shards)]
+    together = min(_RECEIPTS_TOGETHER, plan.n_shards)
     return xr.Dataset(
         {
             "first_window": ("shard", np.array([s.start for s in slices], dtype=np.int64)),
             "windows": ("shard", np.array([s.stop - s.start for s in slices], dtype=np.int64)),
             "nbytes": ("shard", np.array([r.nbytes for r in receipts], dtype=np.int64), {"units": "byte"}),
             "crc32c": ("shard", np.array([r.crc32c for r in receipts], dtype=np.uint32)),
+            "content": ("shard", np.array([r.content for r in receipts], dtype=np.uint64)),
+            RECEIPT: ("shard", np.array([r.to_json() for r in receipts], dtype=object), {}, {"chunks": (together,)}),
         },
         coords={"shard": np.arange(plan.n_shards, dtype=np.int32)},
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from eegzarr.recordings.reader import read_windows
 from eegzarr.store.codec import codec_mark
 from eegzarr.store.layout import EEG, RECEIPTS, SCRATCH, Geometry, open_array, open_store
 from eegzarr.store.private import get_bytes, run
-from eegzarr.store.receipt import Moments, Receipt, Rounding, max_rounding
+from eegzarr.store.receipt import Imprint, Moments, Receipt, Rounding, max_rounding
 from eegzarr.store.shard import ShardEncoder, put, reused, writing
 
 
@@ -34,8 +35,10 @@ class ShardTask:
 
     Attributes
     ----------
-    crc32c : int, optional
-        What the file must come out with, where a shard of a complete group is repaired.
+    wanted : Imprint, optional
+        What the file must come out as, where a shard of a complete group is repaired.
+    is_kept : bool
+        False where the shard is only made to compare it with the one that is there: nothing is written.
     """
 
     lake: str
@@ -45,10 +48,11 @@ class ShardTask:
     channels: tuple[str, ...]
     geometry: Geometry
     pieces: tuple[Piece, ...]
-    plan_digest: str
+    signals_digest: str
     sfreq: float
     preparation: Preparation
-    crc32c: int | None = None
+    wanted: Imprint | None = None
+    is_kept: bool = True
 
 
 def write_shard(task: ShardTask, prepared: dict[int, str]) -> Receipt:
@@ -93,7 +97,7 @@ def fill_shard(task: ShardTask, windows_of: Callable[[Piece], npt.NDArray[np.flo
     blosc.use_threads = False  # for good: several threads of one worker may encode
     moments, valid, peak_to_peak, reasons = [], [], [], {}
     rounding = Rounding()
-    with writing(task.lake, f"{task.group}/{EEG}/{geometry.shard_key(task.shard)}") as write:
+    with _sink(task) as write:
         encoder = ShardEncoder(geometry, write)
         for piece in task.pieces:
             try:
@@ -116,27 +120,34 @@ def fill_shard(task: ShardTask, windows_of: Callable[[Piece], npt.NDArray[np.flo
                 rounding = max_rounding(rounding, Rounding.of(readable))
             encoder.add(part)
         encoder.close()
-        if task.crc32c not in (None, encoder.crc32c):
+        receipt = Receipt(
+            shard=task.shard,
+            signals_digest=task.signals_digest,
+            nbytes=encoder.nbytes,
+            crc32c=encoder.crc32c,
+            content=encoder.content,
+            peak_to_peak=np.concatenate(peak_to_peak),
+            valid=np.concatenate(valid),
+            moments=tuple(moments),
+            reasons=reasons,
+            rounding=rounding,
+            codec=codec_mark(geometry),
+        )
+        if task.wanted is not None and not task.wanted.fits(receipt):
             raise LakeError(
                 f"shard {task.shard} of {task.lake}/{task.group} comes out otherwise than it was: the signals in "
                 f"{task.source_root} have changed. Build the group anew with python -m eegzarr.build --overwrite"
             )
-    receipt = Receipt(
-        shard=task.shard,
-        plan_digest=task.plan_digest,
-        nbytes=encoder.nbytes,
-        crc32c=encoder.crc32c,
-        peak_to_peak=np.concatenate(peak_to_peak),
-        valid=np.concatenate(valid),
-        moments=tuple(moments),
-        reasons=reasons,
-        rounding=rounding,
-        codec=codec_mark(geometry),
-    )
-    if task.crc32c is None:
+    if task.wanted is None and task.is_kept:
         receipts = open_array(task.lake, f"{task.group}/{SCRATCH}/{RECEIPTS}", read_only=False)
         receipts[task.shard] = receipt.to_json()
     return receipt
+
+
+def _sink(task: ShardTask) -> AbstractContextManager[Callable[[bytes], object]]:
+    if not task.is_kept:
+        return nullcontext(lambda content: None)
+    return writing(task.lake, f"{task.group}/{EEG}/{task.geometry.shard_key(task.shard)}")
 
 
 def _read(task: ShardTask, piece: Piece, prepared: dict[int, str], out: npt.NDArray[np.float32]) -> None:

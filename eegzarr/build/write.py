@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,8 +13,10 @@ from dask.distributed import Client
 
 from eegzarr.build import group as groups
 from eegzarr.build.cluster import Resources, write_shards
+from eegzarr.build.digest import signals_digest
 from eegzarr.build.plan import Plan
 from eegzarr.build.task import ShardTask
+from eegzarr.build.waiting import result_of
 from eegzarr.errors import BuildStopped, LakeError
 from eegzarr.events import BuildBegan, Listener, Noticed, ShardFinished, tell
 from eegzarr.machine.memory import MemoryGate
@@ -49,17 +51,17 @@ def write_group(
     """
     receipts = dict(receipts)
     with disk_faults_named(lake):
-        if not receipts:
+        if not receipts:  # also where none of those that a build has begun can be read
             groups.begin(lake, group, plan)
         tell(watchers, began(group, plan, receipts, resources.workers))
         # On a worker, beside its shards: MNE takes a second to load.
         positions = client.submit(electrode_positions, plan.located_header, plan.channels)
         missing = [shard for shard in range(plan.n_shards) if shard not in receipts]
         shared = plan.shards_of_recordings()
-        for receipt in write_shards(client, lambda shard: shard_task(lake, group, plan, shard), missing, shared, gate):
+        for receipt in write_shards(client, shard_tasks(lake, group, plan), missing, shared, gate, watchers):
             receipts[receipt.shard] = receipt
             tell_written(plan, receipt, watchers)
-        return Written(receipts, positions.result())
+        return Written(receipts, result_of(client, positions, watchers))
 
 
 def tell_written(plan: Plan, receipt: Receipt, watchers: tuple[Listener, ...]) -> None:
@@ -103,9 +105,10 @@ def began(group: str, plan: Plan, receipts: dict[int, Receipt], workers: int) ->
     )
 
 
-def shard_task(lake: str, group: str, plan: Plan, shard: int) -> ShardTask:
-    """Return all that a worker needs to write a shard of a plan."""
-    return ShardTask(
+def shard_tasks(lake: str, group: str, plan: Plan) -> Callable[[int], ShardTask]:
+    """Return a function that gives all that a worker needs to write a shard of a plan."""
+    digest = signals_digest(plan)
+    return lambda shard: ShardTask(
         lake=lake,
         group=group,
         shard=shard,
@@ -113,7 +116,7 @@ def shard_task(lake: str, group: str, plan: Plan, shard: int) -> ShardTask:
         channels=plan.channels,
         geometry=plan.geometry,
         pieces=plan.pieces(shard),
-        plan_digest=plan.digest,
+        signals_digest=digest,
         sfreq=plan.recipe.sfreq,
         preparation=plan.recipe.preparation,
     )

@@ -33,12 +33,16 @@ class Told:
         Of the stored samples: one of `MICROVOLTS_IN`.
     start : float
         Of a window's first sample, in s from what it was cut around.
+    trusts : bool
+        Whether pickles may be run, which can do anything that the user can; without it only those of arrays,
+        numbers and texts are read, and none is run.
     """
 
     sfreq: float | None = None
     channels: tuple[str, ...] | None = None
     units: str | None = None
     start: float = 0.0
+    trusts: bool = False
 
     def __post_init__(self) -> None:
         if self.units is not None and self.units not in MICROVOLTS_IN:

@@ -55,11 +55,6 @@ class Part(ABC):
             volts = self.checked_volts(first + begin, first + stop)
             np.multiply(volts, MICROVOLTS, out=out[begin:stop], casting="same_kind")
 
-    def probe(self) -> bytes:
-        """Return bytes that change with filters, references and units: the first and the last window."""
-        ends = [self.checked_volts(0, 1), self.checked_volts(self.count - 1, self.count)]
-        return b"".join(np.ascontiguousarray(end, np.float64).tobytes() for end in ends)
-
 
 class EpochsPart(Part):
     """MNE's Epochs, without those that it rejects; as braindecode's windows, with a description."""

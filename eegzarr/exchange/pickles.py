@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,23 +15,13 @@ import pandas as pd
 
 from eegzarr.errors import SourceError
 from eegzarr.exchange.meaning import Told, given, meaning_of, version_of
+from eegzarr.exchange.unpickle import PickleRefused, unpickle
 from eegzarr.exchange.write import GivenWindows
 from eegzarr.extras import needs
 from eegzarr.recordings.boundary import first_line
 
 if TYPE_CHECKING:
     import lmdb
-
-# A pickle can run any code: only what arrays, numbers and texts are made of is let through.
-_IN_PICKLES = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy._core.numeric", "_frombuffer"),
-    ("collections", "OrderedDict"),
-    ("_codecs", "encode"),
-}
 
 
 @contextmanager
@@ -49,7 +39,7 @@ def open_lmdb(path: Path, told: Told) -> Iterator[GivenWindows]:
             environment.begin(buffers=True) as transaction,
         ):
             _check_length(environment, path / "data.mdb")
-            yield _opened(transaction, path, told)
+            yield _opened(_Cache(transaction, path, told.trusts), told)
     except lmdb.Error as error:
         raise SourceError(f"{path} is damaged, or no LMDB: {first_line(error)}") from error
 
@@ -61,20 +51,64 @@ def _check_length(environment: lmdb.Environment, content: Path) -> None:
         raise SourceError(f"{content} is truncated: {content.stat().st_size} bytes of {needed}")
 
 
-def _opened(transaction: lmdb.Transaction, path: Path, told: Told) -> GivenWindows:
-    keys, splits = _lmdb_keys(transaction, path)
+@dataclass(frozen=True)
+class _Cache:
+    """An LMDB that is open, and whether its pickles may be run."""
+
+    transaction: lmdb.Transaction
+    path: Path
+    is_trusted: bool
+
+    def keys(self) -> tuple[list[bytes], list[str]]:
+        """Return the keys of samples and the split of each, "" where there are none."""
+        listed = self.transaction.get(b"__keys__")
+        if listed is None:
+            keys = [bytes(key) for key, _ in self.transaction.cursor() if not bytes(key).startswith(b"__")]
+            return keys, [""] * len(keys)
+        told = _unpickled(listed, f"{self.path}, __keys__", self.is_trusted)
+        by_split = told if isinstance(told, dict) else {"": told}
+        most = self.transaction.stat()["entries"]
+        if not all(isinstance(keys, (list, tuple)) for keys in by_split.values()) or (
+            sum(len(keys) for keys in by_split.values()) > most * max(1, len(by_split)) or len(by_split) > most
+        ):
+            raise SourceError(f"{self.path}, __keys__: it lists no keys, or more than there are")
+        pairs = [
+            (key if isinstance(key, bytes) else str(key).encode(), str(split))
+            for split, keys in by_split.items()
+            for key in keys
+        ]
+        return [key for key, _ in pairs], [split for _, split in pairs]
+
+    def sample(self, key: bytes) -> tuple[Any, dict[str, Any]]:
+        """Return a sample's signal and what else stands beside it."""
+        name = f"{self.path}, {key.decode(errors='replace')}"
+        content = self.transaction.get(key)
+        if content is None:
+            raise SourceError(f"{name}: it is listed, but not there")
+        value = _unpickled(content, name, self.is_trusted)
+        if isinstance(value, (tuple, list)) and len(value) == 2:
+            value = {"sample": value[0], "label": value[1]}
+        sample = value.get("sample") if isinstance(value, dict) else None
+        if not isinstance(sample, np.ndarray) or sample.dtype.kind not in "fiu":
+            raise SourceError(f"{name}: no array of numbers under 'sample'")
+        return value["sample"], {name: other for name, other in value.items() if name != "sample"}
+
+
+def _opened(cache: _Cache, told: Told) -> GivenWindows:
+    path = cache.path
+    keys, splits = cache.keys()
     if not keys:
         raise SourceError(f"{path} has no sample")
-    labels = pd.DataFrame([_lmdb_labels(_sample(transaction, key, path)[1]) for key in keys])
+    labels = pd.DataFrame([_lmdb_labels(cache.sample(key)[1]) for key in keys])
     labels["key"] = [key.decode(errors="replace") for key in keys]
     if any(splits):
         labels["split"] = splits
-    shape = _window(_sample(transaction, keys[0], path)[0]).shape
+    shape = _window(cache.sample(keys[0])[0]).shape
     meaning = meaning_of(path, {}, told, shape[0])
 
     def read(first: int, out: npt.NDArray[np.float32]) -> None:
         for row, key in zip(out, keys[first : first + len(out)], strict=True):
-            window = _window(_sample(transaction, key, path)[0])
+            window = _window(cache.sample(key)[0])
             if window.shape != shape:
                 raise SourceError(f"{path}: {key.decode(errors='replace')} has the shape {window.shape}, not {shape}")
             np.multiply(window, meaning.factor, out=row, casting="unsafe")
@@ -82,35 +116,10 @@ def _opened(transaction: lmdb.Transaction, path: Path, told: Told) -> GivenWindo
     return given(path, meaning, told, labels, shape[1], version_of(path / "data.mdb"), read)
 
 
-def _lmdb_keys(transaction: lmdb.Transaction, path: Path) -> tuple[list[bytes], list[str]]:
-    """Return the keys of samples and the split of each, "" where there are none."""
-    listed = transaction.get(b"__keys__")
-    if listed is None:
-        keys = [bytes(key) for key, _ in transaction.cursor() if not bytes(key).startswith(b"__")]
-        return keys, [""] * len(keys)
-    told = _unpickled(listed, f"{path}, __keys__")
-    by_split = told if isinstance(told, dict) else {"": told}
-    pairs = [(key if isinstance(key, bytes) else str(key).encode(), str(s)) for s, ks in by_split.items() for key in ks]
-    return [key for key, _ in pairs], [split for _, split in pairs]
-
-
-def _sample(transaction: lmdb.Transaction, key: bytes, path: Path) -> tuple[Any, dict[str, Any]]:
-    """Return a sample's signal and what else stands beside it."""
-    name = f"{path}, {key.decode(errors='replace')}"
-    content = transaction.get(key)
-    if content is None:
-        raise SourceError(f"{name}: it is listed, but not there")
-    value = _unpickled(content, name)
-    if isinstance(value, (tuple, list)) and len(value) == 2:
-        value = {"sample": value[0], "label": value[1]}
-    sample = value.get("sample") if isinstance(value, dict) else None
-    if not isinstance(sample, np.ndarray) or sample.dtype.kind not in "fiu":
-        raise SourceError(f"{name}: no array of numbers under 'sample'")
-    return value["sample"], {name: other for name, other in value.items() if name != "sample"}
-
-
 def _lmdb_labels(beside: dict[str, Any]) -> dict[str, Any]:
-    single = {str(name): np.asarray(value) for name, value in beside.items()}
+    # Containers are left aside: a few bytes of pickle can name one that would fill the memory.
+    plain = (str, int, float, np.generic, np.ndarray)
+    single = {str(name): np.asarray(value) for name, value in beside.items() if isinstance(value, plain)}
     return {"target" if name == "label" else name: value.item() for name, value in single.items() if value.size == 1}
 
 
@@ -122,16 +131,12 @@ def _window(sample: npt.NDArray) -> npt.NDArray:
     raise SourceError(f"a sample has the shape {sample.shape}: (channel, time) or (channel, patch, time) is wanted")
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        module = module.replace("numpy.core.", "numpy._core.")
-        if (module, name) not in _IN_PICKLES:
-            raise pickle.UnpicklingError(f"it holds a {module}.{name}, and only arrays, numbers and texts are read")
-        return super().find_class(module, name)
-
-
-def _unpickled(content: bytes | memoryview, name: str) -> Any:
+def _unpickled(content: bytes | memoryview, name: str, trusted: bool) -> Any:
     try:
-        return _ArrayUnpickler(io.BytesIO(content)).load()
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        return pickle.loads(content) if trusted else unpickle(content)
+    except PickleRefused as error:
+        raise SourceError(
+            f"{name}: its pickle isn't read: {error}. --trust runs it, if you know who wrote it"
+        ) from error
+    except Exception as error:  # a pickle that is run can raise anything
         raise SourceError(f"{name}: its pickle can't be read: {first_line(error)}") from error

@@ -21,12 +21,13 @@ from eegzarr.bids.dataset import Source
 from eegzarr.bids.recordings import Recording
 from eegzarr.build import group as groups
 from eegzarr.build.checks import check_writable, checked_name
+from eegzarr.build.digest import fingerprints_of, labels_digest, signals_digest
 from eegzarr.build.inspect import NO_TRIAL, Inspection
 from eegzarr.build.plan import Piece, Plan
-from eegzarr.build.state import Asked, Step, decide
+from eegzarr.build.state import Asked, Found, Step, decide, touched
 from eegzarr.build.summary import BuildSummary, summarize
 from eegzarr.build.task import fill_shard, shard_buffer
-from eegzarr.build.write import Written, began, disk_faults_named, finish_group, shard_task, tell_written
+from eegzarr.build.write import Written, began, disk_faults_named, finish_group, shard_tasks, tell_written
 from eegzarr.errors import LakeError, UsageError
 from eegzarr.events import Listener, tell
 from eegzarr.exchange.labels import ENTITIES, typed_labels
@@ -34,6 +35,7 @@ from eegzarr.machine.memory import as_bytes
 from eegzarr.recipes.expression import labels_of
 from eegzarr.recipes.recipe import GIVEN, Recipe, WindowSpan
 from eegzarr.recordings.positions import channel_positions
+from eegzarr.store.group import stored_imprints
 from eegzarr.store.kinds import Compression, Dtype
 from eegzarr.store.layout import SHARD_SIZE, Geometry, check_storage, group_path, lake_url
 from eegzarr.store.receipt import Receipt
@@ -64,7 +66,8 @@ class GivenWindows:
         ``start`` is in s from the recording's beginning, NaN where missing. What eegzarr derives
         from signals itself (``peak_to_peak``, ``valid`` …) is left out.
     fingerprint : str
-        Changes when the signals do: a write that goes on compares it.
+        Changes when the signals do, as a file's size and time stamp. "" where nothing tells: a write that
+        goes on, or finds its group complete, then compares every window with what is stored.
     read : callable
         ``read(first, out)`` fills ``out``, (window, channel, time), in uV, with the windows
         from number `first` on.
@@ -150,44 +153,68 @@ def write_windows(
     shard_bytes = as_bytes(shard_size, "--shard-size") or SHARD_SIZE
     geometry = Geometry.of(len(windows.channels), windows.n_times, dtype, shard_bytes, compression)
     plan = _plan(windows, windows.recipe(recipe, target), release, geometry)
-    with only_builder(url, group):
-        plan, step = _decided(url, group, plan, windows, dtype, compression, overwrite)
+    with only_builder(url, group), disk_faults_named(url):
+        found = groups.look_at(url, group)
+        begun = plan if found.geometry is None else replace(plan, geometry=found.geometry)
+        step, receipts = _decided(
+            url, group, begun, windows, found, _asked(url, group, begun, windows, overwrite, geometry)
+        )
         if step in (Step.ALREADY, Step.SETTLE):
             if step is Step.SETTLE:
                 settle(url, group)
             return replace(summarize(url, group), already=True)
-        receipts = groups.read_receipts(url, group, plan) if step is Step.RESUME else {}
-        with disk_faults_named(url):
-            written = _write_shards(url, group, plan, windows, receipts, tuple(listeners))
-        finish_group(url, group, plan, written)
-    return replace(summarize(url, group), seconds=time.monotonic() - started)
+        plan = plan if step in (Step.BEGIN, Step.OVERWRITE) else begun
+        finish_group(url, group, plan, _write_shards(url, group, plan, windows, receipts, tuple(listeners)))
+    return replace(summarize(url, group), seconds=time.monotonic() - started, relabelled=step is Step.RELABEL)
+
+
+def _asked(lake: str, group: str, plan: Plan, windows: GivenWindows, overwrite: bool, geometry: Geometry) -> Asked:
+    fingerprints = fingerprints_of(plan)
+    return Asked(
+        place=f"{lake}/{group}",
+        source=windows.source,
+        recipe=plan.recipe,
+        dtype=geometry.dtype,
+        compression=geometry.compression,
+        overwrite=overwrite,
+        fingerprints=fingerprints,
+        labels_digest=labels_digest(plan.recipe, plan.source, fingerprints),
+        signals_digest=signals_digest(plan),
+        were_given=True,
+    )
 
 
 def _decided(
-    lake: str, group: str, plan: Plan, windows: GivenWindows, dtype: str, compression: str, overwrite: bool
-) -> tuple[Plan, Step]:
-    """Return the plan in the geometry that the group has, if it goes on with it, and what to do.
+    lake: str, group: str, plan: Plan, windows: GivenWindows, found: Found, asked: Asked
+) -> tuple[Step, dict[int, Receipt]]:
+    """Return what to do, and the receipts of shards that stay.
+
+    Windows that no time stamp tells of are compared with those that are stored, all of them.
 
     Raises
     ------
     LakeError
         If the group is nothing that may be touched.
     """
-    found = groups.look_at(lake, group)
-    begun = plan if found.geometry is None else replace(plan, geometry=found.geometry)
-    asked = Asked(
-        place=f"{lake}/{group}",
-        source=windows.source,
-        recipe=plan.recipe,
-        dtype=dtype,
-        compression=compression,
-        overwrite=overwrite,
-        plan_digest=begun.digest,
-    )
     decision = decide(found, asked)
+    goes_on = decision.step in (Step.RESUME, Step.RELABEL, Step.ALREADY, Step.SETTLE)
+    receipts = groups.read_receipts(lake, group, plan) if goes_on else {}
+    there = {shard: receipt.imprint for shard, receipt in receipts.items()}
+    if decision.step is Step.RELABEL and len(receipts) < plan.n_shards:
+        there = stored_imprints(lake, group)
+    if len(there) > plan.n_shards:
+        decision, there = decide(found, replace(asked, altered=tuple(asked.fingerprints))), {}
+    if goes_on and (not windows.fingerprint or touched(found, asked) or len(there) > len(receipts)):
+        task_of = shard_tasks(lake, group, plan)
+        for shard, wanted in there.items():
+            receipt = fill_shard(replace(task_of(shard), is_kept=False), _given(windows, plan, shard))
+            if not wanted.fits(receipt):
+                decision = decide(found, replace(asked, altered=tuple(asked.fingerprints)))
+                break
+            receipts[shard] = receipt
     if decision.step is Step.REFUSE:
         raise LakeError(decision.message)
-    return plan if decision.step in (Step.BEGIN, Step.OVERWRITE) else begun, decision.step
+    return decision.step, {} if decision.step is Step.OVERWRITE else receipts
 
 
 def _write_shards(
@@ -201,10 +228,10 @@ def _write_shards(
     if not receipts:
         groups.begin(lake, group, plan)
     tell(watchers, began(group, plan, receipts, workers=1))
+    task_of = shard_tasks(lake, group, plan)
     for shard in range(plan.n_shards):
         if shard not in receipts:
-            task = shard_task(lake, group, plan, shard)
-            receipts[shard] = fill_shard(task, _given(windows, plan, shard))
+            receipts[shard] = fill_shard(task_of(shard), _given(windows, plan, shard))
             tell_written(plan, receipts[shard], watchers)
     positions = windows.positions if windows.positions is not None else channel_positions(windows.channels)
     return Written(receipts, positions)

@@ -6,6 +6,9 @@ crc32c codec, and its metadata stand in the table like all others: no byte of a 
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
+
 import numpy as np
 import xarray as xr
 from zarr.abc.store import Store
@@ -14,25 +17,63 @@ from zarr.storage import MemoryStore
 from eegzarr.store.crc import crc32c
 from eegzarr.store.dataset import write_dataset
 from eegzarr.store.layout import CHECKSUMS, EEG, METADATA, open_dataset
-from eegzarr.store.private import Buffer, get_bytes
+from eegzarr.store.private import Buffer
 from eegzarr.store.staging import get_all, paths_below, put_all
 
 
 def write_checksums(store: Store, group: str, *, without: str) -> None:
     """Write the table of a group that is finished but for the folder `without`."""
     paths = [path for path in files_of(store, group) if not path.startswith(without)]
-    contents = get_all(store, paths)
+    staged = _table_of(group, paths, get_all(store, paths))
+    put_all(store, staged, f"{group}/{CHECKSUMS}", last=f"{group}/{CHECKSUMS}/{METADATA}")
+
+
+def stage_checksums(staged: MemoryStore, group: str) -> None:
+    """Add the table of a group whose files, but for shards, are all in memory."""
+    paths = files_of(staged, group)
+    table = _table_of(group, paths, get_all(staged, paths))
+    put_all(staged, table, f"{group}/{CHECKSUMS}", last=f"{group}/{CHECKSUMS}/{METADATA}")
+
+
+def _table_of(group: str, paths: list[str], contents: list[Buffer | None]) -> MemoryStore:
     table = f"{group}/{CHECKSUMS}"
-    checksums = {path: _crc(content) for path, content in zip(paths, contents, strict=True)}
+    checksums = {path: Checksum.of(content) for path, content in zip(paths, contents, strict=True)}
     # The table's own metadata depend on the number of its rows alone: they are known before what is in them.
-    own = [f"{table}/{name}{METADATA}" for name in ("", "file/", "crc32c/")]
-    draft = _staged(group, {**checksums, **dict.fromkeys(own, 0)})
-    checksums |= {path: _crc(content) for path, content in zip(own, get_all(draft, own), strict=True)}
-    put_all(store, _staged(group, checksums), table, last=f"{table}/{METADATA}")
+    own = [f"{table}/{name}{METADATA}" for name in ("", "file/", "crc32c/", "content/")]
+    draft = _staged(group, {**checksums, **dict.fromkeys(own, Checksum(0, 0))})
+    checksums |= {path: Checksum.of(content) for path, content in zip(own, get_all(draft, own), strict=True)}
+    return _staged(group, checksums)
 
 
-def read_checksums(store: Store, group: str) -> dict[str, int]:
-    """Return the CRC-32C of each file of a group, by its path in the lake.
+@dataclass(frozen=True)
+class Checksum:
+    """What tells that a file is the one that was written.
+
+    Attributes
+    ----------
+    crc32c : int
+        Shows damage. But what ends with its own CRC-32C, as chunks with that codec do, has the same one whatever it
+        holds.
+    content : int, optional
+        The first 8 bytes of its SHA-256; None in groups of an older version.
+    """
+
+    crc32c: int
+    content: int | None
+
+    @classmethod
+    def of(cls, content: Buffer | None) -> Checksum:
+        """Return the checksum of a file's content, that of nothing where it isn't there."""
+        raw = b"" if content is None else content.to_bytes()
+        return cls(_crc(content), int.from_bytes(hashlib.sha256(raw).digest()[:8], "little"))
+
+    def fits(self, found: Checksum) -> bool:
+        """Tell whether this is of the file that was found."""
+        return self.crc32c == found.crc32c and self.content in (None, found.content)
+
+
+def read_checksums(store: Store, group: str) -> dict[str, Checksum]:
+    """Return the checksum of each file of a group, by its path in the lake.
 
     Raises
     ------
@@ -42,8 +83,9 @@ def read_checksums(store: Store, group: str) -> dict[str, int]:
         If it is damaged.
     """
     table = open_dataset(store, f"{group}/{CHECKSUMS}")
-    paths, values = table["file"].to_numpy().tolist(), table["crc32c"].to_numpy().tolist()
-    return {f"{group}/{path}": value for path, value in zip(paths, values, strict=True)}
+    paths, crcs = table["file"].to_numpy().tolist(), table["crc32c"].to_numpy().tolist()
+    contents = table["content"].to_numpy().tolist() if "content" in table else [None] * len(paths)
+    return {f"{group}/{path}": Checksum(*both) for path, *both in zip(paths, crcs, contents, strict=True)}
 
 
 def files_of(store: Store, group: str) -> list[str]:
@@ -52,20 +94,21 @@ def files_of(store: Store, group: str) -> list[str]:
     return [path for path in paths_below(store, f"{group}/") if not path.startswith(skipped)]
 
 
-def checksum(store: Store, path: str) -> int | None:
-    """Return the CRC-32C of a file, None if it isn't there."""
-    content = get_bytes(store, path)
-    return None if content is None else crc32c(content)
+def checksum(store: Store, path: str) -> Checksum | None:
+    """Return the checksum of a file, None if it isn't there."""
+    (content,) = get_all(store, [path])
+    return None if content is None else Checksum.of(content)
 
 
 def _crc(content: Buffer | None) -> int:
     return 0 if content is None else crc32c(content.to_bytes())
 
 
-def _staged(group: str, checksums: dict[str, int]) -> MemoryStore:
+def _staged(group: str, checksums: dict[str, Checksum]) -> MemoryStore:
     variables = {
         "file": np.array([path.removeprefix(f"{group}/") for path in checksums], dtype=object),
-        "crc32c": np.array(list(checksums.values()), dtype=np.uint32),
+        "crc32c": np.array([one.crc32c for one in checksums.values()], dtype=np.uint32),
+        "content": np.array([one.content for one in checksums.values()], dtype=np.uint64),
     }
     dataset = xr.Dataset({name: ("row", values) for name, values in variables.items()})
     staged = MemoryStore()

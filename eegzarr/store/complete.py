@@ -5,13 +5,11 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-import numpy as np
-
 from eegzarr.errors import LakeError
 from eegzarr.recipes.load import PRESETS
 from eegzarr.recipes.recipe import GIVEN, recipe_from_json
-from eegzarr.store.group import read_attributes, stored_geometry
-from eegzarr.store.layout import BUILDING, COMPLETE, FORMAT, RECEIPTS, SCRATCH, open_array
+from eegzarr.store.group import finished_shards, read_attributes, stored_geometry
+from eegzarr.store.layout import BUILDING, COMPLETE, FORMAT
 
 
 def check_complete(lake: str, group: str) -> dict[str, Any]:
@@ -40,12 +38,8 @@ def check_complete(lake: str, group: str) -> dict[str, Any]:
 
 
 def _progress(lake: str, group: str) -> str:
-    try:
-        receipts = open_array(lake, f"{group}/{SCRATCH}/{RECEIPTS}")
-    except FileNotFoundError:
-        return ""
-    done = int((np.asarray(receipts[:]) != "").sum())
-    return f" ({done} of {receipts.shape[0]} shards)"
+    done, total = finished_shards(lake, group)
+    return f" ({done} of {total} shards)" if total else ""
 
 
 def _how_to_finish(lake: str, group: str, attributes: dict[str, Any]) -> str:

@@ -41,7 +41,7 @@ def write_dataset(store: Store, group: str, dataset: xr.Dataset) -> None:
             dimension_names=[str(dimension) for dimension in variable.dims],
             attributes=_plain(variable.attrs),
             overwrite=True,
-            **label_storage(variable.shape),
+            **{**label_storage(variable.shape), **{k: v for k, v in variable.encoding.items() if k == "chunks"}},
         )
         array[...] = variable.to_numpy().astype(object) if is_text else variable.to_numpy()
 

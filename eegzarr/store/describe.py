@@ -12,8 +12,8 @@ import xarray as xr
 
 from eegzarr.errors import LakeError
 from eegzarr.recipes.recipe import recipe_from_json
-from eegzarr.store.group import read_attributes, read_tables, stored_geometry
-from eegzarr.store.layout import BUILDING, COMPLETE, EEG, LABELS, RECEIPTS, SCRATCH, group_path, lake_url, open_array
+from eegzarr.store.group import finished_shards, read_attributes, read_tables, stored_geometry
+from eegzarr.store.layout import BUILDING, COMPLETE, EEG, LABELS, group_path, lake_url, open_array
 from eegzarr.store.open import LAKE, RECIPE_NAME, open_recordings, recipes
 from eegzarr.store.quality import GoodWindows, faults
 
@@ -127,21 +127,20 @@ def _describe(lake: str, group: str) -> GroupSummary:
 
 def _building(lake: str, group: str, attributes: dict[str, Any]) -> GroupSummary:
     recipe = recipe_from_json(attributes["recipe"])
-    receipts = open_array(lake, f"{group}/{SCRATCH}/{RECEIPTS}")
-    done = int((np.asarray(receipts[:]) != "").sum())
+    done, total = finished_shards(lake, group)
     geometry = stored_geometry(lake, group)
     signals = open_array(lake, f"{group}/{EEG}")
     return GroupSummary(
         group=group,
         status=BUILDING,
-        note=f"{done} of {receipts.shape[0]} shards",
+        note=f"{done} of {total} shards",
         recipe=recipe.name,
         dtype=geometry.dtype if geometry else "",
         sampling_rate=recipe.sfreq,
         channels=signals.shape[1],
         windows=signals.shape[0],
         hours=signals.shape[0] * recipe.n_times / recipe.sfreq / 3600,
-        shards=receipts.shape[0],
+        shards=total,
         attributes=attributes,
     )
 

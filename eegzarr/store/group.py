@@ -16,7 +16,10 @@ from eegzarr.store.layout import (
     COMPLETE,
     EEG,
     METADATA,
+    RECEIPT,
+    RECEIPTS,
     RECORDINGS,
+    SCRATCH,
     SHARDS,
     Geometry,
     open_array,
@@ -24,7 +27,8 @@ from eegzarr.store.layout import (
     open_group,
     open_store,
 )
-from eegzarr.store.staging import put_all
+from eegzarr.store.receipt import Imprint
+from eegzarr.store.staging import list_names, put_all
 
 
 def read_attributes(lake: str, group: str) -> dict[str, Any] | None:
@@ -104,6 +108,37 @@ def geometry_of(array: zarr.Array, name: str) -> Geometry:
         clevel=configuration["clevel"],
         shuffle=configuration["shuffle"],
     )
+
+
+def finished_shards(lake: str, group: str) -> tuple[int, int]:
+    """Return how many shards of a group that is being built are finished, of how many; (0, 0) before any is begun.
+
+    By what a folder lists: each receipt is a file of its own, and all of HBN's are half a gigabyte.
+    """
+    receipts = f"{group}/{SCRATCH}/{RECEIPTS}"
+    try:
+        total = open_array(lake, receipts).shape[0]
+    except FileNotFoundError:
+        return 0, 0
+    store = open_store(lake, read_only=True)
+    try:
+        return sum(name.isdigit() for name in list_names(store, f"{receipts}/c")), total
+    except FileNotFoundError:
+        return 0, total
+
+
+def stored_imprints(lake: str, group: str) -> dict[int, Imprint]:
+    """Return what each shard's file must be, as the group's table of shards says.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such table; and what Zarr raises where it is damaged.
+    """
+    table = open_dataset(open_store(lake, read_only=True), f"{group}/{SHARDS}", drop_variables=RECEIPT).load()
+    nbytes = table["nbytes"].to_numpy().tolist()
+    content = table["content"].to_numpy().tolist() if "content" in table else [None] * len(nbytes)
+    return {shard: Imprint(*both) for shard, both in enumerate(zip(nbytes, content, strict=True))}
 
 
 def read_tables(lake: str, group: str) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:

@@ -33,8 +33,12 @@ SHARDS = "shards"
 CHECKSUMS = "checksums"
 SCRATCH = "build"  # only while a group is being built
 RECEIPTS = "receipts"
+RECEIPT = "receipt"  # in the table of shards, where receipts stay
 
 PARTS = "*.partial"  # files that are being written; zarr-python names its own so, too
+
+# What Zarr and xarray raise for metadata and chunks that aren't what was written.
+UNREADABLE = (ValueError, TypeError, KeyError, RuntimeError, OSError, AttributeError, IndexError, AssertionError)
 
 DTYPES = get_args(Dtype)
 # By its name, Blosc's compressor and level. Level 0 keeps samples as they are.

@@ -75,14 +75,33 @@ def max_rounding(one: Rounding, other: Rounding) -> Rounding:
     return Rounding(max(one.relative, other.relative), max(one.absolute, other.absolute))
 
 
+@dataclass(frozen=True)
+class Imprint:
+    """What tells a shard's file from any other: its size in bytes, and the number of its content.
+
+    The latter is None where a lake of an older version doesn't say.
+    """
+
+    nbytes: int
+    content: int | None
+
+    def fits(self, receipt: Receipt) -> bool:
+        """Tell whether a shard that was made is the one that this is of."""
+        return self.nbytes == receipt.nbytes and self.content in (None, receipt.content)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
     """What a finished shard says of itself; written after the shard, and so its proof.
 
     Attributes
     ----------
+    signals_digest : str
+        Of the plan that it was written for; see `eegzarr.build.digest`.
     nbytes, crc32c : int
         Size and checksum of the shard's file.
+    content : int
+        What tells its content from any other's; see `eegzarr.store.shard.content_number`.
     peak_to_peak : array of float32, shape (window,)
         In uV, NaN where the signal could not be read.
     valid : array of bool, shape (window,)
@@ -97,9 +116,10 @@ class Receipt:
     """
 
     shard: int
-    plan_digest: str
+    signals_digest: str
     nbytes: int
     crc32c: int
+    content: int
     peak_to_peak: npt.NDArray[np.float32]
     valid: npt.NDArray[np.bool_]
     moments: tuple[Moments, ...]
@@ -107,14 +127,20 @@ class Receipt:
     rounding: Rounding = Rounding()
     codec: str = ""
 
+    @property
+    def imprint(self) -> Imprint:
+        """What its shard's file must be."""
+        return Imprint(self.nbytes, self.content)
+
     def to_json(self) -> str:
         """Return the receipt as text; arrays as base64 of their little-endian bytes."""
         return json.dumps(
             {
                 "shard": self.shard,
-                "plan_digest": self.plan_digest,
+                "signals_digest": self.signals_digest,
                 "nbytes": self.nbytes,
                 "crc32c": self.crc32c,
+                "content": self.content,
                 "peak_to_peak": _packed(self.peak_to_peak, "<f4"),
                 "valid": _packed(self.valid, "u1"),
                 "counts": [m.count for m in self.moments],
@@ -133,9 +159,10 @@ class Receipt:
         moments = zip(fields["counts"], fields["means"], fields["squares"], strict=True)
         return cls(
             shard=fields["shard"],
-            plan_digest=fields["plan_digest"],
+            signals_digest=fields["signals_digest"],
             nbytes=fields["nbytes"],
             crc32c=fields["crc32c"],
+            content=fields["content"],
             peak_to_peak=_unpacked(fields["peak_to_peak"], "<f4"),
             valid=_unpacked(fields["valid"], "u1").astype(bool),
             moments=tuple(Moments(n, _unpacked(m, "<f8"), _unpacked(s, "<f8")) for n, m, s in moments),

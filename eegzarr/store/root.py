@@ -11,6 +11,7 @@ import shutil
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,10 @@ from zarr.abc.store import Store
 from zarr.errors import ZarrUserWarning
 from zarr.storage import MemoryStore
 
-from eegzarr.errors import LakeError
+from eegzarr.errors import LakeError, UsageError
 from eegzarr.machine.system import Locked, locked
 from eegzarr.store.checksums import write_checksums
-from eegzarr.store.layout import COMPLETE, EEG, METADATA, PARTS, SCRATCH, open_group, open_store
+from eegzarr.store.layout import CHECKSUMS, COMPLETE, EEG, METADATA, PARTS, SCRATCH, open_group, open_store
 from eegzarr.store.private import get_bytes, run, set_bytes
 from eegzarr.store.staging import delete_all, get_all, paths_below
 
@@ -33,8 +34,8 @@ def settle(lake: str, group: str) -> None:
     node = open_group(store, group, "r+")
     if "://" not in lake:
         _drop_parts((Path(lake) / group).rglob(PARTS))
-    # Once only: what came later, damage too, must not become what is right.
-    if SCRATCH in node:
+    # Only where a build of an earlier version was killed before: what came later, damage too, must not become right.
+    if SCRATCH in node and CHECKSUMS not in node:
         write_checksums(store, group, without=f"{group}/{SCRATCH}/")
     run(store.delete_dir(f"{group}/{SCRATCH}"))
     renew_root(lake, group)
@@ -136,6 +137,26 @@ def _says_complete(metadata: bytes) -> bool:
         return False
 
 
+def check_outside_lakes(folder: Path, option: str) -> None:
+    """Refuse a folder for files of another kind that lies in a lake, or is one.
+
+    Raises
+    ------
+    UsageError
+    """
+    lakes = [parent for parent in (folder.absolute(), *folder.absolute().parents) if _is_node(parent)]
+    if lakes:
+        where = "is a lake" if lakes[-1] == folder.absolute() else f"lies in the lake {lakes[-1]}"
+        raise UsageError(f"{option} {folder} {where}: give a folder outside of it, its files aren't the lake's")
+
+
+def _is_node(folder: Path) -> bool:
+    try:
+        return bool(json.loads((folder / METADATA).read_bytes())["zarr_format"] == 3)
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+
+
 def drop(lake: str, group: str) -> None:
     """Remove what is in a group, but not its own metadata nor a local group's folder: a build holds its lock."""
     if "://" in lake:
@@ -182,3 +203,35 @@ def only_builder(lake: str, group: str) -> Iterator[None]:
 def _lock_file(lake: str, name: str) -> Path:
     """Return the file of a lock where the system has no locks on folders: beside the lake, not in it."""
     return Path(f"{lake}.locks", f"{name}.lock")
+
+
+# What file managers leave in every folder that they show, and what is left of a file that was being written.
+LITTER = (".DS_Store", "._*", "Thumbs.db", "desktop.ini", ".directory", ".nfs*", "*.swp", PARTS)
+
+
+def is_litter(path: str) -> bool:
+    """Tell whether nobody misses a file."""
+    name = path.rpartition("/")[2]
+    return any(fnmatch(name, pattern) for pattern in LITTER)
+
+
+def remove_strays(lake: str, paths: Iterable[str]) -> None:
+    """Delete litter, and move all else to the same path in ``LAKE.strays``."""
+    paths = list(paths)
+    store = open_store(lake)
+    kept = [path for path in paths if not is_litter(path)]
+    if kept:
+        aside = open_store(f"{lake.rstrip('/')}.strays")
+        for path, content in zip(kept, get_all(store, kept), strict=True):
+            if content is not None:
+                run(aside.set(path, content))
+    delete_all(store, paths)
+    if "://" not in lake:
+        _drop_empty({(Path(lake) / path).parent for path in paths}, Path(lake))
+
+
+def _drop_empty(folders: Iterable[Path], lake: Path) -> None:
+    for folder in folders:
+        while folder != lake and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+            folder = folder.parent

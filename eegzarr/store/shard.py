@@ -10,6 +10,7 @@ one fsync a task are easier to promise; zarr-python, zarrs and tensorstore read 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import struct
@@ -57,10 +58,13 @@ class ShardEncoder:
     ----------
     nbytes, crc32c : int
         Of what was passed on so far.
+    content : int
+        Of a shard that is closed: what tells it from every other; see `content_number`.
     """
 
     def __init__(self, geometry: Geometry, write: Callable[[bytes], object]) -> None:
-        self.nbytes = self.crc32c = 0
+        self.nbytes = self.crc32c = self.content = 0
+        self._checksums = b""
         self._geometry, self._write = geometry, write
         shape = (geometry.windows_per_frame, geometry.n_channels, geometry.n_times)
         self._frame = np.empty(shape, f"<f{geometry.itemsize}")
@@ -84,18 +88,30 @@ class ShardEncoder:
             self._end_frame()
         index = self._index.tobytes()
         self._append(index + _crc(index))
+        self.content = content_number(index, self._checksums)
 
     def _end_frame(self) -> None:
         body = encode_frame(self._frame[: self._waiting], self._geometry)
         self._index[self._frames] = self.nbytes, len(body) + 4
+        checksum = _crc(body)
+        self._checksums += checksum
         self._append(body)
-        self._append(_crc(body))
+        self._append(checksum)
         self._frames, self._waiting = self._frames + 1, 0
 
     def _append(self, content: bytes) -> None:
         self._write(content)
         self.nbytes += len(content)
         self.crc32c = crc32c(content, self.crc32c)
+
+
+def content_number(index: bytes, checksums: bytes) -> int:
+    """Return a number that tells a shard's content from any other's, from its index and its frames' checksums.
+
+    The checksum of the whole file does not: what ends with its own CRC has the same CRC whatever it holds, so that
+    all whole shards of a group have one CRC-32C. It tells damage, not which shard it is.
+    """
+    return int.from_bytes(hashlib.sha256(index + checksums).digest()[:8], "little")
 
 
 def encode_shard(windows: npt.NDArray, geometry: Geometry) -> bytes:

@@ -38,16 +38,21 @@ def put_all(
         Called when they are, before it is copied.
     """
 
+    put_some(store, staged, (path for path in paths_below(staged, f"{group}/") if path != last))
+    if before_last is not None:
+        before_last()
+    put_some(store, staged, [last])
+
+
+def put_some(store: Store, staged: MemoryStore, paths: Iterable[str]) -> None:
+    """Copy files from memory, in any order."""
+
     async def copy(path: str) -> None:
         content = await get_buffer(staged, path)
         if content is not None:
             await store.set(path, content)
 
-    paths = paths_below(staged, f"{group}/")
-    _for_all(copy, (path for path in paths if path != last))
-    if before_last is not None:
-        before_last()
-    _for_all(copy, [last])
+    _for_all(copy, paths)
 
 
 def get_all(store: Store, paths: Iterable[str]) -> list[Buffer | None]:
@@ -57,6 +62,17 @@ def get_all(store: Store, paths: Iterable[str]) -> list[Buffer | None]:
         return await get_buffer(store, path)
 
     return _for_all(get, paths)
+
+
+def same_as_staged(store: Store, staged: MemoryStore, paths: Iterable[str]) -> list[str]:
+    """Return those of the paths whose file has the content that it has in memory."""
+    paths = list(paths)
+    pairs = zip(paths, get_all(store, paths), get_all(staged, paths), strict=True)
+    return [
+        path
+        for path, there, wanted in pairs
+        if there is not None and wanted is not None and there.to_bytes() == wanted.to_bytes()
+    ]
 
 
 def delete_all(store: Store, paths: Iterable[str]) -> None:
@@ -80,6 +96,15 @@ def paths_below(store: Store, prefix: str, most: int | None = None) -> list[str]
         return found
 
     return sorted(run_and_wait(paths()))
+
+
+def list_names(store: Store, prefix: str) -> list[str]:
+    """Return the names of what lies right in a folder, sorted."""
+
+    async def names() -> list[str]:
+        return [name async for name in store.list_dir(prefix)]
+
+    return sorted(run_and_wait(names()))
 
 
 def _for_all(work: Callable[[Given], Awaitable[Result]], given: Iterable[Given]) -> list[Result]:

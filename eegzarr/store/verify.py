@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -25,29 +25,29 @@ from zarr.storage import MemoryStore
 
 from eegzarr.errors import LakeError
 from eegzarr.store.checked import checked_frame, index_bytes, read_index
-from eegzarr.store.checksums import checksum, files_of, read_checksums
+from eegzarr.store.checksums import checksum, read_checksums
 from eegzarr.store.crc import crc32c
-from eegzarr.store.group import read_attributes, stored_geometry
+from eegzarr.store.group import read_attributes, stored_geometry, stored_imprints
 from eegzarr.store.layout import (
     BUILDING,
     CHECKSUMS,
     EEG,
     METADATA,
+    RECEIPT,
     SHARDS,
+    UNREADABLE,
     Geometry,
     lake_url,
     open_dataset,
     open_store,
 )
 from eegzarr.store.private import get_bytes, run
-from eegzarr.store.root import consolidated
-from eegzarr.store.shard import NO_FRAME
+from eegzarr.store.root import consolidated, is_litter
+from eegzarr.store.shard import NO_FRAME, content_number
+from eegzarr.store.staging import list_names, paths_below
 from eegzarr.store.whole import check_whole_lake
 
-# What Zarr and xarray raise for metadata and chunks that aren't what was written.
-UNREADABLE = (ValueError, TypeError, KeyError, RuntimeError, OSError, AttributeError, IndexError, AssertionError)
-
-Kind = Literal["missing", "damaged", "stale", "unfinished"]
+Kind = Literal["missing", "damaged", "stale", "unfinished", "stray"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +62,9 @@ class Fault:
         File in the lake.
     shard : int, optional
         Number of the shard that the file is.
-    kind : {"missing", "damaged", "stale", "unfinished"}
-        A stale shard is whole, but not the one that belongs to its group's labels.
+    kind : {"missing", "damaged", "stale", "unfinished", "stray"}
+        A stale shard is whole, but not the one that belongs to its group's labels. A stray file is none of the
+        lake's.
     """
 
     group: str
@@ -120,8 +121,12 @@ def verify_lake(lake: str | os.PathLike[str], on_checked: Callable[[Checked], No
                 on_checked(checked)
                 if checked.fault is not None:
                     faults.append(checked.fault)
+        faults += [
+            Fault(group="", path=path, kind="stray", reason="it doesn't belong to the lake")
+            for path in _litter_between(store, groups)
+        ]
         # Only where the groups' own metadata are right can it be said what the lake's must be.
-        faults += _check_root(store, groups) if all(fault.kind == "unfinished" for fault in faults) else []
+        faults += _check_root(store, groups) if all(fault.kind in ("unfinished", "stray") for fault in faults) else []
     return faults
 
 
@@ -135,16 +140,22 @@ def groups_of(store: Store) -> list[str]:
     ]
 
 
+def _litter_between(store: Store, groups: list[str]) -> list[str]:
+    """Return the litter in a lake's folder and in those of its recipes."""
+    folders = ["", *sorted({f"{group.partition('/')[0]}/" for group in groups})]
+    return [
+        f"{folder}{name}" for folder in folders for name in list_names(store, folder.rstrip("/")) if is_litter(name)
+    ]
+
+
 def store_has(store: Store, path: str) -> bool:
     """Tell whether a file is there."""
     return run(store.exists(path))
 
 
 def _folders(store: Store, prefix: str) -> list[str]:
-    async def names() -> list[str]:
-        return [name async for name in store.list_dir(prefix)]
-
-    return sorted(name for name in run(names()) if not name.startswith(".") and not name.endswith(".json"))
+    names = list_names(store, prefix)
+    return [name for name in names if not name.startswith(".") and not name.endswith(".json") and not is_litter(name)]
 
 
 def _check_group(lake: str, store: Store, group: str) -> Iterator[Checked]:
@@ -169,21 +180,32 @@ def _check_group(lake: str, store: Store, group: str) -> Iterator[Checked]:
         found = checksum(store, path)
         if found is None:
             yield _faulty(group, path, "missing", "no such file")
-        elif found != expected:
+        elif not expected.fits(found):
             yield _faulty(group, path, "damaged", "its checksum differs")
         else:
             yield Checked(path=path, nbytes=0)
-    if written:
-        for path in set(files_of(store, group)) - set(written):
-            yield _faulty(group, path, "stale", "it doesn't belong to the group")
+    known = set(written) | _own_paths(store, group, written)
+    for path in paths_below(store, f"{group}/"):
+        if path not in known and (written or is_litter(path)):
+            yield _faulty(group, path, "stray", "it doesn't belong to the group")
     yield from _check_shards(lake, store, group)
+
+
+def _own_paths(store: Store, group: str, written: Collection[str]) -> set[str]:
+    """Return the paths of a group's shards, and of the chunks of its table of checksums."""
+    table = {path for path in paths_below(store, f"{group}/{CHECKSUMS}/") if not is_litter(path)}
+    try:
+        rows = open_dataset(store, f"{group}/{SHARDS}", drop_variables=RECEIPT).sizes["shard"]
+    except (FileNotFoundError, *UNREADABLE):
+        return table | set(paths_below(store, f"{group}/{EEG}/c/"))
+    return table | {f"{group}/{EEG}/c/{shard}/0/0" for shard in range(rows)}
 
 
 def _check_shards(lake: str, store: Store, group: str) -> Iterator[Checked]:
     try:
         geometry = stored_geometry(lake, group)
-        table = open_dataset(store, f"{group}/{SHARDS}").load()
-        expected = list(zip(table["nbytes"].to_numpy().tolist(), table["crc32c"].to_numpy().tolist(), strict=True))
+        expected = stored_imprints(lake, group)
+        crcs = open_dataset(store, f"{group}/{SHARDS}")["crc32c"].to_numpy().tolist()
     except FileNotFoundError:
         yield _faulty(group, f"{group}/{SHARDS}", "missing", "without this table no shard can be checked")
         return
@@ -198,9 +220,11 @@ def _check_shards(lake: str, store: Store, group: str) -> Iterator[Checked]:
         content = _content(lake, store, path)
         if content is None:
             return _faulty(group, path, "missing", "no such file", shard)
-        nbytes, crc = expected[shard]
-        if len(content) == nbytes and crc32c(content) == crc:
-            return Checked(path=path, nbytes=nbytes)
+        wanted = expected[shard]
+        if len(content) == wanted.nbytes and crc32c(content) == crcs[shard]:
+            if wanted.content in (None, _content_number(content, geometry, path)):
+                return Checked(path=path, nbytes=wanted.nbytes)
+            return _faulty(group, path, "stale", "another shard's content", shard)
         broken = _broken_part(content, geometry, path)
         return _faulty(group, path, "damaged" if broken else "stale", broken or "another shard's content", shard)
 
@@ -225,6 +249,13 @@ def _content(lake: str, store: Store, path: str) -> npt.NDArray[np.uint8] | None
             return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
     except FileNotFoundError:
         return None
+
+
+def _content_number(content: npt.NDArray[np.uint8], geometry: Geometry, path: str) -> int:
+    """Return the number that tells the content of a whole shard from any other's."""
+    tail = content[-index_bytes(geometry) :].tobytes()
+    ends = [int(offset) + int(length) for offset, length in read_index(tail, geometry, path) if offset != NO_FRAME]
+    return content_number(tail[:-4], b"".join(content[end - 4 : end].tobytes() for end in ends))
 
 
 def _broken_part(content: npt.NDArray[np.uint8], geometry: Geometry, path: str) -> str:

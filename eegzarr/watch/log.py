@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
-from eegzarr.errors import UsageError
+from eegzarr.errors import UsageError, redacted
 from eegzarr.events import BuildBegan, Event, MemorySampled, Noticed
 
 _HELD = 1000  # records at most
@@ -57,7 +57,7 @@ class BuildLog:
         if self._file is None:
             return
         if error is not None:
-            self._logger.error("stopped: %s: %s", type(error).__name__, error)
+            self._logger.error("stopped: %s: %s", type(error).__name__, redacted(str(error)))
         self._file.close()
 
     def __call__(self, event: Event) -> None:
@@ -70,15 +70,15 @@ class BuildLog:
             if self._samples % _MEMORY_INTERVAL:
                 return
         if isinstance(event, Noticed):
-            self._logger.warning(event.message)
+            self._logger.warning("%s", redacted(event.message))
         else:
             told = " ".join(f"{key}={value}" for key, value in asdict(event).items())
-            self._logger.info("%s %s", type(event).__name__, told)
+            self._logger.info("%s %s", type(event).__name__, redacted(told))
 
     def write(self, line: str) -> None:
         """Add a line, if the build began."""
         if self._file is not None:
-            self._logger.info(line)
+            self._logger.info("%s", redacted(line))
 
     def _open(self) -> None:
         try:
@@ -88,6 +88,6 @@ class BuildLog:
             raise UsageError(f"--log-dir {self.path.parent} can't be written: {error.strerror or error}") from error
         self._file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         self._logger.addHandler(self._file)
-        self._logger.info(self._command)
+        self._logger.info("%s", redacted(self._command))
         self._held.setTarget(self._file)
         self._held.flush()

@@ -9,6 +9,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from eegzarr.errors import redacted
 from eegzarr.events import BuildBegan, Event, Inspected, MemorySampled, Noticed, ShardFinished
 
 _QUIET_INTERVAL = 10.0  # seconds between lines where there is no terminal
@@ -63,7 +64,7 @@ class BuildProgress:
                 of_limit = f" of {_gib(limit)}" if limit else ""
                 self._bar.update(self._task, memory=f"{_gib(tree)}{of_limit}")
             case Noticed(message=message):
-                self._console.print(message, style="yellow", highlight=False, markup=False, soft_wrap=True)
+                self._console.print(redacted(message), style="yellow", highlight=False, markup=False, soft_wrap=True)
 
     def _begin(self, began: BuildBegan) -> None:
         self._began = time.monotonic()

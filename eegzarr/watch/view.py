@@ -13,13 +13,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 
 from eegzarr.errors import LakeError, UsageError
 from eegzarr.machine.memory import private_memory
-from eegzarr.store.group import read_attributes
-from eegzarr.store.layout import COMPLETE, RECEIPTS, SCRATCH, SHARDS, open_array, open_group, open_store
+from eegzarr.store.group import finished_shards, read_attributes
+from eegzarr.store.layout import COMPLETE, SHARDS, open_group, open_store
 from eegzarr.store.open import recipes
 from eegzarr.watch.run import STATUS
 
@@ -172,11 +171,7 @@ def _shards(lake: str, group: str, attributes: dict[str, Any]) -> tuple[int, int
         table = open_group(open_store(lake, read_only=True), f"{group}/{SHARDS}")
         count = next((array.shape[0] for _, array in table.arrays()), 0)
         return count, count
-    try:
-        array = open_array(lake, f"{group}/{SCRATCH}/{RECEIPTS}")
-    except FileNotFoundError:
-        return 0, 0
-    return int((np.asarray(array[:]) != "").sum()), array.shape[0]
+    return finished_shards(lake, group)
 
 
 def _newest_log(lake: str) -> Path | None:

@@ -17,6 +17,7 @@ import torch
 
 from eegzarr.errors import EegzarrError, FitDiverged, FitStopped, UsageError
 from eegzarr.machine.system import Locked, locked
+from eegzarr.store.root import check_outside_lakes
 from eegzarr.train.models.checkpoint import read_checkpoint
 from eegzarr.train.options import FitOptions, options_json, read_options
 
@@ -130,8 +131,9 @@ class RunFolder:
         Raises
         ------
         UsageError
-            If another process works on it.
+            If another process works on it, or it lies in a lake.
         """
+        check_outside_lakes(self.path, "--out")
         with ExitStack() as held:
             try:
                 held.enter_context(locked(self.path, self.path / "run.lock", wait=False))
