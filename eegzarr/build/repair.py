@@ -32,7 +32,7 @@ from eegzarr.errors import LakeError
 from eegzarr.events import BuildBegan, Listener, ShardFinished, tell
 from eegzarr.machine.memory import MemoryGate, as_bytes
 from eegzarr.recipes.recipe import GIVEN, Recipe, recipe_from_json
-from eegzarr.recordings.positions import channel_positions
+from eegzarr.recordings.positions import electrode_positions
 from eegzarr.store.checksums import Checksum, checksum, read_checksums, stage_checksums
 from eegzarr.store.codec import codec_version, compresses_alike
 from eegzarr.store.group import geometry_of, put_attributes, read_tables, stored_imprints
@@ -131,7 +131,7 @@ def _repair_group(
     with watched_memory(resources, watchers), local_client(resources) as client:
         plan = plan_on(client, source, origin.recipe, lambda channels, times: origin.geometry, watchers)
         _check_windows(lake, group, plan, origin)
-        positions = client.submit(channel_positions, plan.channels)
+        positions = client.submit(electrode_positions, plan.located_header, plan.channels)
         receipts = _repair_shards(client, lake, group, plan, faults, resources.workers, watchers)
         in_files = [fault for fault in faults if fault.shard is None]
         if in_files:
