@@ -13,7 +13,7 @@ from benchmarks.measure import column, in_turns, lines, middle, table, times
 from benchmarks.readers import BUCKET_WAYS
 from benchmarks.served import served
 from benchmarks.settings import GROUP, Settings
-from eegzarr.store.read import LocalReader
+from eegzarr.store.reading.read import LocalReader
 
 BUCKET = "eegzarr-bench"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_DEFAULT_REGION": "us-east-1"}

@@ -23,8 +23,8 @@ import eegzarr
 from benchmarks.measure import middle, progress, table
 from benchmarks.settings import GROUP
 from eegzarr.store.dataset import write_dataset
-from eegzarr.store.gather import compile_gather
 from eegzarr.store.layout import COMPLETE, EEG, Geometry, create_eeg, open_store
+from eegzarr.store.reading.gather import compile_gather
 from eegzarr.store.root import settle
 from eegzarr.store.shard import encode_shard, put
 from eegzarr.train import WindowStream

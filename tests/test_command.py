@@ -162,7 +162,7 @@ def test_the_nearest_name_is_suggested(typed: str, known: list[str], meant: str)
 def test_building_and_opening_never_import_torch() -> None:
     code = (
         "import sys; import eegzarr.build.run, eegzarr.build.__main__, eegzarr.exchange.export; "
-        "import eegzarr.store.open, eegzarr.store.read; "
+        "import eegzarr.store.open, eegzarr.store.reading.read; "
         "print([m for m in ('torch', 'braindecode', 'matplotlib.pyplot') if m in sys.modules])"
     )
     assert run("-c", code).stdout == "[]\n"

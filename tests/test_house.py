@@ -87,8 +87,6 @@ def test_imports_make_no_circle() -> None:
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_no_file_is_long(path: Path) -> None:
-    if path.name == "stream.py":
-        pytest.skip("is being taken apart")
     assert len(path.read_text(encoding="utf8").splitlines()) <= 400
 
 
@@ -133,3 +131,15 @@ def test_every_file_that_a_contributor_is_sent_to_exists() -> None:
     named = re.findall(r"`((?:eegzarr|tests|docs)/[\w/.]+)`", (ROOT / "CONTRIBUTING.md").read_text())
     assert len(named) > 20
     assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_what_the_workflow_and_the_hooks_run_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    workflow = (ROOT / ".github" / "workflows" / "tests.yml").read_text()
+    assert set(re.findall(r"run: make ([a-z-]+)", workflow)) <= targets
+    assert all(system in workflow for system in ("ubuntu", "macos", "windows"))
+    lint = (ROOT / "Makefile").read_text()
+    for program in re.findall(
+        r"entry: \.venv/bin/(.+?)(?: --fix)?$", (ROOT / ".pre-commit-config.yaml").read_text(), re.M
+    ):
+        assert program in lint

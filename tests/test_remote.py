@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 
 import eegzarr
 from eegzarr.errors import LakeError, UsageError
-from eegzarr.store.remote import RangeFetcher
-from eegzarr.store.signed import SignedRanges
+from eegzarr.store.reading.remote import RangeFetcher
+from eegzarr.store.reading.signed import SignedRanges
 from eegzarr.train import WindowStream
 
 URL = f"s3://{BUCKET}/lake.zarr"

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from numcodecs import blosc
 
 from eegzarr.errors import LakeError
-from eegzarr.store import gather
-from eegzarr.store.checked import index_bytes
 from eegzarr.store.crc import crc32c
 from eegzarr.store.frame import find_windows
 from eegzarr.store.layout import COMPRESSIONS, DTYPES, Geometry, create_eeg
-from eegzarr.store.mapped import MappedFile
-from eegzarr.store.read import LocalReader, WindowDecoder
+from eegzarr.store.reading import gather
+from eegzarr.store.reading.checked import index_bytes
+from eegzarr.store.reading.mapped import MappedFile
+from eegzarr.store.reading.read import LocalReader, WindowDecoder
 from eegzarr.store.receipt import Moments, Receipt
 from eegzarr.store.shard import encode_frame, encode_shard, put
 

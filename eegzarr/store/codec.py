@@ -17,7 +17,7 @@ from numcodecs import blosc
 from eegzarr.store.crc import crc32c
 from eegzarr.store.frame import find_windows
 from eegzarr.store.layout import Geometry
-from eegzarr.store.read import frame_range, index_bytes, read_index
+from eegzarr.store.reading.read import frame_range, index_bytes, read_index
 from eegzarr.store.shard import NO_FRAME, encode_frame
 
 _TRIAL_WINDOWS = 4

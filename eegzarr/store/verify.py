@@ -24,7 +24,6 @@ from zarr.errors import ZarrUserWarning
 from zarr.storage import MemoryStore
 
 from eegzarr.errors import LakeError
-from eegzarr.store.checked import checked_frame, index_bytes, read_index
 from eegzarr.store.checksums import checksum, read_checksums
 from eegzarr.store.crc import crc32c
 from eegzarr.store.group import read_attributes, stored_geometry, stored_imprints
@@ -42,6 +41,7 @@ from eegzarr.store.layout import (
     open_store,
 )
 from eegzarr.store.private import get_bytes, run
+from eegzarr.store.reading.checked import checked_frame, index_bytes, read_index
 from eegzarr.store.root import consolidated, is_litter
 from eegzarr.store.shard import NO_FRAME, content_number
 from eegzarr.store.staging import list_names, paths_below

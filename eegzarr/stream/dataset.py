@@ -15,7 +15,7 @@ import xarray as xr
 from torch.utils.data import Dataset
 
 from eegzarr.errors import UsageError
-from eegzarr.store.gather import compile_gather, is_worth_compiling
+from eegzarr.store.reading.gather import compile_gather, is_worth_compiling
 from eegzarr.stream.about import AboutWindows
 from eegzarr.stream.rows import OpenRows, RowOptions, WindowRows
 from eegzarr.stream.shape import Normalize

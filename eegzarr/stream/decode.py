@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from eegzarr.store.gather import compile_gather, is_worth_compiling
-from eegzarr.store.read import RemoteReader
+from eegzarr.store.reading.gather import compile_gather, is_worth_compiling
+from eegzarr.store.reading.read import RemoteReader
 from eegzarr.stream.buffers import BufferPool
 from eegzarr.stream.rows import OpenRows, WindowRows
 

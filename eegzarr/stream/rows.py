@@ -17,8 +17,8 @@ from eegzarr.machine.memory import machine_memory
 from eegzarr.store.group import stored_geometry
 from eegzarr.store.layout import Geometry
 from eegzarr.store.provenance import Part
-from eegzarr.store.read import LocalReader, RemoteReader, WindowReader
-from eegzarr.store.remote import FrameCache
+from eegzarr.store.reading.read import LocalReader, RemoteReader, WindowReader
+from eegzarr.store.reading.remote import FrameCache
 from eegzarr.stream.selection import Selection, select
 from eegzarr.stream.shape import Layout, Normalize, RowFiller, RowShape, parse_seconds, picks
 from eegzarr.stream.statistics import dataset_statistics, recording_statistics

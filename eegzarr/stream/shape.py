@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from eegzarr.errors import UsageError
-from eegzarr.store.read import WindowDecoder, WindowReader
+from eegzarr.store.reading.read import WindowDecoder, WindowReader
 
 Normalize = Literal["channel", "window", "recording"]
 # Bytes of windows that are decoded before they are cropped and converted. What Python does between two

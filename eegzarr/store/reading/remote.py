@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eegzarr.errors import LakeError
-from eegzarr.store.signed import Declined, SignedRanges
+from eegzarr.store.reading.signed import Declined, SignedRanges
 
 _ATTEMPTS = 6
 _FIRST_WAIT = 0.1  # s, doubled at each further attempt

@@ -18,12 +18,12 @@ import numpy.typing as npt
 from numcodecs import blosc
 
 from eegzarr.errors import LakeError
-from eegzarr.store.checked import Frame, checked_frame, frame_range, index_bytes, read_index, undecodable
-from eegzarr.store.gather import compiled_gather
 from eegzarr.store.group import geometry_of, stored_digest
 from eegzarr.store.layout import EEG, METADATA, Geometry, open_array
-from eegzarr.store.mapped import MappedFile
-from eegzarr.store.remote import FrameCache, RangeFetcher
+from eegzarr.store.reading.checked import Frame, checked_frame, frame_range, index_bytes, read_index, undecodable
+from eegzarr.store.reading.gather import compiled_gather
+from eegzarr.store.reading.mapped import MappedFile
+from eegzarr.store.reading.remote import FrameCache, RangeFetcher
 
 
 class WindowReader(ABC):

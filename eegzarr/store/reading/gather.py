@@ -53,7 +53,7 @@ def _compile() -> Gather | None:
     if decompress is None:
         return None
     try:
-        from eegzarr.store.compiled import gather
+        from eegzarr.store.reading.compiled import gather
     except ImportError:
         return None  # no Numba
     return partial(gather, decompress)
