@@ -20,7 +20,7 @@ import eegzarr.build.cluster
 import eegzarr.build.session
 import eegzarr.build.waiting
 import eegzarr.machine.memory
-from eegzarr.build.cluster import MAIN_IDLE, Resources, affordable_shard_size, projected_worker_memory
+from eegzarr.build.resources import MAIN_IDLE, Resources, affordable_shard_size, projected_worker_memory
 from eegzarr.challenge.presets import CHALLENGE1
 from eegzarr.errors import BuildStopped, LakeError, UsageError
 from eegzarr.events import BuildBegan, Noticed

@@ -11,7 +11,7 @@ import pytest
 import scipy.io
 from conftest import run_command
 
-from eegzarr.build.cluster import MAIN_IDLE, WORKER_IDLE
+from eegzarr.build.resources import MAIN_IDLE, WORKER_IDLE
 from eegzarr.recipes.recipe import Preparation
 from eegzarr.recordings.header import Header
 from eegzarr.recordings.memory import channel_blocks, largest_set_memory, preparation_memory

@@ -21,9 +21,10 @@ from zarr.storage import MemoryStore
 
 from eegzarr.build import group as groups
 from eegzarr.build.checks import named_source
-from eegzarr.build.cluster import Resources, local_client, write_shards
+from eegzarr.build.cluster import local_client, write_shards
 from eegzarr.build.digest import signals_digest
 from eegzarr.build.plan import Plan
+from eegzarr.build.resources import Resources
 from eegzarr.build.session import plan_on, shard_memory, watched_memory
 from eegzarr.build.task import ShardTask
 from eegzarr.build.waiting import result_of

@@ -14,11 +14,11 @@ from eegzarr.bids.beside import fingerprint_of
 from eegzarr.bids.dataset import Source
 from eegzarr.build import group as groups
 from eegzarr.build.checks import check_target, check_writable, named_source
-from eegzarr.build.cluster import Resources
 from eegzarr.build.content import compare_shards, shards_with
 from eegzarr.build.digest import labels_digest, prepared_with, signals_digest
 from eegzarr.build.plan import Plan
 from eegzarr.build.request import BuildRequest
+from eegzarr.build.resources import Resources
 from eegzarr.build.session import session, worker_memory
 from eegzarr.build.state import Asked, Found, Step, decide, touched
 from eegzarr.build.summary import BuildSummary, Forecast, summarize
