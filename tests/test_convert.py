@@ -177,7 +177,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
     with lmdb.open(str(tmp_path / "db")) as environment, environment.begin(write=True) as transaction:
         transaction.put(b"a", pickle.dumps({"sample": Runs(), "label": 0}))
     with (
-        pytest.raises(SourceError, match="db, a: its pickle can't be read: it holds"),
+        pytest.raises(SourceError, match="db, a: its pickle isn't read: it holds"),
         open_lmdb(tmp_path / "db", Told(sfreq=1, channels=("A",), units="V")),
     ):
         pass

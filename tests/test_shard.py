@@ -205,8 +205,9 @@ def test_moments_of_parts_add_up_to_those_of_the_whole(sizes: list[int], offset:
 def test_a_receipt_survives_its_text() -> None:
     receipt = Receipt(
         shard=3,
-        plan_digest="d",
+        signals_digest="d",
         nbytes=10,
+        content=2**64 - 1,
         crc32c=2**32 - 1,
         peak_to_peak=np.array([1.5, np.nan], np.float32),
         valid=np.array([True, False]),

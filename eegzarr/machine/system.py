@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import ctypes
 import math
+import mmap
 import os
 import signal
+import sys
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import filelock
+import numpy as np
+import numpy.typing as npt
 import psutil
 
 try:
@@ -131,6 +136,53 @@ def _flush_call() -> Callable[[int], object]:
 
 
 begin_flush = _flush_call()
+
+
+def _library_that_maps() -> ctypes.CDLL | None:
+    """Return the C library with the functions that map files, None where it isn't found without a name."""
+    if sys.platform == "win32":
+        return None
+    try:
+        library = ctypes.CDLL(None, use_errno=True)
+        pointer, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+        library.mmap.restype = pointer
+        library.mmap.argtypes = (pointer, size, number, number, number, ctypes.c_int64)
+        library.munmap.argtypes = (pointer, size)
+        library.madvise.argtypes = (pointer, size, number)
+    except (OSError, TypeError, AttributeError):
+        return None
+    return library
+
+
+_maps = _library_that_maps()
+_FAILED = ctypes.c_void_p(-1).value
+
+
+def mapped(descriptor: int, size: int) -> npt.NDArray[np.uint8]:
+    """Return a file's bytes, mapped for as long as any view of them lives.
+
+    No descriptor stays open, except where Python's own `mmap` has to do.
+    """
+    if _maps is None:
+        return np.frombuffer(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ), np.uint8)
+    address = _maps.mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, descriptor, 0)
+    if address is None or address == _FAILED:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    memory = (ctypes.c_uint8 * size).from_address(address)
+    # Not at the process's end: a thread may still be reading.
+    weakref.finalize(memory, _maps.munmap, address, size).atexit = False
+    content: npt.NDArray[np.uint8] = np.frombuffer(memoryview(memory).cast("B"), np.uint8)
+    content.flags.writeable = False
+    return content
+
+
+def wish_for(address: int, length: int) -> None:
+    """Have the system begin to read mapped bytes; `address` is the beginning of a page.
+
+    Where it can't be asked, or a file system or a limit declines, pages come when they are touched.
+    """
+    if _maps is not None and hasattr(mmap, "MADV_WILLNEED"):
+        _maps.madvise(address, length, mmap.MADV_WILLNEED)
 
 
 @contextmanager

@@ -180,15 +180,16 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
             transform=transform,
         )
         self._rows = WindowRows.of(windows, options)
-        count = len(self._rows.selection)
-        if drop_last and batch_size > count:
-            raise BatchTooLarge(f"batch_size {batch_size} is larger than the {count} windows, with drop_last")
+        if drop_last and batch_size > (count := len(self._rows.selection)):
+            raise BatchTooLarge(f"batch_size {batch_size} is larger than the selection of {count} windows")
         if disjoint_from is not None:
             _check_disjoint(self._rows.selection.people, disjoint_from._rows.selection.people)
         self.batch_size = batch_size
         self.seed = seed
         self.drop_last = drop_last
-        self._dealing = Dealing(windows=count, batch_size=batch_size, drop_last=drop_last, uneven=uneven)
+        self._dealing = Dealing(
+            windows=len(self._rows.selection), batch_size=batch_size, drop_last=drop_last, uneven=uneven
+        )
         self._memory = _checked_memory(memory, self._rows)
         self._may_shuffle_as_saved = shuffle is True
         chosen = chosen_shuffle(shuffle, self._rows)
@@ -200,8 +201,8 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
             balance=balance,
             random_crop=chosen is not None if random_crop is None else random_crop,
         )
-        self._threads, self._ahead, self._pin_memory = threads, ahead, pin_memory
-        self._concurrency = concurrency
+        self._threads, self._concurrency = threads, concurrency
+        self._ahead, self._pin_memory = ahead, pin_memory
         self._clock = EpochClock()
         self._begun = Begun(epoch=0)
         self._done = 0
