@@ -93,14 +93,15 @@ def _fingerprint(
     The size is that of a recording in one file, "" for others. The stamp is when its files were changed last.
     """
     content, stamp, labels = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
-    for path in files:
-        content.update(f"{path}\0{content_of(root, path)}\n".encode())
+    contents_of = [content_of(root, path) for path in files]
+    for path, own in zip(files, contents_of, strict=True):
+        content.update(f"{path}\0{own}\n".encode())
         stamp.update(f"{changed_at(root, path)}\n".encode())
     for path, text in contents.items():
         of_signals = path.endswith((CHANNELS, EEG_JSON))
         (content if of_signals else labels).update(_digest(text))
     labels.update(_digest(events))
-    size = content_of(root, files[0]).partition(":")[0] if len(files) == 1 else ""
+    size = contents_of[0].partition(":")[0] if len(files) == 1 else ""
     return f"{size}:{content.hexdigest()[:16]}@{stamp.hexdigest()[:8]}:{labels.hexdigest()[:16]}"
 
 

@@ -99,7 +99,8 @@ def channel_types(names: tuple[str, ...], own: tuple[str, ...], sidecars: Sideca
         notes.append(f"not EEG by their names: {listed(by_name)}")
     if odd:
         notes.append(f"channels.tsv has an unknown type for {listed(odd)}: not taken as EEG")
-    if missing := [name for name in rows if name not in set(names)]:
+    in_file = set(names)
+    if missing := [name for name in rows if name not in in_file]:
         notes.append(f"channels.tsv has {listed(missing)}, which the file doesn't")
     if typed and (unnamed := [name for name in names if name not in typed]):
         notes.append(f"channels.tsv lacks {listed(unnamed)}")
@@ -118,7 +119,7 @@ def bad_channels(names: tuple[str, ...], own: tuple[str, ...], sidecars: Sidecar
 def _rows_by_name(rows: tuple[ChannelRow, ...]) -> dict[str, ChannelRow]:
     by_name: dict[str, ChannelRow] = {}
     for row in rows:
-        if by_name.setdefault(row.name, row) != row:
+        if (first := by_name.setdefault(row.name, row)) is not row and first != row:
             raise RecordingError(f"channels.tsv has different rows for {row.name}: leave one of them")
     return by_name
 

@@ -7,6 +7,8 @@ thousand or a million, and nothing in the lake would show it.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 _MICRO = ("u", "\u00b5", "\u03bc", "mc", "micro")
 _SPELLINGS = {
     "v": 1e6,
@@ -30,6 +32,8 @@ pixels boolean bool bit bits code event events n nm db mol m² arbitrary a.u. au
 _NO_VOLTAGES = frozenset(_OTHERS.split())
 
 
+# Cached: a recording has one unit for its hundred channels.
+@lru_cache(maxsize=1024)
 def decoded(content: bytes) -> str:
     """Return a header's text: UTF-8 where it is that, Latin-1 otherwise."""
     content = content.split(b"\0")[0].strip()
@@ -44,6 +48,7 @@ def decoded(content: bytes) -> str:
     return content.decode("latin-1")
 
 
+@lru_cache(maxsize=1024)
 def microvolts(text: str) -> float | None:
     """Return how many uV one of a unit is, None where the text is no known voltage.
 
