@@ -194,6 +194,7 @@ def test_to_braindecode_names_what_it_lacks(windows: xr.Dataset) -> None:
         eegzarr.to_braindecode(windows.isel(window=[]))
 
 
+@pytest.mark.needs("braindecode")
 def test_mne_is_told_the_rate_and_the_events_of_what_was_selected(windows: xr.Dataset) -> None:
     few = windows.isel(window=slice(6))
     whole = few.eegzarr.to_mne()

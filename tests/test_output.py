@@ -209,6 +209,7 @@ def test_a_release_of_hbn_is_found_by_its_name(tmp_path: Path, sample_root: Path
         forecast("R3", tmp_path / "lake.zarr", nothing=1)  # type: ignore[call-arg]
 
 
+@pytest.mark.needs("torch")
 def test_streaming_needs_torch_alone(sample_lake: Path) -> None:
     others = (
         "braindecode",
