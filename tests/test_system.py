@@ -50,6 +50,11 @@ windows = eegzarr.open_windows(sys.argv[1], "challenge1")
 print(float(windows["eeg"].mean()), windows.sizes["window"])
 sys.exit(main([sys.argv[1]]))
 """
+DESCRIBE = """
+import sys
+from eegzarr import info, report
+sys.exit(info.main([sys.argv[1]]) or report.main([sys.argv[1], "--out", sys.argv[2]]))
+"""
 STREAM = """
 import sys, eegzarr
 from eegzarr.train import WindowStream
@@ -86,6 +91,15 @@ def test_a_lake_is_opened_and_verified_without_what_only_linux_has(
     done = run(READ, sample_lake, env=elsewhere, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "241" in done.stdout
+
+
+def test_a_lake_is_described_without_what_only_linux_has(
+    sample_lake: Path, elsewhere: dict[str, str], tmp_path: Path
+) -> None:
+    done = run(DESCRIBE, sample_lake, tmp_path / "page.html", env=elsewhere, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "challenge1/R1" in done.stdout
+    assert "challenge1/R1" in (tmp_path / "page.html").read_text(encoding="utf8")
 
 
 @pytest.mark.needs("torch")
