@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -341,3 +342,24 @@ def test_companions_are_what_mne_opens(tmp_path: Path) -> None:
     )
     assert len(companions(tmp_path / "c_eeg.fif")) > 1
     assert_like_mne(tmp_path / "c_eeg.fif")
+
+
+# --- what MNE loads whole
+
+
+def test_a_recording_that_is_loaded_whole_is_loaded_once_for_its_shards_and_again_when_it_changes(
+    tmp_path: Path,
+) -> None:
+    path = eeglab(raw_array(), tmp_path / "one")
+    header = read_header(path)
+    first, again, changed = (np.empty((1, len(header.channels), 50), np.float32) for _ in range(3))
+    read_windows(path, np.array([10]), header.channels, first, header)
+    written_at, sound = path.stat().st_mtime_ns, path.read_bytes()
+    path.write_bytes(bytes(len(sound)))  # what isn't looked at may be anything
+    os.utime(path, ns=(written_at, written_at))
+    read_windows(path, np.array([10]), header.channels, again, header)
+    np.testing.assert_array_equal(again, first)
+    other = mne.io.RawArray(raw_array().get_data() * 2, raw_array().info, verbose="error")
+    eeglab(other, tmp_path / "one")
+    read_windows(path, np.array([10]), header.channels, changed, header)
+    np.testing.assert_allclose(changed, 2 * first, rtol=1e-5)

@@ -5,6 +5,7 @@ MNE is imported when the first of them comes: a worker without it starts in half
 
 from __future__ import annotations
 
+import gc
 import re
 import tempfile
 from collections.abc import Iterator
@@ -37,6 +38,9 @@ _BYTES_AT_ONCE = 2**24
 # Units that MNE knows. It takes any other for volts.
 _EDF_UNITS = ("V", "mV", "uV", "\u00b5V", "\u03bcV", "\x83\xcaV")
 _BRAINVISION_UNITS = ("V", "mV", "nV", "uV", "\u00b5V", "")
+# The one recording that a process holds in memory, by its path, size and time: all that a shard's reading loaded whole
+# is there for the next shard of it.
+_loaded: dict[tuple[str, int, int], mne.io.BaseRaw] = {}
 _UNDEFINED = re.compile(r"(Scaling factor will not be|Physical range is not) defined", re.IGNORECASE)
 
 
@@ -53,11 +57,35 @@ def opened(path: Path, *, header_only: bool = False) -> Iterator[tuple[mne.io.Ba
     """
     import mne
 
+    _let_go()
     whole = path.suffix.lower() in _READ_WHOLE and not header_only
     with boundary(path) as notes, _with_right_names(path) as named:
         raw = mne.io.read_raw(named, preload=whole, verbose="warning")
     with boundary(path):
         yield raw, notes
+
+
+@contextmanager
+def _kept_open(path: Path) -> Iterator[mne.io.BaseRaw]:
+    """Open a recording as `opened` does, and keep it where MNE had to load all of it: it may be asked for again."""
+    with boundary(path):
+        stat = path.stat()
+    key = (str(path), stat.st_size, stat.st_mtime_ns)
+    if key in _loaded:
+        with boundary(path):
+            yield _loaded[key]
+        return
+    with opened(path) as (raw, _):
+        if raw.preload or _holds_its_signals(path):
+            _loaded[key] = raw
+        yield raw
+
+
+def _let_go() -> None:
+    """Free the recording that is held, before another one takes as much."""
+    if _loaded:
+        _loaded.clear()
+        gc.collect()
 
 
 @contextmanager
@@ -179,7 +207,7 @@ def read_windows(
     factors : dict of str to float
         uV a unit of the file for channels whose unit MNE doesn't know.
     """
-    with opened(path) as (raw, _):
+    with _kept_open(path) as raw:
         rows, scale = _picked(raw, channels, factors)
         for window, start in zip(out, starts.tolist(), strict=True):
             np.multiply(raw[rows, start : start + out.shape[2]][0], scale, out=window, casting="same_kind")
@@ -212,10 +240,15 @@ def read_block(
 
 def _memory(path: Path, raw: mne.io.BaseRaw) -> int:
     """Return the bytes that reading windows takes beside them."""
-    if path.suffix.lower() == ".set" and companions(path) == (path,):
+    if _holds_its_signals(path):
         return set_memory(path, 4 * len(raw.ch_names) * int(raw.n_times))
     is_read_whole = raw.preload or path.suffix.lower() in _READ_WHOLE
     return whole_memory(len(raw.ch_names), int(raw.n_times)) if is_read_whole else 0
+
+
+def _holds_its_signals(path: Path) -> bool:
+    """Tell whether an EEGLAB file has its signals inside: MNE reads all of it for any part, and then has all."""
+    return path.suffix.lower() == ".set" and companions(path) == (path,)
 
 
 def _check_companions(path: Path) -> None:
