@@ -26,6 +26,7 @@ builtins.__import__ = import_without_fcntl
 for name in ("sync", "fdatasync", "statvfs", "sched_getaffinity"):
     delattr(os, name)
 del signal.pthread_sigmask, mmap.MADV_WILLNEED
+os.process_cpu_count = os.cpu_count  # as on Windows, from Python 3.13 on
 CDLL = ctypes.CDLL
 class NamedLibrary(CDLL):
     def __init__(self, name, *rest, **more):
