@@ -24,7 +24,7 @@ from eegzarr.urls import one_line_errors
 PUBLIC_BUCKETS = ("nmdatasets", "openneuro.org")
 _HEADER_FIRST = {".bdf", ".edf"}
 _WHOLE = 2**20  # bytes of a file up to which all of it is looked at to tell whether it changed
-_BLOCKS, _BLOCK = 16, 2**14  # number and bytes of blocks, evenly spread, that are looked at of a larger one
+_BLOCKS, _BLOCK = 16, 2**12  # number and bytes of blocks, evenly spread, that are looked at of a larger one
 _CHANNEL_HEADER = 256  # bytes in an EDF or BDF header, for the file and again for each channel
 
 

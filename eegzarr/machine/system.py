@@ -18,7 +18,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 import numpy.typing as npt
 import psutil
@@ -87,6 +86,8 @@ def _flocked_descriptor(folder: Path, wait: bool) -> int:
 
 @contextmanager
 def _file_locked(lock_file: Path, wait: bool) -> Iterator[None]:
+    import filelock  # where it is needed alone: every worker would import it
+
     lock_file.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(lock_file, thread_local=False)
     try:
