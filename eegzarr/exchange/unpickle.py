@@ -101,6 +101,7 @@ class _Machine:
         return _whole(self._stack[0])
 
     def run(self, name: str, argument: Any) -> None:
+        """Follow one instruction of a pickle, by its name in `pickletools`; nothing is called that a file names."""
         stack = self._stack
         if name in ("PROTO", "FRAME"):
             return
