@@ -181,6 +181,26 @@ def _break_off(build: subprocess.Popen[str], how: str) -> None:
         build.kill()
 
 
+def test_an_interrupted_request_prints_nothing(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, signal, threading, time\n"
+        "from eegzarr.build.cluster import local_client\n"
+        "from eegzarr.build.resources import Resources\n"
+        "if __name__ == '__main__':\n"
+        "    with local_client(Resources(workers=1, memory=2**30)) as client:\n"
+        "        sleeping = client.submit(time.sleep, 1, pure=False)\n"
+        "        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "        try:\n"
+        "            client.gather(sleeping)\n"
+        "        except KeyboardInterrupt:\n"
+        "            print('interrupted')\n"
+        "        del sleeping\n"
+    )
+    ran = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=False)
+    assert (ran.stdout, ran.stderr, ran.returncode) == ("interrupted\n", "", 0)
+
+
 def test_a_script_whose_workers_would_build_again_is_told_what_to_do(sample_root: Path, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(

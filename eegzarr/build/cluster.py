@@ -38,6 +38,9 @@ from eegzarr.store.receipt import Receipt
 _MIB = 2**20
 _INSPECT_BATCH = 16
 _RETRIES = 2  # of a task whose worker died, or that failed
+# What Ctrl-C in the middle of a request is reported to: a traceback, and a task that is asked for again. Dask's
+# configuration gives them levels of their own.
+_TOLD_OF_INTERRUPTS = ("asyncio", "distributed.client", "tornado.application")
 _GUARD = "put what builds below `if __name__ == '__main__':`, since each worker imports the script"
 
 
@@ -69,7 +72,7 @@ def local_client(resources: Resources) -> Iterator[Client]:
     with (
         tempfile.TemporaryDirectory(prefix="eegzarr-", ignore_cleanup_errors=True) as scratch,
         dask.config.set(config),
-        _silent("distributed"),
+        _silent("distributed", *_TOLD_OF_INTERRUPTS),
         _started_without_interrupts(
             LocalCluster,
             host="127.0.0.1",  # nobody else's business
@@ -89,17 +92,19 @@ def local_client(resources: Resources) -> Iterator[Client]:
 
 
 @contextmanager
-def _silent(logger: str) -> Iterator[None]:
-    """Have a package log only what is critical, inside the ``with``.
+def _silent(*loggers: str) -> Iterator[None]:
+    """Have packages log only what is critical, inside the ``with``.
 
     LocalCluster's own option ends before its connections do, which then tell that they were closed.
     """
-    before = logging.getLogger(logger).level
-    logging.getLogger(logger).setLevel(logging.CRITICAL)
+    before = {name: logging.getLogger(name).level for name in loggers}
+    for name in loggers:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logging.getLogger(logger).setLevel(before)
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
 
 
 @contextmanager
@@ -118,7 +123,7 @@ def running_client(address: str | None, scheduler_file: str | None, worker_at_wo
         client = Client(address, scheduler_file=scheduler_file, timeout="20s")
     except (OSError, TimeoutError, ValueError) as error:
         raise UsageError(f"{option}: no Dask scheduler answers there: {error}") from error
-    with client:
+    with _silent(*_TOLD_OF_INTERRUPTS), client:
         try:
             client.wait_for_workers(1, timeout=60)
         except TimeoutError as error:
