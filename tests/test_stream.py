@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import multiprocessing
 import pickle
 import shutil
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,9 @@ import eegzarr
 from eegzarr.challenge.presets import CHALLENGE1
 from eegzarr.errors import LakeError, UsageError
 from eegzarr.recipes.recipe import Recipe, WindowSpan
+from eegzarr.stream import WindowDataset
 from eegzarr.stream.order import batch_count, block_order, crop_offsets, global_order, rank_batches
+from eegzarr.stream.rows import RowOptions
 from eegzarr.train import WindowStream
 
 
@@ -202,6 +206,15 @@ def test_a_damaged_frame_stops_the_epoch_with_its_name(sample_lake: Path, tmp_pa
 def test_what_cannot_be_streamed_is_said(change: dict, told: str, windows: xr.Dataset) -> None:
     with pytest.raises(UsageError, match=told):
         WindowStream(windows, **change)
+
+
+@pytest.mark.parametrize("kind", [WindowStream, WindowDataset])
+def test_every_option_of_rows_is_a_parameter_with_the_same_default(kind: type) -> None:
+    parameters = inspect.signature(kind).parameters
+    for option in fields(RowOptions):
+        if option.name != "balance" or kind is WindowStream:  # a sampler's affair, beside a map-style dataset
+            assert parameters[option.name].default == option.default, option.name
+            assert parameters[option.name].annotation == option.type, option.name
 
 
 def test_an_empty_selection_is_said(windows: xr.Dataset) -> None:

@@ -66,19 +66,7 @@ class WindowDataset(AboutWindows, Dataset[Any]):
         transform: Callable[[torch.Tensor], torch.Tensor] | None = None,
         memory: int = 192 * _MIB,
     ) -> None:
-        options = RowOptions(
-            target=target,
-            classes=classes,
-            with_labels=with_labels,
-            crop=crop,
-            normalize=normalize,
-            statistics=statistics,
-            clamp=clamp,
-            dtype=dtype,
-            with_positions=with_positions,
-            transform=transform,
-        )
-        self._rows = WindowRows.of(windows, options)
+        self._rows = WindowRows.of(windows, RowOptions.among(locals()))
         self._random_crop = random_crop
         self._memory = memory
         self._opened: OpenRows | None = None

@@ -6,11 +6,15 @@ import time
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.utils.data import get_worker_info
 
+from eegzarr.errors import UsageError
+from eegzarr.machine.system import usable_cores
 from eegzarr.store.reading.gather import compile_gather, is_worth_compiling
 from eegzarr.store.reading.read import RemoteReader
 from eegzarr.stream.buffers import BufferPool
@@ -22,21 +26,72 @@ _WINDOWS_A_JOB = 64
 _CHECKED_EVERY = 1.0  # s; a look at each shard's file, which costs 2 us
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How batches are read; none of it changes a batch.
+
+    Attributes
+    ----------
+    threads : int or None
+        That decode; None is one per core, in a DataLoader worker one.
+    ahead : int
+        Batches that are decoded before they are asked for.
+    pin_memory : bool
+    memory : int
+        Bytes of frames from a bucket that are held at most.
+    concurrency : int
+        Requests to a bucket that are under way at a time.
+
+    Raises
+    ------
+    UsageError
+        If a number is below 1.
+    """
+
+    threads: int | None
+    ahead: int
+    pin_memory: bool
+    memory: int
+    concurrency: int
+
+    def __post_init__(self) -> None:
+        for name in ("ahead", "concurrency", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} must be at least 1, got {value}")
+
+    @property
+    def n_threads(self) -> int:
+        """Threads that decode in this process."""
+        return self.threads or (1 if get_worker_info() else usable_cores())
+
+    def check_holds(self, rows: WindowRows) -> None:
+        """Refuse a memory that can't hold a frame from a bucket.
+
+        Raises
+        ------
+        UsageError
+        """
+        for geometry in rows.geometries:
+            frame = 0 if geometry is None else geometry.windows_per_frame * geometry.window_bytes
+            if rows.is_remote and self.memory < frame:
+                raise UsageError(
+                    f"memory of {self.memory} bytes can't hold one frame of {frame} bytes: give at least that"
+                )
+
+
 class Decoder:
     """Decodes batches of windows; belongs to the process that made it.
 
     Parameters
     ----------
     rows : WindowRows
-    memory : int
-        Bytes of frames from a bucket that are held at most.
-    concurrency : int
-        Requests to a bucket that are under way at a time.
+    reading : Reading
     """
 
-    def __init__(self, rows: WindowRows, memory: int, concurrency: int) -> None:
+    def __init__(self, rows: WindowRows, reading: Reading) -> None:
         self._rows = rows
-        self.opened = OpenRows(rows, memory, concurrency)
+        self.opened = OpenRows(rows, reading.memory, reading.concurrency)
         self._idle_pools: list[BufferPool] = []
 
     @property
@@ -48,10 +103,7 @@ class Decoder:
         self,
         members: Sequence[npt.NDArray[np.int64]],
         offsets: Sequence[npt.NDArray[np.int64]],
-        *,
-        threads: int,
-        ahead: int,
-        pin_memory: bool,
+        reading: Reading,
     ) -> Generator[torch.Tensor, None, None]:
         """Yield each batch in turn while later ones are decoded into buffers that nobody holds any more.
 
@@ -61,14 +113,14 @@ class Decoder:
             Windows of each batch, as places in the selection.
         offsets : sequence of array
             Where the crop of each of them begins.
-        ahead, pin_memory
-            As for `eegzarr.stream.WindowStream`.
+        reading : Reading
+            What of it is chosen anew for each iteration: threads, batches ahead, pinned memory.
         """
-        pool = self._buffers(max(map(len, members), default=0), pin_memory)
+        pool = self._buffers(max(map(len, members), default=0), reading.pin_memory)
         waiting: deque[tuple[torch.Tensor, list[Future[None]]]] = deque()
         lookahead = _Lookahead(self.opened, self._rows, members)
         upcoming = iter(zip(members, offsets, strict=True))
-        executor = ThreadPoolExecutor(threads, thread_name_prefix="eegzarr-decode")
+        executor = ThreadPoolExecutor(reading.n_threads, thread_name_prefix="eegzarr-decode")
         checked = time.monotonic()
         try:
             self.opened.check()
@@ -76,7 +128,7 @@ class Decoder:
                 if time.monotonic() - checked > _CHECKED_EVERY:
                     self.opened.check_files()
                     checked = time.monotonic()
-                while len(waiting) < ahead and (following := next(upcoming, None)) is not None:
+                while len(waiting) < reading.ahead and (following := next(upcoming, None)) is not None:
                     lookahead.reach()
                     tensor, rows = pool.take(len(following[0]))
                     waiting.append((tensor, self._start(executor, rows, *following)))
@@ -93,7 +145,7 @@ class Decoder:
                 del batch  # or its buffer would be held here while the next is looked for
         finally:
             executor.shutdown(wait=True, cancel_futures=True)
-            pool.trim(ahead + 2)
+            pool.trim(reading.ahead + 2)
             self._idle_pools[:] = [pool]
 
     def _buffers(self, count: int, pin_memory: bool) -> BufferPool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from eegzarr.errors import UsageError
+from eegzarr.errors import BatchTooLarge, UsageError
 from eegzarr.stream.order import SHUFFLES, Uneven, batch_count, rank_batches
 
 
@@ -22,12 +22,27 @@ class Dealing:
     batch_size : int
     drop_last : bool
     uneven : {"drop", "pad"}
+
+    Raises
+    ------
+    UsageError
+        If there can't be such batches.
+    BatchTooLarge
+        If the first batch isn't whole, and smaller ones are left out.
     """
 
     windows: int
     batch_size: int
     drop_last: bool
     uneven: Uneven
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UsageError(f"batch_size must be at least 1, got {self.batch_size}")
+        if self.uneven not in get_args(Uneven):
+            raise UsageError(f"uneven must be 'drop' or 'pad', got {self.uneven!r}")
+        if self.drop_last and self.batch_size > self.windows:
+            raise BatchTooLarge(f"batch_size {self.batch_size} is larger than the selection of {self.windows} windows")
 
     def turns(self, dealt_from: int, rank: int, ranks: int) -> list[Turn]:
         """Return the batches that a rank gives, of the windows from `dealt_from` on.

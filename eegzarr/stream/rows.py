@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,12 @@ class RowOptions:
     dtype: str = "float32"
     with_positions: bool = False
     transform: Callable[[torch.Tensor], torch.Tensor] | None = None
+
+    @classmethod
+    def among(cls, arguments: Mapping[str, Any]) -> RowOptions:
+        """Return those that are among a constructor's arguments; the others are its own."""
+        names = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in arguments.items() if name in names})
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:

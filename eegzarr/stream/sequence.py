@@ -35,6 +35,11 @@ class EpochSequence:
     balance : str or None
         The label whose values are drawn equally often.
     random_crop : bool
+
+    Raises
+    ------
+    UsageError
+        If random numbers can't be drawn from the seed.
     """
 
     rows: WindowRows
@@ -43,6 +48,10 @@ class EpochSequence:
     buffer: int
     balance: str | None
     random_crop: bool
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise UsageError(f"seed must be at least 0, got {self.seed}")
 
     @property
     def name(self) -> str | None:

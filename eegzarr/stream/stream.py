@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 import xarray as xr
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset
 
-from eegzarr.errors import BatchTooLarge, UsageError
-from eegzarr.machine.system import usable_cores
+from eegzarr.errors import UsageError
 from eegzarr.stream.about import AboutWindows
-from eegzarr.stream.decode import Decoder
-from eegzarr.stream.epochs import Begun, EpochClock, Ranks
+from eegzarr.stream.decode import Decoder, Reading
+from eegzarr.stream.epochs import Ranks
 from eegzarr.stream.order import Shuffle, ShuffleQuality, Uneven
-from eegzarr.stream.position import Dealing, Saved, Turn, saved_position
+from eegzarr.stream.position import Dealing, Turn, saved_position
+from eegzarr.stream.progress import Progress
 from eegzarr.stream.rows import RowOptions, WindowRows
 from eegzarr.stream.sequence import EpochSequence, chosen_shuffle
 from eegzarr.stream.shape import Normalize
@@ -155,59 +156,30 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
         disjoint_from: WindowStream | None = None,
     ) -> None:
         super().__init__()
-        counts = {"batch_size": batch_size, "ahead": ahead, "concurrency": concurrency}
-        for name, value in {**counts, "threads": 1 if threads is None else threads}.items():
-            if value < 1:
-                raise UsageError(f"{name} must be at least 1, got {value}")
-        if seed < 0:
-            raise UsageError(f"seed must be at least 0, got {seed}")
-        if uneven not in ("drop", "pad"):
-            raise UsageError(f"uneven must be 'drop' or 'pad', got {uneven!r}")
         if keep is not None or copy is not None:
             warnings.warn("keep and copy have no effect: every batch can be kept", DeprecationWarning, stacklevel=2)
-        self._ranks = Ranks(rank, ranks)
-        options = RowOptions(
-            target=target,
-            classes=classes,
-            with_labels=with_labels,
-            balance=balance,
-            crop=crop,
-            normalize=normalize,
-            statistics=statistics,
-            clamp=clamp,
-            dtype=dtype,
-            with_positions=with_positions,
-            transform=transform,
+        self._reading = Reading(
+            threads=threads, ahead=ahead, pin_memory=pin_memory, memory=memory, concurrency=concurrency
         )
-        self._rows = WindowRows.of(windows, options)
-        if drop_last and batch_size > (count := len(self._rows.selection)):
-            raise BatchTooLarge(f"batch_size {batch_size} is larger than the selection of {count} windows")
+        self._rows = rows = WindowRows.of(windows, RowOptions.among(locals()))
+        self._reading.check_holds(rows)
         if disjoint_from is not None:
-            _check_disjoint(self._rows.selection.people, disjoint_from._rows.selection.people)
+            _check_disjoint(rows.selection.people, disjoint_from._rows.selection.people)
         self.batch_size = batch_size
         self.seed = seed
         self.drop_last = drop_last
-        self._dealing = Dealing(
-            windows=len(self._rows.selection), batch_size=batch_size, drop_last=drop_last, uneven=uneven
-        )
-        self._memory = _checked_memory(memory, self._rows)
+        dealing = Dealing(windows=len(rows.selection), batch_size=batch_size, drop_last=drop_last, uneven=uneven)
+        self._progress = Progress(dealing, Ranks(rank, ranks))
         self._may_shuffle_as_saved = shuffle is True
-        chosen = chosen_shuffle(shuffle, self._rows)
+        chosen = chosen_shuffle(shuffle, rows)
         self._sequence = EpochSequence(
-            rows=self._rows,
+            rows=rows,
             seed=seed,
             shuffle=chosen,
-            buffer=max(batch_size, memory // 2 // self._rows.stored_bytes),
+            buffer=max(batch_size, memory // 2 // rows.stored_bytes),
             balance=balance,
             random_crop=chosen is not None if random_crop is None else random_crop,
         )
-        self._threads, self._concurrency = threads, concurrency
-        self._ahead, self._pin_memory = ahead, pin_memory
-        self._clock = EpochClock()
-        self._begun = Begun(epoch=0)
-        self._done = 0
-        self._restored: Saved | None = None
-        self._inherited_ranks: tuple[int, int] | None = None
         self._decoder: Decoder | None = None
 
     @property
@@ -218,16 +190,16 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
     @property
     def ranks(self) -> tuple[int, int]:
         """Rank and number of ranks, as they are now."""
-        return self._ranks.found(self._inherited_ranks)
+        return self._progress.ranks
 
     @property
     def epoch(self) -> int:
         """The epoch whose order the next iteration has."""
-        return self._clock.epoch
+        return self._progress.epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order the next iteration has, from its beginning."""
-        self._go_to(_checked_epoch(epoch))
+        self._progress.go_to(epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the stream is: the epoch, and the windows of it that all ranks have given.
@@ -241,20 +213,11 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
             In the main process, while DataLoader workers read: it can't know how much of what they have read
             has been taken.
         """
-        worker = get_worker_info()
-        if worker is None and self._clock.has_workers:
-            raise UsageError(
-                "DataLoader workers read this stream, so that it doesn't know how many batches were taken: use the "
-                "state_dict() of torchdata's StatefulDataLoader, or num_workers=0, or count, and save state_at(…)"
-            )
-        where = self._begun if worker is not None or self._done else Begun(epoch=self.epoch)
-        state = {**self._state(), "epoch": where.epoch, "windows": self._done, "dealt_from": where.dealt_from}
-        return state if worker is None else {**state, "worker": worker.id, "workers": worker.num_workers}
+        return {**self._identity(), **self._progress.state()}
 
     def state_at(self, epoch: int, batches: int) -> dict[str, Any]:
         """Return the state after so many batches of an epoch, over all ranks, for those who count themselves."""
-        windows = min(batches * self.batch_size, self.n_windows)
-        return {**self._state(), "epoch": epoch, "windows": windows, "dealt_from": windows}
+        return {**self._identity(), **self._progress.state_at(epoch, batches)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Let the next iteration go on after the windows of a `state_dict`, on any number of ranks.
@@ -267,23 +230,13 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
         UsageError
             If it is of a stream with another seed, other windows or another order.
         """
-        saved = saved_position(state, self._state(), may_shuffle_as_saved=self._may_shuffle_as_saved)
-        if saved.windows > self.n_windows:
-            raise UsageError(f"the saved stream had given {saved.windows} windows, this one has {self.n_windows}")
+        saved = saved_position(state, self._identity(), may_shuffle_as_saved=self._may_shuffle_as_saved)
+        self._progress.resume(saved)
         self._sequence = self._sequence.resumed(saved.shuffle, saved.buffer)
-        if get_worker_info() is not None:
-            self._restored = saved  # this worker's own; others have theirs
-            self._begun, self._done = Begun(epoch=saved.epoch, dealt_from=saved.dealt_from), saved.windows
-        elif saved.worker is not None:
-            raise UsageError("this is the state of a DataLoader worker: load that of the StatefulDataLoader instead")
-        else:
-            self._go_to(saved.epoch, saved.windows)
 
     def set_ahead(self, ahead: int) -> None:
         """Choose how many batches the next iteration decodes ahead; it changes no batch."""
-        if ahead < 1:
-            raise UsageError(f"ahead must be at least 1, got {ahead}")
-        self._ahead = ahead
+        self._reading = replace(self._reading, ahead=ahead)
 
     def shuffle_quality(self) -> ShuffleQuality:
         """Measure the order of the epoch that is next, beside a true permutation."""
@@ -298,65 +251,38 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
         return f"WindowStream: {self._summary()}; batches of {self.batch_size}, {order}, seed {self.seed}"
 
     def __getstate__(self) -> dict[str, Any]:
-        # A process that is spawned hasn't initialised torch.distributed: it takes over what was found here.
-        return {**self.__dict__, "_decoder": None, "_inherited_ranks": self.ranks}
+        return {**self.__dict__, "_decoder": None}
 
     def __iter__(self) -> Iterator[Any]:
-        turns = self._begin()
-        begun = self._begun
+        begun, turns = self._progress.begin()
         batches = self.read([(begun.epoch, turn) for turn in turns])
         try:
             for turn in turns:
                 batch = next(batches)
-                self._done = turn.done
-                if turn is turns[-1]:
-                    self._clock.gave_last(begun)
+                self._progress.gave(begun, turn, is_last=turn is turns[-1])
                 yield batch
                 del batch  # or its memory would be held here
         finally:
             batches.close()
-        self._clock.finish(begun)
-        if get_worker_info() is None:
-            self._done = 0
+        self._progress.finish(begun)
 
     def turns(self) -> list[Turn]:
         """Return the batches of an epoch that this rank gives."""
-        return self._dealing.turns(0, *self.ranks)
+        return self._progress.turns()
 
     def read(self, turns: Sequence[tuple[int, Turn]]) -> Generator[Any, None, None]:
         """Yield batches, each named by its epoch and its turn there."""
         orders = {epoch: (self._sequence.order(epoch), self._sequence.offsets(epoch)) for epoch in dict(turns)}
         members = [orders[epoch][0][turn.first : turn.stop] for epoch, turn in turns]
-        tensors = self._open_decoder().batches(
-            members,
-            [orders[epoch][1][chosen] for (epoch, _), chosen in zip(turns, members, strict=True)],
-            threads=self._threads or (1 if get_worker_info() else usable_cores()),
-            ahead=self._ahead,
-            pin_memory=self._pin_memory,
-        )
+        offsets = [orders[epoch][1][chosen] for (epoch, _), chosen in zip(turns, members, strict=True)]
+        tensors = self._open_decoder().batches(members, offsets, self._reading)
         try:
             for chosen in members:
                 yield self._rows.batch(next(tensors), chosen)
         finally:
             tensors.close()
 
-    def _begin(self) -> list[Turn]:
-        """Begin an iteration: return the batches that it gives."""
-        worker, saved = get_worker_info(), self._restored
-        ranks = self.ranks
-        if worker is not None and saved is not None:
-            self._restored = None
-            self._begun = Begun(epoch=saved.epoch, start=saved.windows, dealt_from=saved.dealt_from)
-            self._clock.begin_at(self._begun)
-            number, workers = saved.worker or (worker.id, worker.num_workers)
-        else:
-            self._begun = self._clock.begin()
-            number, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        self._done = self._begun.start
-        turns = self._dealing.turns(self._begun.dealt_from, *ranks)
-        return [turn for turn in turns[number::workers] if turn.done > self._begun.start]
-
-    def _state(self) -> dict[str, Any]:
+    def _identity(self) -> dict[str, Any]:
         """Return what a saved position is of."""
         return {
             "seed": self.seed,
@@ -366,29 +292,11 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
             "selection": self._rows.selection.digest,
         }
 
-    def _go_to(self, epoch: int, start: int = 0) -> None:
-        self._clock.set(epoch, start, start)
-        self._begun, self._done, self._restored = Begun(epoch=epoch, start=start, dealt_from=start), start, None
-
     def _open_decoder(self) -> Decoder:
         """Open the groups in this process; what a parent opened before a fork isn't used."""
         if self._decoder is None or self._decoder.pid != os.getpid():
-            self._decoder = Decoder(self._rows, self._memory, self._concurrency)
+            self._decoder = Decoder(self._rows, self._reading)
         return self._decoder
-
-
-def _checked_epoch(epoch: int) -> int:
-    if epoch < 0:
-        raise UsageError(f"an epoch is at least 0, got {epoch}")
-    return int(epoch)
-
-
-def _checked_memory(memory: int, rows: WindowRows) -> int:
-    for geometry in rows.geometries:
-        frame = 0 if geometry is None else geometry.windows_per_frame * geometry.window_bytes
-        if rows.is_remote and memory < frame:
-            raise UsageError(f"memory of {memory} bytes can't hold one frame of {frame} bytes: give at least that")
-    return memory
 
 
 def _check_disjoint(own: frozenset[tuple[str, str]], other: frozenset[tuple[str, str]]) -> None:
