@@ -109,25 +109,6 @@ def _digest(text: bytes | RecordingError | None) -> bytes:
     return hashlib.sha256(text).digest() if isinstance(text, bytes) else b"-"
 
 
-def read_events(surroundings: Surroundings) -> Table | None:
-    """Return the events.tsv of a recording, None where there is none.
-
-    Raises
-    ------
-    RecordingError
-        If it can't be read.
-    """
-    content = surroundings.events
-    if content is None:
-        return None
-    try:
-        if isinstance(content, RecordingError):
-            raise content
-        return parse_tsv(content)
-    except RecordingError as error:
-        raise RecordingError(f"events.tsv {error}") from error
-
-
 def read_sidecars(surroundings: Surroundings) -> Sidecars:
     """Return what the dataset says about a recording.
 

@@ -69,7 +69,8 @@ def build_lake(
     out : path or URL
         The lake; other groups in it are left alone.
     recipe : str, path or Recipe
-        What a window is: the name of a preset (challenge1 or challenge2), or a .toml file.
+        What a window is: the name of a preset (challenge1, challenge2, or continuous for whole recordings), or a .toml
+        file.
     name : str, optional
         Name of the release in the lake. Default: the HBN release that the participants belong to, else the name of the
         source's folder.

@@ -8,8 +8,9 @@ from pathlib import Path
 from eegzarr.bids.dataset import Source, find_source
 from eegzarr.build.inspect import trial_labels
 from eegzarr.build.labels import participant_names
+from eegzarr.build.observe import observe
 from eegzarr.build.target import check_names
-from eegzarr.errors import LakeError, RecipeError
+from eegzarr.errors import LakeError, RecipeError, SourceError
 from eegzarr.machine.system import is_writable
 from eegzarr.names import safe_name
 from eegzarr.recipes.recipe import Recipe
@@ -22,6 +23,25 @@ def named_source(root: str | Path, recipe: Recipe, name: str | None) -> Source:
     return found if name is None else replace(found, name=checked_name(name))
 
 
+def at_own_rate(recipe: Recipe, source: Source) -> Recipe:
+    """Return a recipe of whole recordings with the rate of the first one that can be read, where it names none.
+
+    Raises
+    ------
+    SourceError
+        If none can be read.
+    """
+    if recipe.sfreq:
+        return recipe
+    reason = ""
+    for recording in source.recordings:
+        observed = observe(source.root, recording, annotations=False)
+        if observed.header is not None:
+            return replace(recipe, sfreq=observed.header.sfreq)
+        reason = reason or f": {recording.path}: {observed.reason}"
+    raise SourceError(f"source {source.root} has no recording that can be read{reason}")
+
+
 def checked_name(name: str) -> str:
     """Return the name of a release, if it can name a group."""
     if name != safe_name(name):
@@ -31,6 +51,8 @@ def checked_name(name: str) -> str:
 
 def check_target(recipe: Recipe, source: Source) -> None:
     """Refuse a target that is no label of the source's windows."""
+    if not recipe.target:
+        return
     known = dict.fromkeys((*trial_labels(), *source.participants.columns, *source.sessions.columns))
     # By their names in the lake too, where these differ.
     known |= dict.fromkeys(participant_names(list(source.participants.columns)).values())

@@ -25,6 +25,7 @@ from eegzarr.build.digest import fingerprints_of, labels_digest, plan_digest, pr
 from eegzarr.build.plan import Plan
 from eegzarr.build.state import Found
 from eegzarr.build.tables import labels, recording_moments, recordings_table, rounding_attributes, shards_table
+from eegzarr.build.whole.tables import events_table, kept_variables
 from eegzarr.errors import LakeError, redacted
 from eegzarr.machine.system import flush_folder
 from eegzarr.recipes.recipe import Recipe, recipe_from_json
@@ -36,7 +37,10 @@ from eegzarr.store.layout import (
     BUILDING,
     COMPLETE,
     EEG,
+    EVENTS,
     FORMAT,
+    FORMAT_2,
+    FORMATS,
     METADATA,
     RECEIPT,
     RECEIPTS,
@@ -69,7 +73,7 @@ def look_at(lake: str, group: str) -> Found:
         if "recipe" not in attributes:
             return Found()
         status = _status(lake, group, attributes)
-        if attributes.get("format_version") != FORMAT:
+        if attributes.get("format_version") not in FORMATS:
             return Found(status=status, format=str(attributes.get("format_version")))
         return Found(
             status=status,
@@ -244,7 +248,11 @@ def staged_group(plan: Plan, group: str, receipts: dict[int, Receipt], positions
     moments = recording_moments(plan, ordered)
     staged = MemoryStore()
     write_dataset(staged, group, labels(plan, ordered, moments, positions))
-    write_dataset(staged, f"{group}/{RECORDINGS}", recordings_table(plan, ordered, moments))
+    recordings = recordings_table(plan, ordered, moments)
+    if plan.recipe.whole:
+        recordings = recordings.assign(kept_variables(plan))
+        write_dataset(staged, f"{group}/{EVENTS}", events_table(plan))
+    write_dataset(staged, f"{group}/{RECORDINGS}", recordings)
     write_dataset(staged, f"{group}/{SHARDS}", shards_table(plan, ordered))
     node = open_group(staged, group, "r+")
     create_eeg(node, plan.n_windows, plan.geometry)
@@ -302,7 +310,7 @@ def _attributes(plan: Plan, status: str) -> dict[str, Any]:
     return {
         "title": f"EEG windows of {recipe.name} from {plan.source.name}",
         "status": status,
-        "format_version": FORMAT,
+        "format_version": FORMAT_2 if recipe.whole else FORMAT,
         "recipe": recipe.to_json(),
         "release": plan.source.name,
         "sampling_rate": recipe.sfreq,

@@ -5,7 +5,6 @@ Found from its header, its events and what lies beside it; no signal is read.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,18 +13,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from eegzarr.bids.beside import Surroundings, look_around, read_events, read_sidecars
-from eegzarr.bids.buckets import at_hand
 from eegzarr.bids.recordings import Recording
-from eegzarr.bids.sidecars import Sidecars
 from eegzarr.bids.tsv import Table
+from eegzarr.build.observe import Facts, Observed, observe
+from eegzarr.build.whole.kept import Kept
 from eegzarr.errors import RecordingError
 from eegzarr.recipes.recipe import Recipe
 from eegzarr.recipes.trials import NO_ONSET, find_trials, values_found
 from eegzarr.recordings.header import Header
 from eegzarr.recordings.mixing import check_mixing
 from eegzarr.recordings.preparation import check_preparation
-from eegzarr.recordings.reader import read_header
+from eegzarr.store.layout import TILE_SAMPLES
 
 # Trial columns that every group has, also one whose windows aren't cut around events.
 NO_TRIAL = {
@@ -42,47 +40,6 @@ _ANCHOR_COLUMN = {"stimulus": "stimulus_onset", "response": "response_onset", "t
 def trial_labels() -> tuple[str, ...]:
     """Return the trial columns that label a window."""
     return tuple(NO_TRIAL)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What a dataset says about a recording, as far as it is kept.
-
-    Attributes
-    ----------
-    files : tuple of str
-        Every file that is opened to read it.
-    bad_channels : tuple of str
-        Those that channels.tsv says are bad.
-    reference, line_frequency, software_filters, recording_type : str
-        Of eeg.json, "" where it doesn't say.
-    """
-
-    files: tuple[str, ...] = ()
-    bad_channels: tuple[str, ...] = ()
-    reference: str = ""
-    line_frequency: str = ""
-    software_filters: str = ""
-    recording_type: str = ""
-
-    @classmethod
-    def of(cls, files: tuple[str, ...], sidecars: Sidecars) -> Facts:
-        """Keep what is kept of the sidecars of a recording."""
-
-        def text(key: str) -> str:
-            value = sidecars.eeg.get(key)
-            if value is None or value in ("n/a", ""):
-                return ""
-            return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-        return cls(
-            files=files,
-            bad_channels=sidecars.bad_channels,
-            reference=text("EEGReference"),
-            line_frequency=text("PowerLineFrequency"),
-            software_filters=text("SoftwareFilters"),
-            recording_type=text("RecordingType"),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +68,8 @@ class Inspection:
         Why there are no windows, or "".
     fingerprint : str
         Changes when the recording, or what lies beside it and applies, changes.
+    kept : Kept, optional
+        What was observed of the recording, where its group keeps that.
     """
 
     recording: Recording
@@ -120,31 +79,35 @@ class Inspection:
     trials: int = 0
     dropped: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
-    facts: Facts = Facts()
+    facts: Facts = field(default_factory=Facts)
     notes: tuple[str, ...] = ()
     reason: str = ""
     fingerprint: str = ""
+    kept: Kept | None = None
 
 
 def inspect(root: str, recording: Recording, recipe: Recipe) -> Inspection:
     """Find the windows of one recording from its header and its events; read no signal."""
-    seen = Inspection(recording=recording, notes=recording.notes)
-    if recording.reason:
-        return replace(seen, reason=recording.reason)
+    # Of an EDF+ file the annotations lie all over it: they are read where nothing else tells the events.
+    observed = observe(root, recording, annotations=recipe.anchor != "recording" or recipe.whole)
+    found = inspected(observed, recipe)
+    return replace(found, kept=Kept.of(observed)) if recipe.whole else found
+
+
+def inspected(observed: Observed, recipe: Recipe) -> Inspection:
+    """Find the windows of a recording in what was observed of it."""
+    seen = Inspection(
+        recording=observed.recording,
+        header=observed.header,
+        facts=observed.facts,
+        notes=observed.notes,
+        fingerprint=observed.fingerprint,
+    )
     try:
-        surroundings = look_around(root, recording)
-        seen = replace(seen, fingerprint=surroundings.fingerprint)
-        sidecars = read_sidecars(surroundings)
-        seen = replace(seen, facts=Facts.of(surroundings.files, sidecars), notes=sidecars.notes)
-        # Of an EDF+ file the annotations lie all over it: they are read where nothing else tells the events.
-        asks_file = recipe.anchor != "recording" and not recording.events
-        with at_hand(root, surroundings.files, header_only=not asks_file) as path:
-            header = read_header(path, sidecars, annotations=asks_file)
-        facts = replace(seen.facts, bad_channels=header.bads)
-        notes = tuple(dict.fromkeys((*seen.notes, *header.notes)))
-        seen = replace(seen, header=header, facts=facts, notes=notes)
+        header = observed.header_for(events=recipe.anchor != "recording")
+        seen = replace(seen, header=header)
         _check_header(header, recipe)
-        return _cut(seen, surroundings, recipe, header.at(recipe.sfreq))
+        return _cut(seen, observed, recipe, header.at(recipe.sfreq))
     except RecordingError as error:
         return replace(seen, reason=str(error))
 
@@ -155,11 +118,11 @@ def _check_header(header: Header, recipe: Recipe) -> None:
     header.check(recipe.channels)
 
 
-def _cut(seen: Inspection, surroundings: Surroundings, recipe: Recipe, header: Header) -> Inspection:
+def _cut(seen: Inspection, observed: Observed, recipe: Recipe, header: Header) -> Inspection:
     """Return what is seen of a recording with its windows, its trials, and those that have none."""
     if recipe.anchor == "recording":
         return _tiled(seen, recipe, header)
-    events = read_events(surroundings)
+    events = observed.event_table()
     if events is None:
         events = _annotations(header)
     trials = find_trials(events.columns, recipe.events, header.duration)
@@ -191,6 +154,8 @@ def _cut(seen: Inspection, surroundings: Surroundings, recipe: Recipe, header: H
 
 def _tiled(seen: Inspection, recipe: Recipe, header: Header) -> Inspection:
     """Return what is seen of a recording with windows that follow each other."""
+    if recipe.whole:
+        return _in_tiles(seen, recipe, header)
     assert recipe.stride is not None
     stride = max(1, round(recipe.stride * recipe.sfreq))
     first = recipe.span.first_sample(recipe.sfreq)
@@ -202,11 +167,38 @@ def _tiled(seen: Inspection, recipe: Recipe, header: Header) -> Inspection:
         if dropped:
             why = f"none of {dropped} windows lies in one stretch that isn't marked bad"
         return replace(seen, dropped=dropped, reason=why)
-    unknown = {
-        name: np.full(len(starts), value, object if isinstance(value, str) else np.asarray(value).dtype)
+    windows = {"start_sample": starts, **_no_trials(len(starts))}
+    return replace(seen, windows=windows, n_windows=len(starts), dropped=dropped)
+
+
+def _in_tiles(seen: Inspection, recipe: Recipe, header: Header) -> Inspection:
+    """Return what is seen of a recording with tiles that hold all of it, gaps and bad times too."""
+    length = recipe.n_times
+    starts = np.arange(0, header.n_times, length, dtype=np.int64)
+    recorded = np.zeros(len(starts), np.int32)
+    for first, stop in header.spans:
+        recorded += np.clip(np.minimum(starts + length, stop) - np.maximum(starts, first), 0, None).astype(np.int32)
+    windows: dict[str, npt.NDArray] = {"start_sample": starts, TILE_SAMPLES: recorded, **_no_trials(len(starts))}
+    return replace(seen, windows=windows, n_windows=len(starts))
+
+
+def _no_trials(count: int) -> dict[str, npt.NDArray]:
+    return {
+        name: np.full(count, value, object if isinstance(value, str) else np.asarray(value).dtype)
         for name, value in NO_TRIAL.items()
     }
-    return replace(seen, windows={"start_sample": starts, **unknown}, n_windows=len(starts), dropped=dropped)
+
+
+def event_columns(observed: Observed) -> Table:
+    """Return a recording's events: the table of events.tsv, without one its own annotations.
+
+    Raises
+    ------
+    RecordingError
+        If it has none, or they can't be read.
+    """
+    events = observed.event_table()
+    return _annotations(observed.header_for(events=True)) if events is None else events
 
 
 def _annotations(header: Header) -> Table:

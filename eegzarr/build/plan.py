@@ -185,7 +185,8 @@ def make_plan(
     geometry = geometry_for(len(channels), recipe.n_times)
     windows = _joined(inspections)
     subjects = subject_labels(source, [inspection.recording for inspection in inspections])
-    check_values(recipe.name, recipe.target, _target_columns(windows, subjects), subjects.given)
+    if recipe.target:
+        check_values(recipe.name, recipe.target, _target_columns(windows, subjects), subjects.given)
     slimmed = tuple(replace(i, windows={}) for i in with_shared_channels(inspections))
     return Plan(recipe, source, geometry, channels, slimmed, windows, subjects)
 

@@ -13,7 +13,7 @@ from dask.distributed import Client
 from eegzarr.bids.beside import fingerprint_of
 from eegzarr.bids.dataset import Source
 from eegzarr.build import group as groups
-from eegzarr.build.checks import check_target, check_writable, named_source
+from eegzarr.build.checks import at_own_rate, check_target, check_writable, named_source
 from eegzarr.build.content import compare_shards, shards_with
 from eegzarr.build.digest import labels_digest, prepared_with, signals_digest
 from eegzarr.build.plan import Plan
@@ -36,7 +36,7 @@ def run_build(request: BuildRequest, listeners: Sequence[Listener] = ()) -> Buil
     """Do what `eegzarr.build_lake` promises."""
     began = time.monotonic()
     watchers = tuple(listeners)
-    place = _place_of(request)
+    request, place = _placed(request)
     with ExitStack() as held:
         held.enter_context(disk_faults_named(place.lake))
         held.enter_context(only_builder(place.lake, place.group))
@@ -64,7 +64,7 @@ def run_build(request: BuildRequest, listeners: Sequence[Listener] = ()) -> Buil
 
 def run_forecast(request: BuildRequest, listeners: Sequence[Listener] = ()) -> Forecast:
     """Do what `eegzarr.build.api.forecast` promises."""
-    place = _place_of(request)
+    request, place = _placed(request)
     watchers = tuple(listeners)
     found, asked = _look(request, place)
     step = _allowed(found, asked)
@@ -115,13 +115,14 @@ class _Place:
     source: Source
 
 
-def _place_of(request: BuildRequest) -> _Place:
-    """Find mistakes in a request before anything is touched or started."""
+def _placed(request: BuildRequest) -> tuple[BuildRequest, _Place]:
+    """Find mistakes in a request before anything is touched or started; settle the rate of whole recordings."""
     source = named_source(request.source, request.recipe, request.name)
     check_target(request.recipe, source)
     lake = lake_url(request.out)
     check_writable(lake)
-    return _Place(lake=lake, group=group_path(request.recipe.name, source.name), source=source)
+    settled = replace(request, recipe=at_own_rate(request.recipe, source))
+    return settled, _Place(lake=lake, group=group_path(request.recipe.name, source.name), source=source)
 
 
 def _look(request: BuildRequest, place: _Place) -> tuple[Found, Asked]:

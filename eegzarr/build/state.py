@@ -15,7 +15,7 @@ from typing import Literal
 from eegzarr.build.digest import signal_part
 from eegzarr.build.summary import RELABEL
 from eegzarr.recipes.recipe import Recipe
-from eegzarr.store.layout import FORMAT, Geometry
+from eegzarr.store.layout import FORMAT, FORMATS, Geometry
 
 # Fields of a recipe that may change labels alone. Whether they left the windows alone, the plan tells.
 _LABEL_FIELDS = ("target", "events", "require")
@@ -149,9 +149,9 @@ def touched(found: Found, asked: Asked) -> tuple[str, ...]:
 def _difference(found: Found, asked: Asked) -> str:
     """Return what of the group isn't what is asked for, and the way out; "" where all is."""
     place = asked.place
-    if found.format != FORMAT:
+    if found.format not in FORMATS:
         return (
-            f"{place} has the format {found.format}, this eegzarr writes {FORMAT}: "
+            f"{place} has the format {found.format}, this eegzarr writes {FORMATS[-1]}: "
             f"give another --out, or --overwrite to build it anew"
         )
     if found.recipe is not None and _signals_of(found.recipe) != _signals_of(asked.recipe):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import xarray as xr
 
-from eegzarr.store.group import read_tables
+from eegzarr.store.group import read_tables, unreadable_windows
 
 RELABEL = "write labels again"
 
@@ -110,7 +110,7 @@ def summarize(lake: str, group: str) -> BuildSummary:
     return BuildSummary(
         group=group,
         windows=labels.sizes["window"],
-        invalid=int((~labels["valid"].to_numpy()).sum()),
+        invalid=unreadable_windows(labels),
         subjects=len(set(labels["subject"].to_numpy().tolist())),
         recordings=recordings.sizes["recording"],
         built=int((recordings["windows"].to_numpy() > 0).sum()),

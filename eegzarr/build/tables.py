@@ -17,7 +17,7 @@ from eegzarr.build.labels import subject_labels
 from eegzarr.build.plan import Plan
 from eegzarr.build.target import target_of
 from eegzarr.recipes.recipe import GIVEN
-from eegzarr.store.layout import LABELS, RECEIPT
+from eegzarr.store.layout import LABELS, RECEIPT, TILE_LABELS
 from eegzarr.store.receipt import Moments, Receipt, max_rounding
 
 _RECEIPTS_TOGETHER = 32  # in a chunk: some megabytes
@@ -57,7 +57,8 @@ def labels(plan: Plan, receipts: list[Receipt], moments: dict[int, Moments], pos
         if name not in columns:  # else given with the windows
             columns[name] = per_recording[recording]
             meanings[name] = f"{name}, from {subjects.files[name]}"
-    columns["target"] = target_of(plan.recipe.target, columns, subjects.given)
+    if plan.recipe.target:
+        columns["target"] = target_of(plan.recipe.target, columns, subjects.given)
 
     ordered = [name for name in LABELS if name in columns] + [name for name in columns if name not in LABELS]
     coords = {name: _label(name, columns[name], meanings.get(name, "")) for name in ordered}
@@ -66,8 +67,9 @@ def labels(plan: Plan, receipts: list[Receipt], moments: dict[int, Moments], pos
 
 
 def _label(name: str, values: np.ndarray, meaning: str) -> tuple[str, np.ndarray, dict[str, str]]:
-    if name in LABELS:
-        dtype, units, long_name = LABELS[name]
+    known = LABELS | TILE_LABELS
+    if name in known:
+        dtype, units, long_name = known[name]
         values = values.astype(object if dtype == "str" else dtype)
     else:
         units, long_name = "", meaning

@@ -22,6 +22,7 @@ from eegzarr.recordings.memory import channel_blocks
 from eegzarr.recordings.mixing import Mixing, mixing
 from eegzarr.recordings.preparation import cut, prepare_recording
 from eegzarr.recordings.reader import read_windows
+from eegzarr.recordings.tiles import read_tiles
 from eegzarr.store.codec import codec_mark
 from eegzarr.store.layout import EEG, RECEIPTS, SCRATCH, Geometry, open_array, open_store
 from eegzarr.store.private import get_bytes, run
@@ -37,6 +38,8 @@ class ShardTask:
     ----------
     wanted : Imprint, optional
         What the file must come out as, where a shard of a complete group is repaired.
+    whole : bool
+        Whether windows are tiles of whole recordings.
     is_kept : bool
         False where the shard is only made to compare it with the one that is there: nothing is written.
     """
@@ -51,6 +54,7 @@ class ShardTask:
     signals_digest: str
     sfreq: float
     preparation: Preparation
+    whole: bool = False
     wanted: Imprint | None = None
     is_kept: bool = True
 
@@ -154,7 +158,10 @@ def _read(task: ShardTask, piece: Piece, prepared: dict[int, str], out: npt.NDAr
     if piece.as_it_stands:
         surroundings = _unchanged(task.source_root, piece)
         with at_hand(task.source_root, surroundings.files) as path:
-            read_windows(path, piece.starts, task.channels, out, piece.header)
+            if task.whole:
+                read_tiles(path, piece.starts, task.channels, out, _header(piece))
+            else:
+                read_windows(path, piece.starts, task.channels, out, piece.header)
         return
     if reason := prepared.get(piece.recording):
         raise RecordingError(reason)
@@ -164,7 +171,7 @@ def _read(task: ShardTask, piece: Piece, prepared: dict[int, str], out: npt.NDAr
         windows = reused("mixed", (len(out), len(mixed.channels), out.shape[2]), np.float32)
     first = 0
     for block in _blocks(task, piece, mixed, is_stored=piece.recording in prepared):
-        cut(block, piece.starts, first, windows)
+        cut(block, piece.starts, first, windows, pads=task.whole)
         first += len(block)
     mixed.apply(windows)
     if windows is not out:
@@ -256,6 +263,9 @@ def _extremes(
     least, largest = windows.min(axis=2), windows.max(axis=2)
     reached = np.abs(np.stack([least, largest]))
     highest = reached.max(axis=(0, 2), initial=0, where=np.isfinite(reached))
+    for window in np.flatnonzero(~np.isfinite(reached).all(axis=(0, 2))).tolist():
+        samples = np.abs(windows[window])
+        highest[window] = samples.max(initial=0, where=np.isfinite(samples))
     too_high = highest > np.finfo(dtype).max
     if not too_high.any():
         return least, largest, ""

@@ -120,4 +120,5 @@ def shard_tasks(lake: str, group: str, plan: Plan) -> Callable[[int], ShardTask]
         signals_digest=digest,
         sfreq=plan.recipe.sfreq,
         preparation=plan.recipe.preparation,
+        whole=plan.recipe.whole,
     )

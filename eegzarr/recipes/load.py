@@ -7,10 +7,11 @@ from pathlib import Path
 
 from eegzarr.challenge.presets import CHALLENGE1, CHALLENGE2
 from eegzarr.errors import RecipeError
+from eegzarr.recipes.continuous import CONTINUOUS
 from eegzarr.recipes.recipe import Recipe, recipe_from_fields
 from eegzarr.suggest import did_you_mean
 
-PRESETS = {recipe.name: recipe for recipe in (CHALLENGE1, CHALLENGE2)}
+PRESETS = {recipe.name: recipe for recipe in (CHALLENGE1, CHALLENGE2, CONTINUOUS)}
 
 
 def as_recipe(recipe: str | Path | Recipe) -> Recipe:

@@ -150,7 +150,7 @@ class Recipe:
     stride : float, optional
         Seconds from one window to the next, for ``anchor="recording"``.
     sfreq : float
-        Sampling rate in Hz that a recording must have.
+        Sampling rate in Hz that a recording must have; with `whole`, 0 for the rate that they have.
     channels : tuple of str
         Channels and their order; empty for those that most recordings of the source have.
     events : TrialEvents
@@ -159,6 +159,9 @@ class Recipe:
         Columns of the trial table without which a trial gives no window.
     preparation : Preparation
         Filters, resampling and reference.
+    whole : bool
+        Windows are tiles that hold all of each recording, back to back; the last one is padded with NaN. Other
+        recipes' windows can be cut from them (`eegzarr.cut`).
     """
 
     name: str
@@ -172,14 +175,17 @@ class Recipe:
     events: TrialEvents = TrialEvents()
     require: tuple[str, ...] = ("stimulus_onset", "response_onset")
     preparation: Preparation = Preparation()
+    whole: bool = False
 
     def __post_init__(self) -> None:
+        if self.whole:
+            self._check_tiles()
         if self.name != safe_name(self.name):
             raise RecipeError(
                 f"recipe name {self.name!r} can't name a group: use letters, digits, - and _, "
                 f"as {safe_name(self.name)!r}"
             )
-        if not 0 < self.sfreq < math.inf:
+        if not 0 < self.sfreq < math.inf and not (self.whole and self.sfreq == 0):
             raise RecipeError(f"recipe {self.name}: sfreq must be positive, got {self.sfreq} Hz")
         for name in self.require:
             if name not in TRIAL_COLUMNS:
@@ -187,7 +193,7 @@ class Recipe:
                     f"recipe {self.name}: require names {name!r}, which no trial has."
                     f"{did_you_mean(name, TRIAL_COLUMNS)} There are {', '.join(TRIAL_COLUMNS)}"
                 )
-        if not self.target:
+        if not self.target and not self.whole:
             raise RecipeError(f"recipe {self.name}: the target is empty: give a label, or an expression of labels")
         if self.anchor == "recording" and (self.stride is None or not 0 < self.stride < math.inf):
             raise RecipeError(f"recipe {self.name}: windows along a recording need a stride > 0, in seconds")
@@ -195,11 +201,25 @@ class Recipe:
             raise RecipeError(f"recipe {self.name}: a stride has no meaning with the anchor {self.anchor!r}")
         if self.anchor == "recording" and self.span.start < 0:
             raise RecipeError(f"recipe {self.name}: span.start must be at least 0 with the anchor 'recording'")
-        if self.n_times < 1:
+        if self.n_times < 1 and self.sfreq:
             raise RecipeError(f"recipe {self.name}: the span holds no sample at {self.sfreq} Hz")
         reference = self.preparation.reference
         if self.channels and reference not in ("", "average", *self.channels):
             raise RecipeError(f"recipe {self.name}: the reference {reference!r} is none of its channels")
+
+    def _check_tiles(self) -> None:
+        """Refuse tiles that wouldn't hold whole recordings, once each."""
+        if self.anchor != "recording" or self.span.start != 0:
+            raise RecipeError(
+                f"recipe {self.name}: whole recordings need the anchor 'recording' and span.start = 0, got "
+                f"{self.anchor!r} and {self.span.start:g}"
+            )
+        if self.stride not in (None, self.span.stop):
+            raise RecipeError(
+                f"recipe {self.name}: tiles of whole recordings follow each other without gaps: leave out stride, or "
+                f"give {self.span.stop:g}"
+            )
+        object.__setattr__(self, "stride", self.span.stop)
 
     @property
     def n_times(self) -> int:
@@ -214,6 +234,8 @@ class Recipe:
         for name in ("notch", "interpolate_bads"):
             if not preparation[name]:
                 del preparation[name]
+        if not self.whole:
+            del fields["whole"]
         return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
 

@@ -130,9 +130,19 @@ def _reading(path: Path, header: Header) -> Iterator[ReadBlock]:
 
 
 def cut(
-    prepared: npt.NDArray[np.float32], starts: npt.NDArray[np.int64], first: int, out: npt.NDArray[np.float32]
+    prepared: npt.NDArray[np.float32],
+    starts: npt.NDArray[np.int64],
+    first: int,
+    out: npt.NDArray[np.float32],
+    *,
+    pads: bool = False,
 ) -> None:
     """Copy windows of a block of channels into `out`, (window, channel, time), from its channel `first` on.
+
+    Parameters
+    ----------
+    pads : bool
+        Whether a window that leaves the recording is NaN there.
 
     Raises
     ------
@@ -140,6 +150,12 @@ def cut(
         If a window leaves the recording.
     """
     length = out.shape[2]
+    if pads:
+        for window, start in zip(out, starts.tolist(), strict=True):
+            part = prepared[:, start : start + length]
+            window[first : first + len(prepared), : part.shape[1]] = part
+            window[first : first + len(prepared), part.shape[1] :] = np.nan
+        return
     if len(starts) and starts.max() + length > prepared.shape[1]:
         raise RecordingError(f"has {prepared.shape[1]} samples once resampled, fewer than its header promised")
     for window, start in zip(out, starts.tolist(), strict=True):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from typing import Any
 
 from eegzarr.errors import LakeError
 from eegzarr.recipes.load import PRESETS
 from eegzarr.recipes.recipe import GIVEN, recipe_from_json
 from eegzarr.store.group import finished_shards, read_attributes, stored_geometry
-from eegzarr.store.layout import BUILDING, COMPLETE, FORMAT
+from eegzarr.store.layout import BUILDING, COMPLETE, FORMATS
 
 
 def check_complete(lake: str, group: str) -> dict[str, Any]:
@@ -29,10 +30,11 @@ def check_complete(lake: str, group: str) -> dict[str, Any]:
         )
     if attributes.get("status") != COMPLETE:
         raise LakeError(f"{lake}/{group} is no group of windows: it has no status")
-    if attributes.get("format_version") != FORMAT:
+    if attributes.get("format_version") not in FORMATS:
         raise LakeError(
-            f"{lake}/{group} has the format {attributes.get('format_version')}, this eegzarr reads {FORMAT}: "
-            f"use the eegzarr that built it ({attributes.get('eegzarr_version')}) or a newer one"
+            f"{lake}/{group} has the format {attributes.get('format_version')}, this eegzarr reads "
+            f"{' and '.join(FORMATS)}: use the eegzarr that built it ({attributes.get('eegzarr_version')}) "
+            f"or a newer one"
         )
     return attributes
 
@@ -46,7 +48,8 @@ def _how_to_finish(lake: str, group: str, attributes: dict[str, Any]) -> str:
     recipe = recipe_from_json(attributes["recipe"])
     if recipe.anchor == GIVEN:
         return f"The call that began it, with the windows of {attributes['source']}, goes on"
-    if PRESETS.get(recipe.name) != recipe:
+    as_named = replace(recipe, sfreq=0.0) if recipe.whole else recipe  # the rate is the source's own
+    if PRESETS.get(recipe.name) not in (recipe, as_named):
         return f"Finish it with the command that began it, with the recipe {recipe.name}; its log tells it"
     geometry = stored_geometry(lake, group)
     options = ""

@@ -12,7 +12,7 @@ import xarray as xr
 
 from eegzarr.errors import LakeError
 from eegzarr.recipes.recipe import recipe_from_json
-from eegzarr.store.group import finished_shards, read_attributes, read_tables, stored_geometry
+from eegzarr.store.group import finished_shards, read_attributes, read_tables, stored_geometry, unreadable_windows
 from eegzarr.store.layout import BUILDING, COMPLETE, EEG, LABELS, group_path, lake_url, open_array
 from eegzarr.store.open import LAKE, RECIPE_NAME, open_recordings, recipes
 from eegzarr.store.quality import GoodWindows, faults
@@ -158,7 +158,7 @@ def _complete(lake: str, group: str, attributes: dict[str, Any]) -> GroupSummary
         sampling_rate=recipe.sfreq,
         channels=dataset.sizes["channel"],
         windows=dataset.sizes["window"],
-        invalid=int((~dataset["valid"].to_numpy()).sum()),
+        invalid=unreadable_windows(dataset),
         subjects=len(set(recordings["subject"].to_numpy()[built].tolist())),
         recordings=len(built),
         hours=dataset.sizes["window"] * recipe.n_times / recipe.sfreq / 3600,

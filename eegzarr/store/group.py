@@ -21,6 +21,7 @@ from eegzarr.store.layout import (
     RECORDINGS,
     SCRATCH,
     SHARDS,
+    TILE_SAMPLES,
     Geometry,
     open_array,
     open_dataset,
@@ -149,3 +150,11 @@ def read_tables(lake: str, group: str) -> tuple[xr.Dataset, xr.Dataset, xr.Datas
         open_dataset(store, f"{group}/{RECORDINGS}"),
         open_dataset(store, f"{group}/{SHARDS}"),
     )
+
+
+def unreadable_windows(windows: xr.Dataset) -> int:
+    """Count the windows whose signal couldn't be read; tiles that aren't full are no such ones."""
+    invalid = ~windows["valid"].to_numpy()
+    if TILE_SAMPLES in windows.variables:
+        invalid &= windows[TILE_SAMPLES].to_numpy() == windows.sizes["time"]
+    return int(invalid.sum())

@@ -23,6 +23,8 @@ from eegzarr.suggest import did_you_mean
 from eegzarr.urls import one_line_errors
 
 FORMAT = "1"
+FORMAT_2 = "2"  # of what a reader of version 1 would misread: whole recordings, cut windows
+FORMATS = (FORMAT, FORMAT_2)
 BUILDING, COMPLETE = "building", "complete"
 
 # Groups and arrays inside a `<recipe>/<release>` group.
@@ -31,6 +33,8 @@ EEG = "eeg"
 RECORDINGS = "recordings"
 SHARDS = "shards"
 CHECKSUMS = "checksums"
+EVENTS = "events"  # of groups of whole recordings, as are the next three, in their table of recordings
+OBSERVED, EVENTS_TSV, DATASET = "observed", "events_tsv", "dataset"
 SCRATCH = "build"  # only while a group is being built
 RECEIPTS = "receipts"
 RECEIPT = "receipt"  # in the table of shards, where receipts stay
@@ -76,13 +80,21 @@ LABELS: dict[str, tuple[str, str, str]] = {
     "peak_to_peak": ("float32", "uV", "peak-to-peak amplitude, largest over channels"),
     "valid": ("bool", "", "whether the window's signal could be read"),
 }
+# Labels that only groups of whole recordings have, or only cut ones.
+TILE_SAMPLES, TILE, TILE_OFFSET = "tile_samples", "tile", "tile_offset"
+TILE_LABELS: dict[str, tuple[str, str, str]] = {
+    TILE_SAMPLES: ("int32", "", "recorded samples of the tile, fewer where the recording ends or pauses in it"),
+    TILE: ("int64", "", "tile of the signals' group that the window begins in"),
+    TILE_OFFSET: ("int32", "", "sample of that tile that the window begins at"),
+}
 # Labels that are derived of others when a lake is opened (`eegzarr.store.quality`).
 DERIVED = ("flat_channels", "noisy_channels", "bad_channels", "start_kit_excluded")
 AXES = ("window", "channel", "time", "x", "y", "z", "channel_type", "mean", "std")
 NUMERIC_PARTICIPANTS = ("age", "ehq_total", "p_factor", "attention", "internalizing", "externalizing")
 # Names that no column from outside can have: it would be another label, an axis or a table of the group.
 TAKEN = frozenset(
-    {*LABELS, *AXES, *DERIVED, EEG, RECORDINGS, SHARDS, CHECKSUMS, SCRATCH, METADATA} - {*NUMERIC_PARTICIPANTS, "sex"}
+    {*LABELS, *AXES, *DERIVED, EEG, RECORDINGS, SHARDS, CHECKSUMS, SCRATCH, METADATA, *TILE_LABELS, EVENTS}
+    - {*NUMERIC_PARTICIPANTS, "sex"}
 )
 
 

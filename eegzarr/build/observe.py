@@ -1,0 +1,163 @@
+"""What one recording and the files beside it say, before any recipe asks: all that its windows are decided by.
+
+A lake of whole recordings keeps it (`eegzarr.build.whole.kept`), so that other windows can be cut without the source.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+
+from eegzarr.bids.beside import look_around, read_sidecars
+from eegzarr.bids.buckets import at_hand
+from eegzarr.bids.recordings import Recording
+from eegzarr.bids.sidecars import Sidecars
+from eegzarr.bids.tsv import Table, parse_tsv
+from eegzarr.errors import RecordingError
+from eegzarr.recordings.header import Annotation, Header
+from eegzarr.recordings.reader import read_header
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a dataset says about a recording, as far as it is kept.
+
+    Attributes
+    ----------
+    files : tuple of str
+        Every file that is opened to read it.
+    bad_channels : tuple of str
+        Those that channels.tsv says are bad.
+    reference, line_frequency, software_filters, recording_type : str
+        Of eeg.json, "" where it doesn't say.
+    """
+
+    files: tuple[str, ...] = ()
+    bad_channels: tuple[str, ...] = ()
+    reference: str = ""
+    line_frequency: str = ""
+    software_filters: str = ""
+    recording_type: str = ""
+
+    @classmethod
+    def of(cls, files: tuple[str, ...], sidecars: Sidecars) -> Facts:
+        """Keep what is kept of the sidecars of a recording."""
+
+        def text(key: str) -> str:
+            value = sidecars.eeg.get(key)
+            if value is None or value in ("n/a", ""):
+                return ""
+            return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+        return cls(
+            files=files,
+            bad_channels=sidecars.bad_channels,
+            reference=text("EEGReference"),
+            line_frequency=text("PowerLineFrequency"),
+            software_filters=text("SoftwareFilters"),
+            recording_type=text("RecordingType"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """What one recording says of itself, and the files beside it of it.
+
+    Attributes
+    ----------
+    header : Header, optional
+        None where it can't be read.
+    apart : tuple of Annotation, optional
+        Annotations that lie all over its file, and that the header lacks: those of EDF+, where they were asked for.
+    events : bytes, optional
+        Content of events.tsv; None where there is none, or where it can't be read, with `why_no_events`.
+    facts : Facts
+    notes : tuple of str
+        What was assumed of it.
+    fingerprint : str
+        Changes when the recording, or what lies beside it and applies, changes.
+    reason : str
+        Why it can't be read, or "".
+    why_not_apart : str
+        Why its file's annotations can't be read, or "".
+    """
+
+    recording: Recording
+    header: Header | None = None
+    apart: tuple[Annotation, ...] | None = None
+    events: bytes | None = None
+    facts: Facts = Facts()
+    notes: tuple[str, ...] = ()
+    fingerprint: str = ""
+    reason: str = ""
+    why_no_events: str = ""
+    why_not_apart: str = ""
+
+    def header_for(self, *, events: bool) -> Header:
+        """Return the header that windows are decided by: with the file's annotations where these are the events.
+
+        Raises
+        ------
+        RecordingError
+            If it can't be read.
+        """
+        if self.header is None or self.reason:
+            raise RecordingError(self.reason)
+        if not events or self.recording.events:
+            return self.header
+        if self.why_not_apart:
+            raise RecordingError(self.why_not_apart)
+        return self.header if self.apart is None else self.header.annotated(self.apart)
+
+    def event_table(self) -> Table | None:
+        """Return the table of events.tsv, None where there is none.
+
+        Raises
+        ------
+        RecordingError
+            If it can't be read.
+        """
+        if self.why_no_events:
+            raise RecordingError(f"events.tsv {self.why_no_events}")
+        if self.events is None:
+            return None
+        try:
+            return parse_tsv(self.events)
+        except RecordingError as error:
+            raise RecordingError(f"events.tsv {error}") from error
+
+
+def observe(root: str, recording: Recording, *, annotations: bool) -> Observed:
+    """Read what a recording and the files beside it say; no signal.
+
+    Parameters
+    ----------
+    annotations : bool
+        Whether the file's own annotations are wanted. In EDF+ files they lie all over the file; what lies beside
+        the recording comes first.
+    """
+    seen = Observed(recording=recording, notes=recording.notes, reason=recording.reason)
+    if recording.reason:
+        return seen
+    try:
+        surroundings = look_around(root, recording)
+        seen = replace(seen, fingerprint=surroundings.fingerprint)
+        sidecars = read_sidecars(surroundings)
+        seen = replace(seen, facts=Facts.of(surroundings.files, sidecars), notes=sidecars.notes)
+        if isinstance(surroundings.events, RecordingError):
+            seen = replace(seen, why_no_events=str(surroundings.events))
+        else:
+            seen = replace(seen, events=surroundings.events)
+        asks_file = annotations and not recording.events
+        with at_hand(root, surroundings.files, header_only=not asks_file) as path:
+            header = read_header(path, sidecars)
+            if asks_file and header.annotations is None:
+                try:
+                    seen = replace(seen, apart=read_header(path, sidecars, annotations=True).annotations)
+                except RecordingError as error:
+                    seen = replace(seen, why_not_apart=str(error))
+        facts = replace(seen.facts, bad_channels=header.bads)
+        notes = tuple(dict.fromkeys((*seen.notes, *header.notes)))
+        return replace(seen, header=header, facts=facts, notes=notes)
+    except RecordingError as error:
+        return replace(seen, reason=str(error))
