@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
-import sys
 import tempfile
 import threading
 import time
@@ -24,6 +21,7 @@ from eegzarr.bids.recordings import Recording
 from eegzarr.build.inspect import Inspection, inspect
 from eegzarr.build.plan import with_shared_channels
 from eegzarr.build.resources import WORKER_IDLE, Resources
+from eegzarr.build.script import GUARD, check_script
 from eegzarr.build.task import ShardTask, drop_prepared, prepare, write_shard
 from eegzarr.build.waiting import Results, Waiting
 from eegzarr.errors import UsageError
@@ -41,7 +39,6 @@ _RETRIES = 2  # of a task whose worker died, or that failed
 # What Ctrl-C in the middle of a request is reported to: a traceback, and a task that is asked for again. Dask's
 # configuration gives them levels of their own.
 _TOLD_OF_INTERRUPTS = ("asyncio", "distributed.client", "tornado.application")
-_GUARD = "put what builds below `if __name__ == '__main__':`, since each worker imports the script"
 
 
 @contextmanager
@@ -170,9 +167,7 @@ def _started_without_interrupts(cluster: type[LocalCluster], **options: Any) -> 
     UsageError
         If the workers don't start, as in a script that they can't import.
     """
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise SystemExit(f"a worker can't start: it imports the script, which starts a build again. {_GUARD}")
-    _check_script_can_be_imported()
+    check_script()
     if threading.current_thread() is not threading.main_thread():
         return cluster(**options)
     resource_tracker.ensure_running()  # which would unblock the signal when it starts
@@ -180,18 +175,7 @@ def _started_without_interrupts(cluster: type[LocalCluster], **options: Any) -> 
         with interrupts_blocked():
             return cluster(**options)
     except RuntimeError as error:
-        raise UsageError(f"the workers couldn't start ({error}). In a script of your own: {_GUARD}") from error
-
-
-def _check_script_can_be_imported() -> None:
-    """Refuse a script that workers would look for in vain, such as ``python - < script.py``."""
-    path = getattr(sys.modules["__main__"], "__file__", None)
-    if path is not None and sys.modules["__main__"].__spec__ is None and not os.path.exists(path):
-        what = "standard input" if path == "<stdin>" else path
-        raise UsageError(
-            f"workers can't start: each imports the script, and {what} can't be imported. Write the script to a file "
-            f"and run that file"
-        )
+        raise UsageError(f"the workers couldn't start ({error}). In a script of your own: {GUARD}") from error
 
 
 def inspect_on(

@@ -25,6 +25,7 @@ from eegzarr.build.cluster import local_client, write_shards
 from eegzarr.build.digest import signals_digest
 from eegzarr.build.plan import Plan
 from eegzarr.build.resources import Resources
+from eegzarr.build.script import refuse_in_worker
 from eegzarr.build.session import plan_on, shard_memory, watched_memory
 from eegzarr.build.task import ShardTask
 from eegzarr.build.waiting import result_of
@@ -96,6 +97,7 @@ def repair_lake(
     LakeError
         If a source isn't what the group was built from, or the metadata that name it are damaged too.
     """
+    refuse_in_worker()
     url, limit = lake_url(lake), as_bytes(memory_limit, "--memory-limit")
     remove_strays(url, [fault.path for fault in faults if fault.kind == "stray"])
     unfinished = []

@@ -19,6 +19,7 @@ from eegzarr.build.digest import labels_digest, prepared_with, signals_digest
 from eegzarr.build.plan import Plan
 from eegzarr.build.request import BuildRequest
 from eegzarr.build.resources import Resources
+from eegzarr.build.script import refuse_in_worker
 from eegzarr.build.session import session, worker_memory
 from eegzarr.build.state import Asked, Found, Step, decide, touched
 from eegzarr.build.summary import BuildSummary, Forecast, summarize
@@ -34,6 +35,7 @@ from eegzarr.store.root import only_builder, settle
 
 def run_build(request: BuildRequest, listeners: Sequence[Listener] = ()) -> BuildSummary:
     """Do what `eegzarr.build_lake` promises."""
+    refuse_in_worker()
     began = time.monotonic()
     watchers = tuple(listeners)
     request, place = _placed(request)
@@ -64,6 +66,7 @@ def run_build(request: BuildRequest, listeners: Sequence[Listener] = ()) -> Buil
 
 def run_forecast(request: BuildRequest, listeners: Sequence[Listener] = ()) -> Forecast:
     """Do what `eegzarr.build.api.forecast` promises."""
+    refuse_in_worker()
     request, place = _placed(request)
     watchers = tuple(listeners)
     found, asked = _look(request, place)

@@ -41,13 +41,15 @@ class BuildProgress:
         self._last_line = 0.0
 
     def __enter__(self) -> BuildProgress:
-        self._bar.start()
+        if not self._bar.disable:
+            self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if not self._bar.disable:  # rich before 14.3 prints an empty line
+            self._bar.stop()
 
     def __call__(self, event: Event) -> None:
         match event:

@@ -29,11 +29,13 @@ class FitProgress:
         self._epoch = -1
 
     def __enter__(self) -> FitProgress:
-        self._bar.start()
+        if not self._bar.disable:
+            self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        if not self._bar.disable:
+            self._bar.stop()
 
     def __call__(self, event: Event) -> None:
         match event:
