@@ -4,9 +4,9 @@ The public names below load on first use, so that a worker process imports no mo
 library than its task needs.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from eegzarr.entrance import on_first_use
 from eegzarr.registration import register_accessor
 
 __version__ = "0.1.0"
@@ -54,12 +54,4 @@ __all__ = [
     "to_mne",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = on_first_use(__name__, _HOMES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 import eegzarr
 from eegzarr.command import COMMANDS
+from eegzarr.errors import UsageError
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "eegzarr"
@@ -27,7 +29,7 @@ MODULES = {
 # imports nothing that stands further down.
 ROOMS = (
     ("errors", "names", "suggest"),
-    ("extras", "urls", "events"),
+    ("extras", "entrance", "urls", "events"),
     ("machine",),
     ("store.kinds",),
     ("recipes", "challenge.rules", "challenge.presets", "challenge.releases"),
@@ -101,6 +103,23 @@ def test_nothing_before_the_stream_imports_torch() -> None:
     code = f"import sys, importlib; [importlib.import_module(m) for m in {modules}]; print('torch' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout == "False\n"
+
+
+def test_every_public_name_that_loads_on_first_use_is_there_and_listed() -> None:
+    for package in ("eegzarr", "eegzarr.sample", "eegzarr.stream", "eegzarr.train"):
+        module = importlib.import_module(package)
+        homes = module._HOMES
+        assert set(homes) == set(module.__all__) - {"__version__"}
+        assert dir(module) == sorted(module.__all__)
+        for name, home in homes.items():
+            told = ""
+            try:
+                assert getattr(module, name) is getattr(importlib.import_module(home), name)
+            except (ImportError, UsageError) as error:
+                told = str(error)
+            assert not told or "pip install" in told, name
+        with pytest.raises(AttributeError, match=f"'{package}' has no attribute 'nothing'"):
+            _ = module.nothing
 
 
 def test_the_package_says_the_same_everywhere() -> None:

@@ -8,19 +8,21 @@ that peaks later on slower trials, and an alpha rhythm that grows with the exter
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from eegzarr.entrance import on_first_use
 
 if TYPE_CHECKING:
     from eegzarr.sample.size import SampleSize
     from eegzarr.sample.write import MARK, is_there, write_sample
 
 # They load on first use: the command's help needs no pandas.
-_HOMES = {"MARK": "write", "SampleSize": "size", "is_there": "write", "write_sample": "write"}
+_HOMES = {
+    "MARK": "eegzarr.sample.write",
+    "SampleSize": "eegzarr.sample.size",
+    "is_there": "eegzarr.sample.write",
+    "write_sample": "eegzarr.sample.write",
+}
 __all__ = ["MARK", "SampleSize", "is_there", "write_sample"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __dir__ = on_first_use(__name__, _HOMES)

@@ -1,7 +1,8 @@
 """Windows for training: selections, streams, datasets, mixtures and splits. Needs torch alone."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from eegzarr.entrance import on_first_use
 
 if TYPE_CHECKING:
     from eegzarr.stream.dataset import WindowDataset
@@ -34,12 +35,4 @@ __all__ = [
     "split_by_subject",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = on_first_use(__name__, _HOMES, extra="stream")

@@ -1,9 +1,8 @@
 """Training: streams of windows, splits, models, fits. Needs ``pip install 'eegzarr[train]'``."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from eegzarr.extras import needs
+from eegzarr.entrance import on_first_use
 
 if TYPE_CHECKING:
     from eegzarr.stream.splits import kfold_by_subject, split_by_subject
@@ -17,9 +16,4 @@ _HOMES = {
 
 __all__ = ["WindowStream", "kfold_by_subject", "split_by_subject"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    with needs("stream", f"eegzarr.train.{name}"):
-        return getattr(import_module(_HOMES[name]), name)
+__getattr__, __dir__ = on_first_use(__name__, _HOMES, extra="stream")
