@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from eegzarr.recipes.recipe import Recipe
     from eegzarr.store.open import open_windows
     from eegzarr.stream.splits import kfold_by_subject, split_by, split_by_release, split_by_session, split_by_subject
+    from eegzarr.stream.stored import list_splits, open_split, store_split
 
 _HOMES = {
     "Recipe": "eegzarr.recipes.recipe",
@@ -27,12 +28,15 @@ _HOMES = {
     "from_braindecode": "eegzarr.exchange.epochs",
     "from_mne": "eegzarr.exchange.epochs",
     "kfold_by_subject": "eegzarr.stream.splits",
+    "list_splits": "eegzarr.stream.stored",
     "load_recipe": "eegzarr.recipes.load",
+    "open_split": "eegzarr.stream.stored",
     "open_windows": "eegzarr.store.open",
     "split_by": "eegzarr.stream.splits",
     "split_by_release": "eegzarr.stream.splits",
     "split_by_session": "eegzarr.stream.splits",
     "split_by_subject": "eegzarr.stream.splits",
+    "store_split": "eegzarr.stream.stored",
     "to_braindecode": "eegzarr.exchange.export",
     "to_mne": "eegzarr.exchange.export",
 }
@@ -44,12 +48,15 @@ __all__ = [
     "from_braindecode",
     "from_mne",
     "kfold_by_subject",
+    "list_splits",
     "load_recipe",
+    "open_split",
     "open_windows",
     "split_by",
     "split_by_release",
     "split_by_session",
     "split_by_subject",
+    "store_split",
     "to_braindecode",
     "to_mne",
 ]

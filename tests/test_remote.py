@@ -51,6 +51,14 @@ def test_a_lake_in_a_bucket_streams_as_a_local_one_does(proxy: Proxy, sample_lak
     np.testing.assert_array_equal(got[1], expected[1])
 
 
+def test_a_split_is_stored_in_a_bucket(proxy: Proxy) -> None:
+    train, valid = eegzarr.split_by_subject(eegzarr.open_windows(URL, "challenge1"), (0.7, 0.3))
+    eegzarr.store_split(URL, "challenge1", "paper", {"train": train, "valid": valid})
+    opened = eegzarr.open_split(URL, "challenge1", "paper")
+    assert opened["valid"]["start"].values.tolist() == valid["start"].values.tolist()
+    assert eegzarr.list_splits(URL, "challenge1") == ["paper"]
+
+
 def test_each_frame_is_fetched_once(proxy: Proxy, sample_lake: Path) -> None:
     stream = WindowStream(eegzarr.open_windows(URL, "challenge1"), 32, shuffle=True)
     stream._open_decoder()

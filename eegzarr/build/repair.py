@@ -53,7 +53,7 @@ from eegzarr.store.private import get_bytes, run, set_bytes
 from eegzarr.store.receipt import Imprint, Receipt
 from eegzarr.store.root import only_builder, remove_strays, renew_root
 from eegzarr.store.staging import put_all, put_some
-from eegzarr.store.verify import Fault, empty_group
+from eegzarr.store.verify import Fault, empty_group, is_stored_split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,6 +307,7 @@ def _origin(lake: str, group: str, faults: list[Fault]) -> Origin:
 
 def _repair_root(lake: str, faults: Sequence[Fault]) -> None:
     between = {fault.path for fault in faults if not fault.group and fault.kind != "stray"} - {METADATA}
+    between = {path for path in between if not is_stored_split(path)}  # only who stored a split can do so again
     staged = MemoryStore()
     for path in sorted(between):
         set_bytes(staged, path, empty_group())

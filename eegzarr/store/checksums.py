@@ -7,7 +7,9 @@ crc32c codec, and its metadata stand in the table like all others: no byte of a 
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -70,6 +72,20 @@ class Checksum:
     def fits(self, found: Checksum) -> bool:
         """Tell whether this is of the file that was found."""
         return self.crc32c == found.crc32c and self.content in (None, found.content)
+
+
+def sealed(content: dict[str, Any]) -> dict[str, Any]:
+    """Return what JSON can hold with its own SHA-256, as ``digest``."""
+    return {**content, "digest": _digest(content)}
+
+
+def is_sealed(content: dict[str, Any]) -> bool:
+    """Tell whether content is what `sealed` has returned."""
+    return content.get("digest") == _digest({name: value for name, value in content.items() if name != "digest"})
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def read_checksums(store: Store, group: str) -> dict[str, Checksum]:

@@ -38,6 +38,8 @@ OBSERVED, EVENTS_TSV, DATASET = "observed", "events_tsv", "dataset"
 SCRATCH = "build"  # only while a group is being built
 RECEIPTS = "receipts"
 RECEIPT = "receipt"  # in the table of shards, where receipts stay
+# In the lake's root: `eegzarr.stream.stored`. The point keeps it apart from recipes, whose names never begin with one.
+SPLITS = ".splits"
 
 PARTS = "*.partial"  # files that are being written; zarr-python names its own so, too
 

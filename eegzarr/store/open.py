@@ -21,6 +21,7 @@ from eegzarr.store.layout import (
     EEG,
     LABELS,
     RECORDINGS,
+    SPLITS,
     group_path,
     lake_url,
     open_dataset,
@@ -100,7 +101,7 @@ def recipes(lake: str | Path) -> dict[str, list[str]]:
         with one_line_errors(lake, LakeError, but=(FileNotFoundError, ValueError)):
             root = open_group(open_store(lake, read_only=True))
             refuse_part(lake, root)
-            return {name: sorted(group.group_keys()) for name, group in sorted(root.groups())}
+            return {name: sorted(group.group_keys()) for name, group in sorted(root.groups()) if name != SPLITS}
     except (FileNotFoundError, ValueError, json.JSONDecodeError) as error:
         raise LakeError(
             f"{lake} is no lake. Build one with\n  python -m eegzarr.build --source DIR --out {lake}"

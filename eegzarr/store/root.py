@@ -23,7 +23,7 @@ from zarr.storage import MemoryStore
 from eegzarr.errors import LakeError, UsageError
 from eegzarr.machine.system import Locked, locked
 from eegzarr.store.checksums import write_checksums
-from eegzarr.store.layout import CHECKSUMS, COMPLETE, EEG, METADATA, PARTS, SCRATCH, open_group, open_store
+from eegzarr.store.layout import CHECKSUMS, COMPLETE, EEG, METADATA, PARTS, SCRATCH, SPLITS, open_group, open_store
 from eegzarr.store.private import get_bytes, run, set_bytes
 from eegzarr.store.staging import delete_all, get_all, paths_below
 
@@ -126,8 +126,8 @@ def consolidated(store: Store) -> bytes:
 
 
 def _is_metadata(path: str) -> bool:
-    # Below the signals' own metadata lie shards alone, thousands of them.
-    return path.rpartition("/")[2] == METADATA and f"/{EEG}/c/" not in path
+    # Below the signals' own metadata lie shards alone, thousands of them. Splits are no part of what xarray opens.
+    return path.rpartition("/")[2] == METADATA and f"/{EEG}/c/" not in path and not path.startswith(f"{SPLITS}/")
 
 
 def _says_complete(metadata: bytes) -> bool:

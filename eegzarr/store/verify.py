@@ -6,6 +6,7 @@ the group's table `checksums`; the lake's consolidated metadata must be what the
 
 from __future__ import annotations
 
+import json
 import mmap
 import os
 import warnings
@@ -14,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,7 @@ from zarr.errors import ZarrUserWarning
 from zarr.storage import MemoryStore
 
 from eegzarr.errors import LakeError
-from eegzarr.store.checksums import checksum, read_checksums
+from eegzarr.store.checksums import checksum, is_sealed, read_checksums
 from eegzarr.store.crc import crc32c
 from eegzarr.store.group import read_attributes, stored_geometry, stored_imprints
 from eegzarr.store.layout import (
@@ -34,6 +35,7 @@ from eegzarr.store.layout import (
     METADATA,
     RECEIPT,
     SHARDS,
+    SPLITS,
     UNREADABLE,
     Geometry,
     lake_url,
@@ -47,6 +49,7 @@ from eegzarr.store.shard import NO_FRAME, content_number
 from eegzarr.store.staging import list_names, paths_below
 from eegzarr.store.whole import check_whole_lake
 
+_NO_PLAIN_GROUP = "it isn't the metadata of a plain group"
 Kind = Literal["missing", "damaged", "stale", "unfinished", "stray"]
 
 
@@ -125,8 +128,10 @@ def verify_lake(lake: str | os.PathLike[str], on_checked: Callable[[Checked], No
             Fault(group="", path=path, kind="stray", reason="it doesn't belong to the lake")
             for path in _litter_between(store, groups)
         ]
+        faults += _check_splits(store)
         # Only where the groups' own metadata are right can it be said what the lake's must be.
-        faults += _check_root(store, groups) if all(fault.kind in ("unfinished", "stray") for fault in faults) else []
+        if all(fault.kind in ("unfinished", "stray") or is_stored_split(fault.path) for fault in faults):
+            faults += _check_root(store, groups)
     return faults
 
 
@@ -280,11 +285,38 @@ def _check_root(store: Store, groups: list[str]) -> list[Fault]:
     for recipe in sorted({group.partition("/")[0] for group in groups}):
         path = f"{recipe}/{METADATA}"
         if get_bytes(store, path) != empty_group():
-            faults.append(Fault(group="", path=path, kind="damaged", reason="it isn't the metadata of a plain group"))
+            faults.append(Fault(group="", path=path, kind="damaged", reason=_NO_PLAIN_GROUP))
     if not faults and get_bytes(store, METADATA) != consolidated(store):
         reason = "the consolidated metadata aren't those of the groups"
         faults.append(Fault(group="", path=METADATA, kind="damaged", reason=reason))
     return faults
+
+
+def is_stored_split(path: str) -> bool:
+    """Tell whether a file of a lake is a stored split, ``.splits/RECIPE/NAME``."""
+    return path.startswith(f"{SPLITS}/") and path.endswith(f"/{METADATA}") and path.count("/") == 3
+
+
+def _check_splits(store: Store) -> Iterator[Fault]:
+    """Hold stored splits against their own digests, and the folders above them against plain groups."""
+    for path in paths_below(store, f"{SPLITS}/"):
+        if path.rpartition("/")[2] != METADATA or path.count("/") > 3:
+            yield Fault(group="", path=path, kind="stray", reason="it is no stored split")
+        elif not is_stored_split(path) and get_bytes(store, path) != empty_group():
+            yield Fault(group="", path=path, kind="damaged", reason=_NO_PLAIN_GROUP)
+        elif is_stored_split(path) and not is_sealed(stored_split(store, path)):
+            reason = "its digest differs: store the split again, with overwrite"
+            yield Fault(group="", path=path, kind="damaged", reason=reason)
+
+
+def stored_split(store: Store, path: str) -> dict[str, Any]:
+    """Return what a stored split's file holds, nothing where it can't be read or isn't there."""
+    content = get_bytes(store, path)
+    try:
+        attributes = json.loads(content or b"")["attributes"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return attributes if isinstance(attributes, dict) else {}
 
 
 def empty_group() -> bytes:

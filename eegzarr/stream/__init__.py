@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from eegzarr.stream.lightning import LightningData
     from eegzarr.stream.mixture import MixedStream
     from eegzarr.stream.splits import kfold_by_subject, split_by, split_by_release, split_by_session, split_by_subject
+    from eegzarr.stream.stored import list_splits, open_split, store_split
     from eegzarr.stream.stream import WindowStream
 
 _HOMES = {
@@ -17,10 +18,13 @@ _HOMES = {
     "WindowDataset": "eegzarr.stream.dataset",
     "WindowStream": "eegzarr.stream.stream",
     "kfold_by_subject": "eegzarr.stream.splits",
+    "list_splits": "eegzarr.stream.stored",
+    "open_split": "eegzarr.stream.stored",
     "split_by": "eegzarr.stream.splits",
     "split_by_release": "eegzarr.stream.splits",
     "split_by_session": "eegzarr.stream.splits",
     "split_by_subject": "eegzarr.stream.splits",
+    "store_split": "eegzarr.stream.stored",
 }
 
 __all__ = [
@@ -29,10 +33,13 @@ __all__ = [
     "WindowDataset",
     "WindowStream",
     "kfold_by_subject",
+    "list_splits",
+    "open_split",
     "split_by",
     "split_by_release",
     "split_by_session",
     "split_by_subject",
+    "store_split",
 ]
 
 __getattr__, __dir__ = on_first_use(__name__, _HOMES, extra="stream")
