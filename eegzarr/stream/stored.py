@@ -150,7 +150,7 @@ def _check_name(name: str) -> None:
 def _content(windows: xr.Dataset, recipe: str, parts: Mapping[str, xr.Dataset]) -> dict[str, Any]:
     """Return what is written of a split."""
     release = windows["release"].to_numpy().astype(str)
-    number = pd.Series(release).groupby(release, sort=False).cumcount().to_numpy(np.int64)
+    number: npt.NDArray[np.int64] = np.asarray(pd.Series(release).groupby(release, sort=False).cumcount(), np.int64)
     own = {str(name): _places(windows, part, str(name)) for name, part in parts.items()}
     taken = np.full(windows.sizes["window"], -1)
     for at, (name, places) in enumerate(own.items()):
