@@ -35,7 +35,7 @@ def at_own_rate(recipe: Recipe, source: Source) -> Recipe:
         return recipe
     reason = ""
     for recording in source.recordings:
-        observed = observe(source.root, recording, annotations=False)
+        observed = observe(source.root, recording, annotations=False, naming=recipe.naming)
         if observed.header is not None:
             return replace(recipe, sfreq=observed.header.sfreq)
         reason = reason or f": {recording.path}: {observed.reason}"

@@ -38,6 +38,9 @@ def signals_digest(plan: Plan) -> str:
     """
     sha = hashlib.sha256()
     how = [_chosen(plan.geometry), plan.channels, plan.recipe.sfreq, _chosen(plan.recipe.preparation)]
+    recipe = plan.recipe
+    if recipe.rename or recipe.types or recipe.missing != "skip":
+        how.append([recipe.rename, recipe.types, recipe.missing])
     sha.update(json.dumps(how, sort_keys=True).encode())
     for inspection in plan.inspections:
         if inspection.n_windows:

@@ -23,6 +23,7 @@ from eegzarr.recipes.trials import NO_ONSET, find_trials, values_found
 from eegzarr.recordings.header import Header
 from eegzarr.recordings.mixing import check_mixing
 from eegzarr.recordings.preparation import check_preparation
+from eegzarr.recordings.types import listed
 from eegzarr.store.layout import TILE_SAMPLES
 
 # Trial columns that every group has, also one whose windows aren't cut around events.
@@ -89,7 +90,7 @@ class Inspection:
 def inspect(root: str, recording: Recording, recipe: Recipe) -> Inspection:
     """Find the windows of one recording from its header and its events; read no signal."""
     # Of an EDF+ file the annotations lie all over it: they are read where nothing else tells the events.
-    observed = observe(root, recording, annotations=recipe.anchor != "recording" or recipe.whole)
+    observed = observe(root, recording, annotations=recipe.anchor != "recording" or recipe.whole, naming=recipe.naming)
     found = inspected(observed, recipe)
     return replace(found, kept=Kept.of(observed)) if recipe.whole else found
 
@@ -107,6 +108,7 @@ def inspected(observed: Observed, recipe: Recipe) -> Inspection:
         header = observed.header_for(events=recipe.anchor != "recording")
         seen = replace(seen, header=header)
         _check_header(header, recipe)
+        seen = replace(seen, notes=(*seen.notes, *_told_of_missing(header, recipe)))
         return _cut(seen, observed, recipe, header.at(recipe.sfreq))
     except RecordingError as error:
         return replace(seen, reason=str(error))
@@ -114,8 +116,14 @@ def inspected(observed: Observed, recipe: Recipe) -> Inspection:
 
 def _check_header(header: Header, recipe: Recipe) -> None:
     check_preparation(header, recipe.preparation, recipe.sfreq)
-    check_mixing(header, recipe.preparation)
-    header.check(recipe.channels)
+    check_mixing(header, recipe.preparation, recipe.channels, recipe.missing)
+    header.check(recipe.channels, missing=recipe.missing)
+
+
+def _told_of_missing(header: Header, recipe: Recipe) -> tuple[str, ...]:
+    lacking = header.lacking(recipe.channels)
+    what = "interpolated" if recipe.missing == "interpolate" else "NaN"
+    return (f"lacks {listed([*lacking])}: {what}",) if lacking else ()
 
 
 def _cut(seen: Inspection, observed: Observed, recipe: Recipe, header: Header) -> Inspection:

@@ -14,6 +14,7 @@ from eegzarr.bids.recordings import Recording
 from eegzarr.bids.sidecars import Sidecars
 from eegzarr.bids.tsv import Table, parse_tsv
 from eegzarr.errors import RecordingError
+from eegzarr.recipes.montage import AS_THEY_ARE, Naming
 from eegzarr.recordings.header import Annotation, Header
 from eegzarr.recordings.reader import read_header
 
@@ -127,7 +128,7 @@ class Observed:
             raise RecordingError(f"events.tsv {error}") from error
 
 
-def observe(root: str, recording: Recording, *, annotations: bool) -> Observed:
+def observe(root: str, recording: Recording, *, annotations: bool, naming: Naming = AS_THEY_ARE) -> Observed:
     """Read what a recording and the files beside it say; no signal.
 
     Parameters
@@ -135,6 +136,8 @@ def observe(root: str, recording: Recording, *, annotations: bool) -> Observed:
     annotations : bool
         Whether the file's own annotations are wanted. In EDF+ files they lie all over the file; what lies beside
         the recording comes first.
+    naming : Naming
+        What a recipe calls the channels, and what it says they are.
     """
     seen = Observed(recording=recording, notes=recording.notes, reason=recording.reason)
     if recording.reason:
@@ -150,10 +153,10 @@ def observe(root: str, recording: Recording, *, annotations: bool) -> Observed:
             seen = replace(seen, events=surroundings.events)
         asks_file = annotations and not recording.events
         with at_hand(root, surroundings.files, header_only=not asks_file) as path:
-            header = read_header(path, sidecars)
+            header = read_header(path, sidecars, naming=naming)
             if asks_file and header.annotations is None:
                 try:
-                    seen = replace(seen, apart=read_header(path, sidecars, annotations=True).annotations)
+                    seen = replace(seen, apart=read_header(path, sidecars, annotations=True, naming=naming).annotations)
                 except RecordingError as error:
                     seen = replace(seen, why_not_apart=str(error))
         facts = replace(seen.facts, bad_channels=header.bads)

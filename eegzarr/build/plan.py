@@ -175,9 +175,7 @@ def make_plan(
     """
     inspections = tuple(_with_labels(source, i) for i in inspect_all(source.recordings))
     channels = recipe.channels or _usual_channels(inspections)
-    inspections = tuple(
-        _with_channels(inspection, channels, chosen=bool(recipe.channels)) for inspection in inspections
-    )
+    inspections = tuple(_with_channels(inspection, channels, recipe) for inspection in inspections)
     if not any(inspection.n_windows for inspection in inspections):
         reasons = Counter(inspection.reason for inspection in inspections)
         listed = "; ".join(f"{reason} ({n})" for reason, n in reasons.most_common(3))
@@ -221,14 +219,14 @@ def _usual_channels(inspections: tuple[Inspection, ...]) -> tuple[str, ...]:
     return max(counts, key=lambda names: (counts[names], names)) if counts else ()
 
 
-def _with_channels(inspection: Inspection, channels: tuple[str, ...], *, chosen: bool) -> Inspection:
+def _with_channels(inspection: Inspection, channels: tuple[str, ...], recipe: Recipe) -> Inspection:
     header = inspection.header
     if header is None or inspection.reason:
         return inspection
-    if header.channels != channels and not chosen:
+    if header.channels != channels and not recipe.channels:
         return _skipped(inspection, channel_difference(header.channels, channels))
     try:
-        header.check(channels)
+        header.check(channels, missing=recipe.missing)
     except RecordingError as error:
         return _skipped(inspection, str(error))
     return inspection

@@ -104,8 +104,7 @@ def _channel_types(plan: Plan) -> np.ndarray:
 def _statistics(plan: Plan, moments: dict[int, Moments]) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:
     nothing = Moments.of(np.empty((0, len(plan.channels), 1), np.float32))
     total = reduce(add, moments.values(), nothing)
-    mean = total.mean if total.count else np.full(len(plan.channels), np.nan)
-    std = np.sqrt(total.squares / total.count) if total.count else mean
+    mean, std = total.scales()
     return {
         "mean": ("channel", mean, {"long_name": "mean over all valid windows", "units": "uV"}),
         "std": ("channel", std, {"long_name": "standard deviation over all valid windows", "units": "uV"}),
@@ -116,7 +115,7 @@ def recordings_table(plan: Plan, receipts: list[Receipt], moments: dict[int, Mom
     """Return one row a recording of the source, with or without windows."""
     rows = []
     unread = {row: reason for receipt in receipts for row, reason in receipt.reasons.items()}
-    read = {row for row, own in moments.items() if own.count}
+    read = {row for row, own in moments.items() if not own.is_empty}
     for row, inspection in enumerate(plan.inspections):
         header, facts = inspection.header, inspection.facts
         note = unread.get(row, inspection.reason)
@@ -150,7 +149,7 @@ def recordings_table(plan: Plan, receipts: list[Receipt], moments: dict[int, Mom
     table = pd.DataFrame(rows)
     nothing = Moments(0, np.zeros(len(plan.channels)), np.zeros(len(plan.channels)))
     parts = [moments.get(row, nothing) for row in range(len(rows))]
-    count = np.array([m.count for m in parts], dtype=np.int64)[:, None].repeat(len(plan.channels), axis=1)
+    count = np.array([np.broadcast_to(m.count, len(plan.channels)) for m in parts], dtype=np.int64)
     mean = np.stack([m.mean for m in parts])
     squares = np.stack([m.squares for m in parts]) + count * mean**2
     units = {"sampling_rate": "Hz", "duration": "s"}

@@ -16,6 +16,7 @@ from eegzarr.bids.beside import Surroundings, look_around
 from eegzarr.bids.buckets import at_hand
 from eegzarr.build.plan import Piece
 from eegzarr.errors import BuildStopped, LakeError, RecordingError
+from eegzarr.recipes.montage import Missing
 from eegzarr.recipes.recipe import Preparation
 from eegzarr.recordings.header import Header
 from eegzarr.recordings.memory import channel_blocks
@@ -28,6 +29,8 @@ from eegzarr.store.layout import EEG, RECEIPTS, SCRATCH, Geometry, open_array, o
 from eegzarr.store.private import get_bytes, run
 from eegzarr.store.receipt import Imprint, Moments, Receipt, Rounding, max_rounding
 from eegzarr.store.shard import ShardEncoder, put, reused, writing
+
+_TOGETHER = 8 * 2**20  # bytes of windows that are filled at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,7 @@ class ShardTask:
     sfreq: float
     preparation: Preparation
     whole: bool = False
+    missing: Missing = "skip"
     wanted: Imprint | None = None
     is_kept: bool = True
 
@@ -104,6 +108,7 @@ def fill_shard(task: ShardTask, windows_of: Callable[[Piece], npt.NDArray[np.flo
     with _sink(task) as write:
         encoder = ShardEncoder(geometry, write)
         for piece in task.pieces:
+            there = _there(task, piece)
             try:
                 part = windows_of(piece)
                 least, largest, refused = _extremes(part, geometry.dtype)
@@ -115,13 +120,15 @@ def fill_shard(task: ShardTask, windows_of: Callable[[Piece], npt.NDArray[np.flo
                 part[:] = np.nan
                 least = largest = part[:, :, 0]
             # Extremes are finite only where all samples are: one pass over the signal less.
+            if there is not None:
+                least, largest = least[:, there], largest[:, there]
             finite = np.isfinite(least).all(axis=1) & np.isfinite(largest).all(axis=1)
             valid.append(finite)
             peak_to_peak.append((largest - least).max(axis=1))
             readable = part if finite.all() else part[finite]
-            moments.append(Moments.of(readable))
+            moments.append(Moments.of(readable) if there is None else Moments.of_some(readable, there))
             if geometry.dtype == "float16":
-                rounding = max_rounding(rounding, Rounding.of(readable))
+                rounding = max_rounding(rounding, Rounding.of(readable if there is None else readable[:, there]))
             encoder.add(part)
         encoder.close()
         receipt = Receipt(
@@ -154,28 +161,54 @@ def _sink(task: ShardTask) -> AbstractContextManager[Callable[[bytes], object]]:
     return writing(task.lake, f"{task.group}/{EEG}/{task.geometry.shard_key(task.shard)}")
 
 
+def _there(task: ShardTask, piece: Piece) -> npt.NDArray[np.int64] | None:
+    """Return the rows of the channels that a piece's windows have a signal for, None for all of them."""
+    if task.missing != "nan" or piece.header is None:
+        return None
+    lacking = piece.header.lacking(task.channels)
+    return np.flatnonzero(~np.isin(task.channels, lacking)) if lacking else None
+
+
 def _read(task: ShardTask, piece: Piece, prepared: dict[int, str], out: npt.NDArray[np.float32]) -> None:
     if piece.as_it_stands:
         surroundings = _unchanged(task.source_root, piece)
         with at_hand(task.source_root, surroundings.files) as path:
-            if task.whole:
-                read_tiles(path, piece.starts, task.channels, out, _header(piece))
-            else:
-                read_windows(path, piece.starts, task.channels, out, piece.header)
+            _read_as_it_stands(path, task, piece, out)
         return
     if reason := prepared.get(piece.recording):
         raise RecordingError(reason)
-    mixed = mixing(_header(piece), task.channels, task.preparation)
+    mixed = _mixing(task, piece)
     windows = out
-    if len(mixed.channels) > len(task.channels):
-        windows = reused("mixed", (len(out), len(mixed.channels), out.shape[2]), np.float32)
+    if not mixed.is_in_place:
+        windows = reused("mixed", (len(out), mixed.rows, out.shape[2]), np.float32)
     first = 0
     for block in _blocks(task, piece, mixed, is_stored=piece.recording in prepared):
         cut(block, piece.starts, first, windows, pads=task.whole)
         first += len(block)
     mixed.apply(windows)
     if windows is not out:
-        out[:] = windows[:, : len(task.channels)]
+        mixed.give(windows, out)
+
+
+def _read_as_it_stands(path: Path, task: ShardTask, piece: Piece, out: npt.NDArray[np.float32]) -> None:
+    """Read windows as they stand; where their recording lacks channels, fill these, some windows at a time."""
+    read = read_tiles if task.whole else read_windows
+    if task.missing == "skip" or not _header(piece).lacking(task.channels):
+        read(path, piece.starts, task.channels, out, _header(piece))
+        return
+    mixed = _mixing(task, piece)
+    together = max(1, _TOGETHER // (4 * mixed.rows * out.shape[2]))
+    buffer = reused("mixed", (together, mixed.rows, out.shape[2]), np.float32)
+    for first in range(0, len(out), together):
+        some = slice(first, first + together)
+        windows = buffer[: len(out[some])]
+        read(path, piece.starts[some], mixed.channels, windows[:, : len(mixed.channels)], _header(piece))
+        mixed.apply(windows)
+        mixed.give(windows, out[some])
+
+
+def _mixing(task: ShardTask, piece: Piece) -> Mixing:
+    return mixing(_header(piece), task.channels, task.preparation, task.missing)
 
 
 def _blocks(task: ShardTask, piece: Piece, mixed: Mixing, *, is_stored: bool) -> Iterator[npt.NDArray[np.float32]]:
@@ -204,7 +237,7 @@ def prepare(task: ShardTask, piece: Piece) -> str:
         Why that can't be, or "".
     """
     try:
-        mixed = mixing(_header(piece), task.channels, task.preparation)
+        mixed = _mixing(task, piece)
         for number, block in enumerate(_blocks(task, piece, mixed, is_stored=False)):
             buffer = io.BytesIO()
             np.save(buffer, block)

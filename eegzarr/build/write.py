@@ -121,4 +121,5 @@ def shard_tasks(lake: str, group: str, plan: Plan) -> Callable[[int], ShardTask]
         sfreq=plan.recipe.sfreq,
         preparation=plan.recipe.preparation,
         whole=plan.recipe.whole,
+        missing=plan.recipe.missing,
     )

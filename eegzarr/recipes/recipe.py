@@ -15,6 +15,15 @@ from typing import Any, Literal, get_args
 
 from eegzarr.errors import RecipeError
 from eegzarr.names import safe_name
+from eegzarr.recipes.montage import (
+    Missing,
+    Naming,
+    Pairs,
+    check_channels,
+    checked_missing,
+    checked_pairs,
+    checked_rename,
+)
 from eegzarr.suggest import did_you_mean
 
 Anchor = Literal["stimulus", "response", "trial_start", "recording", "given"]
@@ -153,6 +162,13 @@ class Recipe:
         Sampling rate in Hz that a recording must have; with `whole`, 0 for the rate that they have.
     channels : tuple of str
         Channels and their order; empty for those that most recordings of the source have.
+    rename : tuple of (str, str), or "10-20"
+        Names of channels in the recordings, and those that they get; also as a dict.
+    types : tuple of (str, str)
+        What channels are, by their new names, over what the dataset and the file say; also as a dict.
+    missing : {"skip", "nan", "interpolate"}
+        What is done with a recording that lacks one of `channels`: it is skipped, or the channel is NaN, or
+        interpolated from the good ones.
     events : TrialEvents
         Event values of a trial, for the other anchors.
     require : tuple of str
@@ -172,6 +188,9 @@ class Recipe:
     stride: float | None = None
     sfreq: float = 100.0
     channels: tuple[str, ...] = ()
+    rename: Pairs | str = ()
+    types: Pairs = ()
+    missing: Missing = "skip"
     events: TrialEvents = TrialEvents()
     require: tuple[str, ...] = ("stimulus_onset", "response_onset")
     preparation: Preparation = Preparation()
@@ -203,6 +222,11 @@ class Recipe:
             raise RecipeError(f"recipe {self.name}: span.start must be at least 0 with the anchor 'recording'")
         if self.n_times < 1 and self.sfreq:
             raise RecipeError(f"recipe {self.name}: the span holds no sample at {self.sfreq} Hz")
+        object.__setattr__(self, "rename", checked_rename(self.rename, "rename"))
+        object.__setattr__(self, "types", checked_pairs(self.types, "types"))
+        checked_missing(self.missing, "missing")
+        check_channels(self.name, self.channels, self.missing)
+        Naming(rename=self.rename, types=self.types)  # refuses what can't name channels
         reference = self.preparation.reference
         if self.channels and reference not in ("", "average", *self.channels):
             raise RecipeError(f"recipe {self.name}: the reference {reference!r} is none of its channels")
@@ -226,6 +250,11 @@ class Recipe:
         """Samples in a window."""
         return self.span.samples(self.sfreq)
 
+    @property
+    def naming(self) -> Naming:
+        """What channels are called and what they are."""
+        return Naming(rename=self.rename, types=self.types)
+
     def to_json(self) -> str:
         """Return the recipe as canonical JSON: equal recipes give equal text."""
         fields = dataclasses.asdict(self)
@@ -236,6 +265,11 @@ class Recipe:
                 del preparation[name]
         if not self.whole:
             del fields["whole"]
+        for name, nothing in (("rename", ()), ("types", ()), ("missing", "skip")):
+            if fields[name] == nothing:
+                del fields[name]
+            elif not isinstance(fields[name], str):
+                fields[name] = dict(fields[name])
         return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
 
@@ -277,9 +311,15 @@ def _make(kind: type, fields: object, where: str) -> Any:
     return kind(**{name: _checked(known[name].type, value, f"{where}.{name}") for name, value in fields.items()})
 
 
+# By the annotation of a field about channels.
+_MONTAGE = {"Pairs | str": checked_rename, "Pairs": checked_pairs, "Missing": checked_missing}
+
+
 def _checked(annotation: object, value: object, where: str) -> object:
     """Hold a value from TOML or JSON against a field's annotation (as text)."""
     wanted = str(annotation)
+    if wanted in _MONTAGE:
+        return _MONTAGE[wanted](value, where)
     if wanted == "tuple[float, ...] | str":
         return _frequencies(value, where)
     if wanted.startswith("tuple"):

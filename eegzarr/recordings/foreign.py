@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from eegzarr.bids.sidecars import Sidecars
 from eegzarr.errors import RecordingError
+from eegzarr.recipes.montage import Naming
 from eegzarr.recordings.boundary import boundary
 from eegzarr.recordings.companions import brainvision_files, brainvision_units, companions
 from eegzarr.recordings.contents import check_content
@@ -115,7 +116,7 @@ def _with_right_names(path: Path) -> Iterator[Path]:
         yield header
 
 
-def read_header(path: Path, sidecars: Sidecars) -> Header:
+def read_header(path: Path, sidecars: Sidecars, naming: Naming) -> Header:
     """Return what MNE finds in a recording.
 
     Raises
@@ -129,7 +130,7 @@ def read_header(path: Path, sidecars: Sidecars) -> Header:
         if not raw.n_times:
             raise RecordingError("no samples")
         units = _units(path, raw)
-        typed = channel_types(names, _own_types(raw, units), sidecars)
+        typed = channel_types(names, _own_types(raw, units), sidecars, naming)
         undefined = [name for note in notes if _UNDEFINED.match(note) for name in note.partition(": ")[2].split(", ")]
         settled = settled_units(names, typed.types, units, MICROVOLTS, sidecars, undefined)
         sfreq = float(raw.info["sfreq"])

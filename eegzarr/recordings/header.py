@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from eegzarr.errors import RecordingError
+from eegzarr.recipes.montage import Missing, Naming
 from eegzarr.recordings.types import listed
 
 _SAME_RATE = 1e-4  # relative: exporters round rates
 _JOIN = re.compile(r"(BAD|EDGE)[ _]boundary|boundary|New Segment/.*", re.IGNORECASE)
 _GAP = "bad_acq_skip"
+NamedPlace = tuple[str, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,8 @@ class Header:
     unusable : tuple of (str, str)
         Channels whose signal can't be had in uV at `sfreq`, and why.
     factors : tuple of (str, float)
-        uV a unit of the file, for channels where it isn't the usual: 1 for EDF and BDF, 1e6 for MNE's volts.
+        uV a unit of the file, for channels where it isn't the usual: 1 for EDF and BDF, 1e6 for MNE's volts. By
+        their names in the file.
     stretches : tuple of (int, int)
         First sample and end of each stretch without a gap or a join in it; empty for one stretch.
     stored : tuple of (int, int)
@@ -60,6 +63,10 @@ class Header:
     positions : array of float32, shape (channel, 3), optional
         Of each of `channels`, in m in MNE's head frame, NaN where one is unknown; None where neither the dataset
         nor the file tells any.
+    elsewhere : tuple of (str, float, float, float)
+        Electrodes that the dataset places beside those of `channels`.
+    names : tuple of (str, str)
+        Of channels that a recipe has renamed: the name, and the one that the file has.
     memory : int
         Bytes that reading windows takes; 0 for a reader that takes what it reads.
     reader : {"edf", "mne"}
@@ -81,6 +88,8 @@ class Header:
     reference: str = ""
     line_freq: float = float("nan")
     positions: npt.NDArray[np.float32] | None = field(default=None, compare=False)
+    elsewhere: tuple[NamedPlace, ...] = ()
+    names: tuple[tuple[str, str], ...] = ()
     memory: int = 0
     reader: str = "edf"
     notes: tuple[str, ...] = ()
@@ -119,19 +128,48 @@ class Header:
             inside &= (starts + length <= first) | (starts >= stop)
         return inside
 
-    def check(self, channels: tuple[str, ...]) -> None:
-        """Refuse channels that the recording lacks, or whose signal can't be had.
+    def check(self, channels: tuple[str, ...], *, missing: Missing = "skip") -> None:
+        """Refuse channels whose signal can't be had; and those that the recording lacks, if that is to skip it.
 
         Raises
         ------
         RecordingError
         """
-        there = {*self.channels, *(name for name, _ in self.others)}
-        if missing := [name for name in channels if name not in there]:
-            raise RecordingError(f"has no channel {listed(missing)}; its EEG channels are {listed([*self.channels])}")
+        lacking = self.lacking(channels)
+        if lacking and missing == "skip":
+            raise RecordingError(
+                f"has no channel {listed([*lacking])}; its EEG channels are {listed([*self.channels])}"
+            )
         for name, reason in self.unusable:
             if name in channels:
                 raise RecordingError(reason)
+
+    def lacking(self, channels: tuple[str, ...]) -> tuple[str, ...]:
+        """Return those of some channels that the recording doesn't have."""
+        there = {*self.channels, *(name for name, _ in self.others)}
+        return tuple(name for name in channels if name not in there)
+
+    def in_file(self, channels: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the names that channels have in the file."""
+        own = dict(self.names)
+        return tuple(own.get(name, name) for name in channels)
+
+    def renamed(self, naming: Naming) -> Header:
+        """Return the header with the names that a recipe gives to channels."""
+        before = (*self.channels, *(name for name, _ in self.others))
+        called = dict(zip(before, naming.of(before), strict=True))
+        # Electrodes that the file has no channel for keep their names if these would be another's.
+        free = {name: naming.of((name,))[0] for name, *_ in self.elsewhere}
+        taken = set(called.values())
+        return replace(
+            self,
+            channels=tuple(called[name] for name in self.channels),
+            others=tuple((called[name], kind) for name, kind in self.others),
+            bads=tuple(called.get(name, name) for name in self.bads),
+            unusable=tuple((called.get(name, name), why) for name, why in self.unusable),
+            elsewhere=tuple((free[name], *at) for name, *at in self.elsewhere if free[name] not in taken),  # type: ignore[misc]
+            names=tuple((new, old) for old, new in called.items() if new != old),
+        )
 
     def in_stretches(self, stretches: tuple[tuple[int, int], ...]) -> Header:
         """Return the header of a recording with gaps, by its stretches in recorded time."""

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eegzarr.bids.sidecars import Sidecars
-from eegzarr.recordings.header import Header
+from eegzarr.recordings.header import Header, NamedPlace
 
 Place = npt.NDArray[np.float64]
 
@@ -32,10 +32,17 @@ _NUMBER = re.compile(r"[A-H]\d+")
 
 
 def electrode_positions(header: Header, channels: tuple[str, ...]) -> npt.NDArray[np.float32]:
-    """Return where channels of a recording are, in m, (channel, 3), NaN where that isn't known."""
+    """Return where channels of a recording are, in m, (channel, 3), NaN where that isn't known.
+
+    Also channels that the recording lacks: where electrodes.tsv has them, else where a cap with these names does.
+    """
+    lacking = header.lacking(channels)
     if header.positions is None:
-        return channel_positions(channels, header.channels)
-    places = dict(zip(header.channels, header.positions, strict=True))
+        return channel_positions(channels, (*header.channels, *lacking))
+    places: dict[str, npt.NDArray] = dict(zip(header.channels, header.positions, strict=True))
+    places |= {name: np.array(place) for name, *place in header.elsewhere if name in lacking}
+    if unplaced := tuple(name for name in lacking if name not in places):
+        places |= dict(zip(unplaced, channel_positions(unplaced, (*header.channels, *lacking)), strict=True))
     return np.array([places.get(name, (np.nan,) * 3) for name in channels], np.float32).reshape(-1, 3)
 
 
@@ -83,11 +90,19 @@ def _placed(montage: object, named: Mapping[str, str]) -> npt.NDArray[np.float32
     return np.array([places.get(name, (np.nan,) * 3) for name in named.values()], dtype=np.float32).reshape(-1, 3)
 
 
-def told_positions(sidecars: Sidecars, channels: tuple[str, ...]) -> npt.NDArray[np.float32] | None:
-    """Return where electrodes.tsv says that channels are, in m, (channel, 3); None where it says nothing of use."""
+def told_positions(
+    sidecars: Sidecars, channels: tuple[str, ...]
+) -> tuple[npt.NDArray[np.float32] | None, tuple[NamedPlace, ...]]:
+    """Return where electrodes.tsv says that channels are, in m, (channel, 3); None where it says nothing of use.
+
+    The second value are the electrodes that it places besides.
+    """
     places = _told(sidecars)
     found = np.array([places.get(name, (np.nan,) * 3) for name in channels], np.float32).reshape(-1, 3)
-    return found if np.isfinite(found).any() else None
+    if not np.isfinite(found).any():
+        return None, ()
+    others = [name for name in places if name not in channels]
+    return found, tuple((name, *places[name].tolist()) for name in others)
 
 
 def _told(sidecars: Sidecars) -> dict[str, Place]:

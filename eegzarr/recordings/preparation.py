@@ -115,7 +115,7 @@ def _reading(path: Path, header: Header) -> Iterator[ReadBlock]:
     factors = dict(header.factors)
     if header.reader != "edf":
         with foreign.opened(path) as (raw, _):
-            yield lambda start, stop, names: foreign.read_block(raw, start, stop, names, factors)
+            yield lambda start, stop, names: foreign.read_block(raw, start, stop, header.in_file(names), factors)
         return
     with boundary(path):
         edf = open_edf(path)
@@ -124,7 +124,7 @@ def _reading(path: Path, header: Header) -> Iterator[ReadBlock]:
 
         def read(start: int, stop: int, names: tuple[str, ...]) -> npt.NDArray[np.float64]:
             first = int(in_file(np.array([start]), header.stored)[0]) if header.stored else start
-            return edf.blocks(first, first + stop - start, *edf_rows(edf, names, factors))
+            return edf.blocks(first, first + stop - start, *edf_rows(edf, header.in_file(names), factors))
 
         yield read
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from eegzarr.bids.sidecars import Sidecars
 from eegzarr.errors import RecordingError
+from eegzarr.recipes.montage import AS_THEY_ARE, Naming
 from eegzarr.recordings import foreign
 from eegzarr.recordings.boundary import boundary
 from eegzarr.recordings.edf import EdfFile, open_edf
@@ -26,7 +27,9 @@ _NOTHING = Sidecars()
 _STIMULUS = ("STATUS", "TRIGGER")  # what MNE takes for one in EDF and BDF files
 
 
-def read_header(path: Path, sidecars: Sidecars = _NOTHING, *, annotations: bool = False) -> Header:
+def read_header(
+    path: Path, sidecars: Sidecars = _NOTHING, *, annotations: bool = False, naming: Naming = AS_THEY_ARE
+) -> Header:
     """Return what a recording holds.
 
     Parameters
@@ -37,30 +40,33 @@ def read_header(path: Path, sidecars: Sidecars = _NOTHING, *, annotations: bool 
     annotations : bool
         Whether the file's annotations are wanted. In EDF+ files they lie all over the file, and are left out
         unless they are asked for; other formats have them with the header.
+    naming : Naming
+        What a recipe calls the channels, and what it says they are.
 
     Raises
     ------
     RecordingError
-        If it can't be opened, or has no EEG channel or no sample.
+        If it can't be opened, has no EEG channel or no sample, or two channels would have one name.
     """
     edf = open_edf(path)
-    header = None if edf is None else _edf_header(edf, sidecars, annotations)
+    header = None if edf is None else _edf_header(edf, sidecars, annotations, naming)
     if header is None:
-        header = foreign.read_header(path, sidecars)
+        header = foreign.read_header(path, sidecars, naming)
     if not header.channels:
         others = f"; it has {listed([f'{name} ({kind})' for name, kind in header.others])}" if header.others else ""
         raise RecordingError(f"no EEG channel{others}")
-    told = told_positions(sidecars, header.channels)
-    header = header if told is None else replace(header, positions=told)
-    return header.described(sidecars.eeg)
+    told, elsewhere = told_positions(sidecars, header.channels)
+    if told is not None:
+        header = replace(header, positions=told, elsewhere=elsewhere)
+    return header.described(sidecars.eeg).renamed(naming)
 
 
-def _edf_header(edf: EdfFile, sidecars: Sidecars, annotations: bool) -> Header | None:
+def _edf_header(edf: EdfFile, sidecars: Sidecars, annotations: bool, naming: Naming) -> Header | None:
     """Return an EDF or BDF file's header, None where its EEG channels have different rates: MNE resamples them."""
     if edf.n_records < 1:
         raise RecordingError("no samples")
     own = tuple("stim" if name.upper() in _STIMULUS else "eeg" for name in edf.names)
-    typed = channel_types(edf.names, own, sidecars)
+    typed = channel_types(edf.names, own, sidecars, naming)
     undefined = [name for name, gain in zip(edf.names, edf.gain.tolist(), strict=True) if not np.isfinite(gain)]
     settled = settled_units(edf.names, typed.types, edf.units, 1.0, sidecars, undefined)
     is_eeg = np.array([kind == "eeg" for kind in settled.types])
@@ -132,7 +138,7 @@ def read_windows(
         If the recording can't be read.
     """
     header = header or read_header(path)
-    factors = dict(header.factors)
+    factors, channels = dict(header.factors), header.in_file(channels)
     if header.reader != "edf":
         foreign.read_windows(path, starts, channels, factors, out)
         return

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from eegzarr.bids.sidecars import ChannelRow, Sidecars
 from eegzarr.errors import RecordingError
+from eegzarr.recipes.montage import AS_THEY_ARE, Naming
 
 # BIDS types that name something else than the lower-case text does, see
 # https://bids-specification.readthedocs.io, "Electroencephalography", channels.tsv; the rest are written alike.
@@ -63,7 +64,9 @@ def known_type(name: str) -> str:
     return "bio" if (gas := _GASES.search(upper)) and gas[0] != "O2" else ""
 
 
-def channel_types(names: tuple[str, ...], own: tuple[str, ...], sidecars: Sidecars) -> ChannelTypes:
+def channel_types(
+    names: tuple[str, ...], own: tuple[str, ...], sidecars: Sidecars, naming: Naming = AS_THEY_ARE
+) -> ChannelTypes:
     """Decide the type of each channel.
 
     Parameters
@@ -75,22 +78,27 @@ def channel_types(names: tuple[str, ...], own: tuple[str, ...], sidecars: Sideca
         Where channels.tsv names a channel, its type counts, as `mne_bids.read_raw_bids` applies it: a type that
         nobody knows is "misc". Other channels have the file's type, and EEG channels that of their name if
         everybody knows it.
+    naming : Naming
+        What a recipe calls the channels, by which their names are judged, and what it says they are: that counts
+        most.
 
     Raises
     ------
     RecordingError
-        If channels.tsv has different rows for one channel.
+        If channels.tsv has different rows for one channel, or two channels would have one name.
     """
     rows = _rows_by_name(sidecars.channels or ())
     typed = {name: row.type for name, row in rows.items()} if any(row.type for row in rows.values()) else {}
     found, by_name, odd = [], [], []
-    for name, kind in zip(names, own, strict=True):
-        if name in typed:
+    for name, kind, called in zip(names, own, naming.of(names), strict=True):
+        if asked := naming.type_of(called):
+            kind = asked
+        elif name in typed:
             kind = typed[name].lower()
             if kind not in _BIDS_TYPES:
                 odd.append(name)
             kind = _OF_BIDS.get(kind, kind) if kind in _BIDS_TYPES else "misc"
-        elif kind == "eeg" and (known := known_type(name)):
+        elif kind == "eeg" and (known := known_type(called)):
             by_name.append(name)
             kind = known
         found.append(kind)

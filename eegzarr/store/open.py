@@ -216,10 +216,8 @@ def pooled_statistics(tables: Sequence[xr.Dataset]) -> dict[str, np.ndarray]:
     Exact: each table holds the count, mean and sum of squares of each recording's windows.
     """
     total = reduce(add, [moments for table in tables for moments in _moments(table)])
-    if not total.count:
-        nothing = np.full(total.mean.shape, np.nan)
-        return {"mean": nothing, "std": nothing}
-    return {"mean": total.mean, "std": np.sqrt(np.maximum(total.squares, 0) / total.count)}
+    mean, std = total.scales()
+    return {"mean": mean, "std": std}
 
 
 def recording_moments(lake: str, group: str, recordings: Sequence[int]) -> list[Moments]:
@@ -229,7 +227,9 @@ def recording_moments(lake: str, group: str, recordings: Sequence[int]) -> list[
 
 
 def _moments(table: xr.Dataset) -> list[Moments]:
-    count = table["count"].to_numpy()[:, 0]
+    counts = table["count"].to_numpy()
     mean = table["mean"].to_numpy()
-    squares = table["sum_of_squares"].to_numpy() - count[:, None] * mean**2
-    return [Moments(int(n), m, s) for n, m, s in zip(count, mean, squares, strict=True)]
+    squares = table["sum_of_squares"].to_numpy() - counts * mean**2
+    # One count for all channels, but where the recording lacks some.
+    of_all = [int(own[0]) if (own == own[:1]).all() and len(own) else own for own in counts]
+    return [Moments(n, m, s) for n, m, s in zip(of_all, mean, squares, strict=True)]

@@ -123,11 +123,12 @@ def bad_channels(recordings: xr.Dataset) -> dict[str, npt.NDArray[np.int16]]:
         channel that is flat in every recording is the reference (HBN's Cz), and counts as neither flat nor noisy.
     """
     std = channel_deviations(recordings)
-    has_windows = np.all(np.isfinite(std), axis=1)
+    has_windows = np.any(np.isfinite(std), axis=1)  # in all channels but those that the recording lacks
     with np.errstate(invalid="ignore"):
         flat: npt.NDArray[np.bool_] = np.asarray(std < FLAT_BELOW)
-        noisy: npt.NDArray[np.bool_] = np.asarray(std > NOISY_ABOVE * np.median(std, axis=1, keepdims=True))
-    reference = np.all(flat[has_windows], axis=0)
+        median = np.ma.median(np.ma.masked_invalid(std), axis=1, keepdims=True).filled(np.nan)
+        noisy: npt.NDArray[np.bool_] = np.asarray(std > NOISY_ABOVE * median)
+    reference = np.all(flat[has_windows] | np.isnan(std[has_windows]), axis=0)
     # Lakes of eegzarr 0.1 don't say which channels are bad.
     told = recordings["bad"].to_numpy().astype(bool) if "bad" in recordings else np.zeros(std.shape, bool)
     counted = {FLAT: flat & ~reference & has_windows[:, None], NOISY: noisy & has_windows[:, None], BAD: told}

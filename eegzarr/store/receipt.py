@@ -15,10 +15,11 @@ import numpy.typing as npt
 class Moments:
     """Count, mean (uV) and sum of squared deviations (uV^2) of samples, per channel.
 
-    They add up exactly: Chan, Golub & LeVeque (1983), doi:10.1080/00031305.1983.10483115.
+    The count is one number where it is that of all channels, and an array where some recordings lack channels. They
+    add up exactly: Chan, Golub & LeVeque (1983), doi:10.1080/00031305.1983.10483115.
     """
 
-    count: int
+    count: int | npt.NDArray[np.int64]
     mean: npt.NDArray[np.float64]
     squares: npt.NDArray[np.float64]
 
@@ -34,13 +35,46 @@ class Moments:
             total += cls(samples.shape[0] * samples.shape[2], mean, squares)
         return total
 
+    @classmethod
+    def of_some(cls, windows: npt.NDArray, channels: npt.NDArray[np.int64]) -> Moments:
+        """Moments of windows that have a signal in some channels alone."""
+        own = cls.of(windows[:, channels])
+        count, mean, squares = np.zeros(windows.shape[1], np.int64), *np.zeros((2, windows.shape[1]))
+        count[channels], mean[channels], squares[channels] = own.count, own.mean, own.squares
+        return cls(count, mean, squares)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether they are of no sample."""
+        return not np.any(self.count)
+
+    def picked(self, channels: list[int]) -> Moments:
+        """Return those of some channels."""
+        count = self.count[channels] if isinstance(self.count, np.ndarray) else self.count
+        return Moments(count, self.mean[channels], self.squares[channels])
+
+    def scales(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return mean and standard deviation of each channel, NaN where there is no sample."""
+        count = np.broadcast_to(self.count, self.mean.shape)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            std = np.sqrt(np.maximum(self.squares, 0) / count)
+        return np.where(count > 0, self.mean, np.nan), np.where(count > 0, std, np.nan)
+
     def __add__(self, other: Moments) -> Moments:
+        if isinstance(self.count, np.ndarray) or isinstance(other.count, np.ndarray):
+            return self._added_by_channel(other)
         count = self.count + other.count
         if not count:
             return self
         delta = other.mean - self.mean
         mean = self.mean + delta * (other.count / count)
         return Moments(count, mean, self.squares + other.squares + delta**2 * (self.count * other.count / count))
+
+    def _added_by_channel(self, other: Moments) -> Moments:
+        count = np.asarray(self.count + other.count)
+        delta = other.mean - self.mean
+        share = other.count / np.maximum(count, 1)
+        return Moments(count, self.mean + delta * share, self.squares + other.squares + delta**2 * (self.count * share))
 
 
 @dataclass(frozen=True)
@@ -143,7 +177,7 @@ class Receipt:
                 "content": self.content,
                 "peak_to_peak": _packed(self.peak_to_peak, "<f4"),
                 "valid": _packed(self.valid, "u1"),
-                "counts": [m.count for m in self.moments],
+                "counts": [m.count if isinstance(m.count, int) else m.count.tolist() for m in self.moments],
                 "means": [_packed(m.mean, "<f8") for m in self.moments],
                 "squares": [_packed(m.squares, "<f8") for m in self.moments],
                 "reasons": {str(row): reason for row, reason in self.reasons.items()},
@@ -165,7 +199,10 @@ class Receipt:
             content=fields["content"],
             peak_to_peak=_unpacked(fields["peak_to_peak"], "<f4"),
             valid=_unpacked(fields["valid"], "u1").astype(bool),
-            moments=tuple(Moments(n, _unpacked(m, "<f8"), _unpacked(s, "<f8")) for n, m, s in moments),
+            moments=tuple(
+                Moments(n if isinstance(n, int) else np.array(n, np.int64), _unpacked(m, "<f8"), _unpacked(s, "<f8"))
+                for n, m, s in moments
+            ),
             reasons={int(row): reason for row, reason in fields["reasons"].items()},
             rounding=Rounding(*fields["rounding"]),
             codec=fields.get("codec", ""),

@@ -76,14 +76,16 @@ def _moments(source: Source, selection: Selection, number: int, recordings: Sequ
     channels = list(source.channels)
     if not isinstance(source, Loaded):
         every = recording_moments(source.lake, source.group, recordings)
-        return [Moments(one.count, one.mean[channels], one.squares[channels]) for one in every]
+        return [one.picked(channels) for one in every]
     own = selection.source == number
     rows, recording = selection.window[own], selection.recording[own]
     return [Moments.of(source.values[rows[recording == one]][:, channels]) for one in recordings]
 
 
 def _scales(moments: Moments) -> Pair:
-    count = max(1, moments.count)
+    count = np.maximum(1, moments.count)
     mean = np.asarray(moments.mean, np.float32)[:, None]
-    std = np.sqrt(np.maximum(moments.squares, 0) / count).astype(np.float32)[:, None]
+    std = np.sqrt(np.maximum(moments.squares, 0) / np.broadcast_to(count, moments.mean.shape)).astype(np.float32)[
+        :, None
+    ]
     return mean, np.where(std > 0, std, np.float32(1))

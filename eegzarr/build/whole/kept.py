@@ -22,7 +22,7 @@ from eegzarr.recordings.header import Annotation, Header
 
 # Of a header: what windows and labels depend on, not how its file is read.
 _PLAIN = ("sfreq", "n_times", "reference", "memory", "reader")
-_TUPLES = ("channels", "others", "bads", "unusable", "stretches", "bad_times", "notes")
+_TUPLES = ("channels", "others", "bads", "unusable", "stretches", "bad_times", "elsewhere", "notes")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,317 @@
+"""Channels by other names, of other numbers and rates: what recipes make of them is what MNE makes of them."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import mne
+import numpy as np
+import numpy.typing as npt
+import pytest
+import xarray as xr
+from edfio import Edf, EdfSignal
+
+import eegzarr
+from eegzarr.bids.sidecars import ChannelRow, Sidecars
+from eegzarr.errors import RecipeError, RecordingError
+from eegzarr.recipes.load import load_recipe
+from eegzarr.recipes.montage import Naming, ten_twenty
+from eegzarr.recipes.recipe import Preparation, Recipe, WindowSpan, recipe_from_json
+from eegzarr.recordings.mixing import check_mixing, mixing
+from eegzarr.recordings.positions import channel_positions
+from eegzarr.recordings.preparation import cut, prepare_recording
+from eegzarr.recordings.reader import read_header, read_windows
+from eegzarr.store.receipt import Moments
+
+NAMES = ("Fp1", "Fp2", "F3", "Fz", "F4", "C3", "Cz", "C4", "P3", "Pz", "P4", "O1")
+FEW = ("Fp1", "Fz", "C3", "Cz", "C4", "Pz", "O1")
+LACKING = tuple(name for name in NAMES if name not in FEW)
+OTHERWISE = {name: f"EEG {name.upper()}-REF" for name in NAMES}
+RECIPE = Recipe(
+    name="rest", anchor="recording", span=WindowSpan(start=0, stop=1), stride=1.0, sfreq=100, target="age", require=()
+)
+FILLED = replace(
+    RECIPE,
+    name="filled",
+    channels=NAMES[::-1],
+    rename="10-20",
+    missing="interpolate",
+    preparation=Preparation(resample=True),
+)
+
+
+def write_edf(path: Path, names: tuple[str, ...], rate: int = 100, seed: int = 0, seconds: int = 6) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    signals = np.cumsum(np.random.default_rng(seed).normal(0, 3, (len(names), seconds * rate)), axis=1)
+    made = [
+        EdfSignal(
+            np.clip(np.round(signal), -800, 800), rate, label=n, physical_dimension="uV", physical_range=(-1e3, 1e3)
+        )
+        for n, signal in zip(names, signals, strict=True)
+    ]
+    Edf(made).write(path)
+
+
+def by_mne(path: Path, rename: dict[str, str] | None = None) -> mne.io.BaseRaw:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        raw = mne.io.read_raw_edf(path, preload=True, verbose="error")
+    return raw.rename_channels({old: new for new, old in (rename or {}).items() if old in raw.ch_names})
+
+
+def standard_1005() -> mne.channels.DigMontage:
+    names = mne.channels.get_builtin_montages()
+    return mne.channels.make_standard_montage("standard_1005" if "standard_1005" in names else "colin27_1005")
+
+
+def filled_by_mne(raw: mne.io.BaseRaw, lacking: tuple[str, ...], but: tuple[str, ...] = ()) -> mne.io.BaseRaw:
+    """Add channels to a whole recording, as bad ones with positions, and have MNE interpolate all bads but some."""
+    if lacking:
+        info = mne.create_info(list(lacking), raw.info["sfreq"], "eeg")
+        nothing = mne.io.RawArray(np.zeros((len(lacking), raw.n_times)), info, verbose="error")
+        raw.add_channels([nothing], force_update_info=True)
+    raw.set_montage(standard_1005())
+    raw.info["bads"] = [*raw.info["bads"], *lacking]
+    return raw.interpolate_bads(exclude=but, verbose="error")
+
+
+def test_every_electrode_of_the_10_05_system_is_known_in_any_case() -> None:
+    older = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}
+    for name in standard_1005().ch_names:
+        for spelled in (name, name.upper(), name.lower(), f"EEG {name.upper()}-REF", f"{name}..", f"EEG {name}"):
+            assert ten_twenty(spelled) == older.get(name, name), spelled
+
+
+@pytest.mark.parametrize(
+    ("given", "called"),
+    [
+        ("Fc5.", "FC5"),
+        ("Fcz.", "FCz"),
+        ("C3..", "C3"),
+        ("EEG FP1-REF", "Fp1"),
+        ("EEG F7-LE", "F7"),
+        ("EEG T3-AR", "T7"),
+        ("EEG Fpz-Cz", "Fpz-Cz"),
+        ("EEG FPZ-CZ", "Fpz-Cz"),
+        ("FP1-F7", "Fp1-F7"),
+        ("T5-O1", "P7-O1"),
+        ("C3-A2", "C3-A2"),
+        ("T8-P8-0", "T8-P8-0"),
+        ("EEG 001", "EEG 001"),
+        ("E12", "E12"),
+        ("VEOG", "VEOG"),
+        ("EOG horizontal", "EOG horizontal"),
+        ("EEG EKG-REF", "EEG EKG-REF"),
+        ("Status", "Status"),
+        ("A1", "A1"),
+        ("", ""),
+    ],
+)
+def test_names_are_read_as_the_10_20_system_writes_them(given: str, called: str) -> None:
+    assert ten_twenty(given) == called
+
+
+def test_two_channels_can_t_have_one_name() -> None:
+    with pytest.raises(RecordingError, match="rename gives T3 and T7 one name, T7"):
+        Naming(rename="10-20").of(("T3", "T7", "Cz"))
+    assert Naming(rename=(("a", "X"), ("b", "X"))).of(("b", "Cz")) == ("X", "Cz")
+
+
+@pytest.mark.parametrize(
+    ("toml", "told"),
+    [
+        ('rename = "10-10"', "rename must be a table of names, or '10-20'"),
+        ("rename = [1]", "recipe.rename must be a table of texts"),
+        ("rename = { a = 1 }", "recipe.rename must be a table of texts"),
+        ('types = { HEOG = "eogg" }', r"types.HEOG must be one of .* Did you mean"),
+        ('missing = "interpolat"\nchannels = ["Cz"]', r"recipe.missing must be one of skip, nan, interpolate"),
+        ('missing = "nan"', "missing = 'nan' needs channels"),
+        ('channels = ["Cz", "Cz"]', "channels has 'Cz' twice"),
+    ],
+)
+def test_a_wrong_montage_is_refused_with_what_there_is(toml: str, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(f'anchor = "recording"\nstride = 1\ntarget = "age"\n{toml}\n[span]\nstart = 0\nstop = 1\n')
+    with pytest.raises(RecipeError, match=told):
+        load_recipe(path)
+
+
+def test_a_montage_is_part_of_the_recipe_that_is_stored(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'anchor = "recording"\nstride = 1\ntarget = "age"\nchannels = ["Cz"]\nmissing = "nan"\n'
+        'rename = { "EEG 001" = "Cz" }\ntypes = { X1 = "ecg" }\n[span]\nstart = 0\nstop = 1\n'
+    )
+    recipe = load_recipe(path)
+    assert recipe.naming == Naming(rename=(("EEG 001", "Cz"),), types=(("X1", "ecg"),))
+    assert recipe_from_json(recipe.to_json()) == recipe
+    assert replace(RECIPE, rename={"a": "b"}).rename == (("a", "b"),)  # type: ignore[arg-type]
+    # What says nothing isn't written, so that the text of older recipes stays.
+    assert not {"rename", "types", "missing"} & set(json.loads(RECIPE.to_json()))
+
+
+@pytest.mark.parametrize("suffix", [".edf", "_raw.fif"])
+def test_renamed_channels_are_read_by_their_names_in_the_file(suffix: str, tmp_path: Path) -> None:
+    edf, path = tmp_path / "a.edf", tmp_path / f"a{suffix}"
+    write_edf(edf, ("EEG FZ-REF", "EEG CZ-REF", "ECG2", "EEG T3-REF"))
+    raw = by_mne(edf)
+    if suffix != ".edf":
+        raw.save(path, verbose="error")
+    rows = tuple(ChannelRow(name=name, status="bad" if "CZ" in name else "good") for name in raw.ch_names)
+    naming = Naming(rename="10-20", types=(("ECG2", "eeg"), ("Fz", "eog")))
+    header = read_header(path, Sidecars(channels=rows), naming=naming)
+    assert (header.channels, header.bads, header.others) == (("Cz", "ECG2", "T7"), ("Cz",), (("Fz", "eog"),))
+    windows = np.empty((2, 3, 100), np.float32)
+    read_windows(path, np.array([0, 250]), ("T7", "Fz", "Cz"), windows, header)
+    due = raw.get_data()[[3, 0, 1]] * 1e6
+    np.testing.assert_allclose(windows, np.stack([due[:, :100], due[:, 250:350]]), atol=1e-3)
+
+
+@pytest.mark.parametrize("reference", ["", "average", "Cz"])
+@pytest.mark.parametrize("interpolates_bads", [False, True])
+def test_missing_channels_are_interpolated_as_mne_does_it(
+    reference: str, interpolates_bads: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.edf"
+    names = tuple(name for name in NAMES if name not in ("F3", "P4"))
+    write_edf(path, names)
+    header = replace(read_header(path), bads=("C4",))
+    preparation = Preparation(l_freq=1.0, h_freq=30.0, reference=reference, interpolate_bads=interpolates_bads)
+    channels = ("P4", "C4", "F3", "O1", "Cz")
+    check_mixing(header, preparation, channels, "interpolate")
+    mixed = mixing(header, channels, preparation, "interpolate")
+    windows, out = np.empty((2, mixed.rows, 150), np.float32), np.empty((2, 5, 150), np.float32)
+    starts, first = np.array([0, 333]), 0
+    for block in prepare_recording(path, mixed.channels, preparation, 100, header):
+        cut(block, starts, first, windows)
+        first += len(block)
+    mixed.apply(windows)
+    mixed.give(windows, out)
+
+    raw = by_mne(path).filter(1.0, 30.0, verbose="error")
+    raw.info["bads"] = ["C4"]
+    raw = filled_by_mne(raw, ("F3", "P4"), but=() if interpolates_bads else ("C4",))
+    if reference:
+        raw.set_eeg_reference(reference if reference == "average" else [reference], verbose="error")
+    due = raw.get_data(picks=list(channels)) * 1e6
+    for window, start in zip(out, starts, strict=True):
+        np.testing.assert_allclose(window, due[:, start : start + 150], atol=2e-3)
+
+
+def test_what_has_no_position_can_t_be_interpolated(tmp_path: Path) -> None:
+    write_edf(tmp_path / "a.edf", ("Fz", "Cz", "Pz", "Oz", "Nowhere"))
+    header = read_header(tmp_path / "a.edf")
+    with pytest.raises(
+        RecordingError, match=r"can't interpolate channels that it lacks \(C3\): no position for Nowhere"
+    ):
+        check_mixing(header, Preparation(), ("C3", "Cz"), "interpolate")
+    write_edf(tmp_path / "b.edf", ("Fz", "Cz", "Pz"))
+    header = read_header(tmp_path / "b.edf")
+    with pytest.raises(RecordingError, match="no position for Here"):
+        check_mixing(header, Preparation(), ("Here", "Cz"), "interpolate")
+    with pytest.raises(RecordingError, match="from 3 good ones"):
+        check_mixing(header, Preparation(), ("C3", "Cz"), "interpolate")
+    with pytest.raises(RecordingError, match="has none of the 2 channels"):
+        check_mixing(header, Preparation(), ("C3", "C4"), "nan")
+
+
+def test_a_missing_channel_is_where_electrodes_tsv_says(tmp_path: Path) -> None:
+    write_edf(tmp_path / "a.edf", ("X1", "X2", "X3", "X4", "X5"))
+    places = channel_positions(("Fz", "Cz", "Pz", "C3", "C4", "Oz"))
+    rows = tuple((f"X{i + 1}", *map(float, place)) for i, place in enumerate(places))
+    told = Sidecars(electrodes=rows, coordinate_system="CapTrak", coordinate_units="m")
+    header = read_header(tmp_path / "a.edf", told)
+    found = mixing(header, ("X6", "X1"), Preparation(), "interpolate")
+    raw = by_mne(tmp_path / "a.edf")
+    expected = filled_by_mne(
+        raw.rename_channels(dict(zip(raw.ch_names, ("Fz", "Cz", "Pz", "C3", "C4"), strict=True))), ("Oz",)
+    )
+    windows = np.zeros((1, 6, raw.n_times), np.float32)
+    read_windows(tmp_path / "a.edf", np.array([0]), found.channels, windows[:, :5], header)
+    found.apply(windows)
+    row = windows[0, found.wanted[0]]
+    np.testing.assert_allclose(row, expected.get_data(picks=["Oz"])[0] * 1e6, atol=2e-3)
+
+
+def test_moments_of_recordings_that_lack_channels_add_up() -> None:
+    signal = np.random.default_rng(0).normal(5, 20, (12, 3, 50)).astype(np.float32)
+    some = np.array([0, 2])
+    total = Moments.of(signal[:4]) + Moments.of_some(signal[4:], some) + Moments.of_some(signal[:0], some)
+    mean, std = total.scales()
+    for channel, own in enumerate((signal[:, 0], signal[:4, 1], signal[:, 2])):
+        np.testing.assert_allclose([mean[channel], std[channel]], [own.mean(), own.std()], rtol=1e-6)
+    assert np.isnan(Moments.of_some(signal, some).scales()[0][1])
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two montages, two spellings, two rates, and what can't be read."""
+    root = tmp_path_factory.mktemp("montages") / "study"
+
+    def place(subject: str) -> Path:
+        return root / f"sub-{subject}" / "eeg" / f"sub-{subject}_task-x_eeg.edf"
+
+    for number in (1, 2):
+        write_edf(place(f"full{number}"), (*NAMES, "VEOG"), seed=number)
+    write_edf(place("other"), tuple(OTHERWISE[name] for name in NAMES), seed=3)
+    write_edf(place("few"), FEW, seed=4)
+    write_edf(place("fast"), NAMES, rate=200, seed=5)
+    write_edf(place("fastfew"), FEW, rate=200, seed=6)
+    place("broken").parent.mkdir(parents=True)
+    place("broken").touch()
+    subjects = [folder.name for folder in sorted(root.glob("sub-*"))]
+    people = "".join(f"{name}\t{20 + i}\n" for i, name in enumerate(subjects))
+    (root / "participants.tsv").write_text(f"participant_id\tage\n{people}")
+    return root
+
+
+def recording_windows(windows: xr.Dataset, subject: str) -> npt.NDArray[np.float32]:
+    found: npt.NDArray[np.float32] = windows.eeg.isel(window=(windows.subject == subject).values).values
+    return found
+
+
+def test_channels_and_missing_make_one_group_that_is_as_mne_interpolates_it(root: Path, tmp_path: Path) -> None:
+    summary = eegzarr.build_lake(root, tmp_path / "lake", recipe=FILLED, workers=1)
+    windows = eegzarr.open_windows(tmp_path / "lake", "filled").load()
+    assert summary.windows == 6 * 6
+    assert sum(summary.reasons.values()) == 1  # the broken one
+    assert tuple(windows.channel.values) == NAMES[::-1]
+    assert windows.valid.all()
+    np.testing.assert_allclose(windows.x.values, channel_positions(NAMES[::-1])[:, 0], atol=1e-6)
+    for path in sorted(root.rglob("*_eeg.edf")):
+        subject = path.name.split("_")[0].removeprefix("sub-")
+        if subject == "broken":
+            continue
+        raw = by_mne(path, OTHERWISE)
+        raw.pick([name for name in raw.ch_names if name != "VEOG"])
+        if raw.info["sfreq"] != 100:
+            raw.resample(100, verbose="error")
+        raw = filled_by_mne(raw, tuple(name for name in NAMES if name not in raw.ch_names))
+        due = raw.get_data(picks=list(NAMES[::-1])).reshape(12, 6, 100).swapaxes(0, 1) * 1e6
+        np.testing.assert_allclose(recording_windows(windows, subject), due, atol=2e-3, err_msg=subject)
+    table = eegzarr.open_windows(tmp_path / "lake", "filled")
+    notes = xr.open_zarr(tmp_path / "lake", group="filled/study/recordings").load()
+    few = notes.notes.values[notes.path.values == "sub-few/eeg/sub-few_task-x_eeg.edf"][0]
+    assert "lacks P4, P3, F4, F3, Fp2: interpolated" in few
+    assert table.sizes["window"] == 36
+
+
+def test_missing_channels_are_nan_and_their_windows_valid(root: Path, tmp_path: Path) -> None:
+    recipe = replace(FILLED, name="gaps", missing="nan", preparation=Preparation())
+    eegzarr.build_lake(root, tmp_path / "lake", recipe=recipe, workers=1)
+    windows = eegzarr.open_windows(tmp_path / "lake", "gaps").load()
+    assert set(windows.subject.values) == {"full1", "full2", "other", "few"}
+    assert windows.valid.all()
+    there = np.isin(NAMES[::-1], FEW)
+    few = recording_windows(windows, "few")
+    due = by_mne(root / "sub-few/eeg/sub-few_task-x_eeg.edf").get_data(picks=[n for n in NAMES[::-1] if n in FEW]) * 1e6
+    np.testing.assert_allclose(few[:, there], due.reshape(7, 6, 100).swapaxes(0, 1), atol=1e-3)
+    assert np.isnan(few[:, ~there]).all()
+    np.testing.assert_allclose(windows["mean"], np.nanmean(windows.eeg, axis=(0, 2)), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(windows["std"], np.nanstd(windows.eeg, axis=(0, 2)), rtol=1e-3)
+    reach = (windows.eeg.max("time", skipna=False) - windows.eeg.min("time", skipna=False)).values
+    np.testing.assert_allclose(windows.peak_to_peak, np.nanmax(reach, axis=1), rtol=1e-6)
+    assert not windows.flat_channels.any()
