@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from eegzarr.build.summary import BuildSummary
     from eegzarr.watch.progress import BuildProgress
 
-_STORAGE = ("dtype", "compression", "shard_size")
+_STORAGE = ("dtype", "step", "compression", "shard_size")
 
 
 @options_of(build_lake, only=_STORAGE)

@@ -57,6 +57,21 @@ def sample_lake(sample_root: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="session")
+def integer_lake(sample_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake with the sample's challenge1/R1 as integers of 0.05 uV, in small shards. Read it only."""
+    lake = tmp_path_factory.mktemp("integers") / "lake.zarr"
+    eegzarr.build_lake(sample_root, lake, recipe=CHALLENGE1, workers=2, dtype="int16", shard_size=SMALL_SHARDS)
+    return lake
+
+
+@pytest.fixture(scope="session", params=["float32", "int16"])
+def any_lake(request: pytest.FixtureRequest) -> Path:
+    """The sample's challenge1/R1 as floats, and as integers. Read it only."""
+    fixture = "sample_lake" if request.param == "float32" else "integer_lake"
+    return Path(request.getfixturevalue(fixture))
+
+
+@pytest.fixture(scope="session")
 def two_release_lake(sample_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake with two releases of challenge1, R1 and R2, of different subjects. Read it only."""
     lake = tmp_path_factory.mktemp("lakes") / "lake.zarr"

@@ -25,10 +25,11 @@ from eegzarr.stream.stream import WindowStream
 
 @pytest.fixture(scope="module")
 def lake(two_release_lake: Path, sample_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Releases whose shards, frames and types differ: R1 and R2 of float32, half of float16 in shards of a frame."""
+    """Releases whose shards, frames and types differ: R1 and R2 of float32, others of float16 and int16."""
     lake = Path(shutil.copytree(two_release_lake, tmp_path_factory.mktemp("lakes") / "lake.zarr"))
     options = {"recipe": CHALLENGE1, "workers": 1}
     eegzarr.build_lake(sample_root, lake, name="half", dtype="float16", shard_size=2**18, **options)
+    eegzarr.build_lake(sample_root, lake, name="integers", dtype="int16", step=0.1, shard_size=2**20, **options)
     eegzarr.build_lake(sample_root, lake, name="small", shard_size=2**19, **options)
     return lake
 
@@ -38,7 +39,7 @@ def plain(lake: Path) -> dict[str, xr.Dataset]:
     """Each release by plain xarray, in memory."""
     return {
         name: xr.open_zarr(lake, group=f"challenge1/{name}", chunks=None).load()
-        for name in ("R1", "R2", "half", "small")
+        for name in ("R1", "R2", "half", "integers", "small")
     }
 
 
@@ -79,7 +80,7 @@ def test_any_selection_is_streamed_as_plain_xarray_has_it(
 @settings(max_examples=8)
 @given(st.data())
 def test_options_hold_for_any_selection(lake: Path, plain: dict[str, xr.Dataset], data: st.DataObject) -> None:
-    name = data.draw(st.sampled_from(["R1", "half"]))
+    name = data.draw(st.sampled_from(["R1", "half", "integers"]))
     channel = data.draw(st.permutations(range(129)).map(lambda numbers: sorted(numbers[:3]) + numbers[3:5]))
     crop = data.draw(st.sampled_from([None, 0.5]))
     normalize = data.draw(st.sampled_from([None, "channel", "window", "recording"]))

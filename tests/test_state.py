@@ -14,6 +14,7 @@ from eegzarr.store.layout import Geometry
 SHORTER: Recipe = replace(CHALLENGE1, span=WindowSpan(start=0.0, stop=1.0))
 FLOAT32 = Geometry.of(129, 200)
 FLOAT16 = Geometry.of(129, 200, "float16")
+INT16 = Geometry.of(129, 200, "int16", step=0.1)
 STORED = Geometry.of(129, 200, compression="none")
 RECORDINGS = {"sub-1.bdf": "100:9:e1", "sub-2.bdf": "200:9:e2"}  # size, time stamp, events
 COPIED = {"sub-1.bdf": "100:9:e1", "sub-2.bdf": "200:77:e2"}
@@ -82,6 +83,15 @@ CASES = {
     "another recipe, begun": (replace(BUILDING, recipe=SHORTER), ASKED, Step.REFUSE, "another recipe"),
     "another type": (replace(COMPLETE, geometry=FLOAT16), ASKED, Step.REFUSE, "give --dtype float16"),
     "another type, begun": (replace(BUILDING, geometry=FLOAT16), ASKED, Step.REFUSE, "give --dtype float16"),
+    "another step": (
+        replace(COMPLETE, geometry=INT16), replace(ASKED, dtype="int16", step=0.05), Step.REFUSE, "give --step 0.1uV",
+    ),
+    "the step that it has": (
+        replace(COMPLETE, geometry=INT16), replace(ASKED, dtype="int16", step=0.1), Step.ALREADY, "",
+    ),
+    "any step, begun": (
+        replace(BUILDING, geometry=INT16), replace(ASKED, dtype="int16", step=None), Step.RESUME, "",
+    ),
     "another compression": (replace(COMPLETE, geometry=STORED), ASKED, Step.REFUSE, "give --compression none"),
     "another format": (Found(status="complete", format="9"), ASKED, Step.REFUSE, "has the format 9"),
     "another format, begun": (Found(status="building", format="9"), ASKED, Step.REFUSE, "has the format 9"),

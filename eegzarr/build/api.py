@@ -46,6 +46,7 @@ def build_lake(
     scheduler: str | None = None,
     scheduler_file: str | Path | None = None,
     dtype: Dtype = "float32",
+    step: str | float | None = None,
     compression: Compression = "lz4",
     shard_size: int | str | None = None,
     resample: bool = False,
@@ -91,8 +92,11 @@ def build_lake(
         have eegzarr.
     scheduler_file : path, optional
         The same, by the file that the cluster's scheduler wrote.
-    dtype : {"float32", "float16"}
-        Type of the stored samples.
+    dtype : {"float32", "float16", "int16"}
+        Type of the stored samples. int16 counts steps of some uV, and takes a third of the disk.
+    step : str or float, optional
+        Of int16: what one step is, such as 0.05uV, the default; or auto for the step in which all recordings were
+        recorded, so that nothing is lost, where they share one and their integers fit.
     compression : {"lz4", "zstd", "none"}
         Compression of the stored samples, lossless: zstd is smaller and slower, none is largest and fastest.
     shard_size : int or str, optional
@@ -170,10 +174,12 @@ def forecast(**arguments: Any) -> Forecast:
 def _request(arguments: dict[str, Any]) -> BuildRequest:
     """Return what the arguments of `build_lake` ask for."""
     from eegzarr.build.request import BuildRequest
+    from eegzarr.store.integers import as_step
 
     read = {name: value for name, value in arguments.items() if name not in _SOURCE | _PREPARATION | {"listeners"}}
     read["source"] = find_source_root(**{name: arguments[name] for name in _SOURCE})
     read["recipe"] = prepared(as_recipe(arguments["recipe"]), **{name: arguments[name] for name in _PREPARATION})
+    read["step"] = as_step(arguments["step"], arguments["dtype"])
     read["memory_limit"] = as_bytes(arguments["memory_limit"], "--memory-limit")
     read["shard_size"] = as_bytes(arguments["shard_size"], "--shard-size")
     read["max_memory"] = as_share(arguments["max_memory"], "--max-memory")

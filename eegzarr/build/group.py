@@ -38,7 +38,6 @@ from eegzarr.store.layout import (
     COMPLETE,
     EEG,
     EVENTS,
-    FORMAT,
     FORMAT_2,
     FORMATS,
     METADATA,
@@ -310,7 +309,7 @@ def _attributes(plan: Plan, status: str) -> dict[str, Any]:
     return {
         "title": f"EEG windows of {recipe.name} from {plan.source.name}",
         "status": status,
-        "format_version": FORMAT_2 if recipe.whole else FORMAT,
+        "format_version": FORMAT_2 if recipe.whole else plan.geometry.format_version,
         "recipe": recipe.to_json(),
         "release": plan.source.name,
         "sampling_rate": recipe.sfreq,

@@ -14,7 +14,8 @@ from eegzarr.store.layout import check_storage
 class BuildRequest:
     """What to build, and with what.
 
-    `eegzarr.build_lake` says what each is; here they are read: a recipe, bytes, a share.
+    `eegzarr.build_lake` says what each is; here they are read: a recipe, bytes, a share. `step` is in uV, 0 for
+    floats, None where the recordings decide.
     """
 
     source: str | Path
@@ -22,6 +23,7 @@ class BuildRequest:
     recipe: Recipe
     name: str | None = None
     dtype: str = "float32"
+    step: float | None = 0.0
     compression: str = "lz4"
     workers: int | None = None
     memory_limit: int | None = None

@@ -137,6 +137,7 @@ def _look(request: BuildRequest, place: _Place) -> tuple[Found, Asked]:
         source=place.source.root,
         recipe=request.recipe,
         dtype=request.dtype,
+        step=request.step,
         compression=request.compression,
         overwrite=request.overwrite,
         fingerprints=fingerprints,

@@ -46,7 +46,7 @@ def session(
 
     def geometry(channels: int, times: int) -> Geometry:
         size = request.shard_size or SHARD_SIZE
-        return stored or Geometry.of(channels, times, request.dtype, size, request.compression)
+        return stored or Geometry.of(channels, times, request.dtype, size, request.compression, request.step)
 
     with ExitStack() as stack:
         stack.enter_context(_lost_workers_named())
@@ -81,7 +81,7 @@ def _with_affordable_shards(plan: Plan, lake: str, request: BuildRequest) -> Pla
     geometry = plan.geometry
     kind = _kind_of_work(plan.recipe, lake) | {"reading": plan.largest_reading[1]}
     size = affordable_shard_size(SHARD_SIZE, geometry.itemsize, request.workers, request.memory_limit, **kind)
-    fitted = Geometry.of(geometry.n_channels, geometry.n_times, request.dtype, size, request.compression)
+    fitted = Geometry.of(geometry.n_channels, geometry.n_times, request.dtype, size, request.compression, request.step)
     return plan if fitted == geometry else replace(plan, geometry=fitted)
 
 

@@ -80,6 +80,8 @@ class Asked:
         What the windows come from, for messages.
     fingerprints : mapping of str to str
         Of the source's recordings, by their paths.
+    step : float, optional
+        Of integers, in uV; 0 for floats. None where any is right.
     labels_digest, prepared_with : str
     signals_digest : str
         "" as long as no plan is made.
@@ -96,6 +98,7 @@ class Asked:
     recipe: Recipe
     dtype: str
     compression: str
+    step: float | None = 0.0
     overwrite: bool
     fingerprints: Mapping[str, str]
     labels_digest: str
@@ -151,7 +154,7 @@ def _difference(found: Found, asked: Asked) -> str:
     place = asked.place
     if found.format not in FORMATS:
         return (
-            f"{place} has the format {found.format}, this eegzarr writes {FORMATS[-1]}: "
+            f"{place} has the format {found.format}, this eegzarr writes {' and '.join(FORMATS)}: "
             f"give another --out, or --overwrite to build it anew"
         )
     if found.recipe is not None and _signals_of(found.recipe) != _signals_of(asked.recipe):
@@ -164,6 +167,11 @@ def _difference(found: Found, asked: Asked) -> str:
                     f"{place} has the {option} {stored[option]}: give --{option} {stored[option]}, another --out, or "
                     f"--overwrite to build it anew"
                 )
+        if asked.step not in (None, found.geometry.step):
+            return (
+                f"{place} has a step of {found.geometry.step!r} uV: give --step {found.geometry.step!r}uV, another "
+                f"--out, or --overwrite to build it anew"
+            )
     if found.fingerprints is not None and (message := _other_recordings(found, asked)):
         return message
     if found.status == "building" and found.prepared_with != asked.prepared_with:

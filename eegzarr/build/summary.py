@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import xarray as xr
 
+from eegzarr.store.engine import stored_type
 from eegzarr.store.group import read_tables, unreadable_windows
 
 RELABEL = "write labels again"
@@ -119,7 +120,7 @@ def summarize(lake: str, group: str) -> BuildSummary:
         left_out=_left_out(recordings),
         notes=tuple(map(str, labels.attrs.get("notes", ()))),
         nbytes=int(shards["nbytes"].to_numpy().sum()),
-        decoded_nbytes=int(np.prod(eeg.shape)) * eeg.dtype.itemsize,
+        decoded_nbytes=int(np.prod(eeg.shape)) * stored_type(eeg.variable).itemsize,
     )
 
 

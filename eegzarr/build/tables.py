@@ -17,6 +17,7 @@ from eegzarr.build.labels import subject_labels
 from eegzarr.build.plan import Plan
 from eegzarr.build.target import target_of
 from eegzarr.recipes.recipe import GIVEN
+from eegzarr.store.integers import beyond_reason, is_lossless, step_that_holds
 from eegzarr.store.layout import LABELS, RECEIPT, TILE_LABELS
 from eegzarr.store.receipt import Moments, Receipt, max_rounding
 
@@ -115,6 +116,7 @@ def recordings_table(plan: Plan, receipts: list[Receipt], moments: dict[int, Mom
     """Return one row a recording of the source, with or without windows."""
     rows = []
     unread = {row: reason for receipt in receipts for row, reason in receipt.reasons.items()}
+    unread |= {row: beyond_reason(reached, plan.geometry.step) for row, reached in _beyond(receipts).items()}
     read = {row for row, own in moments.items() if not own.is_empty}
     for row, inspection in enumerate(plan.inspections):
         header, facts = inspection.header, inspection.facts
@@ -176,6 +178,15 @@ def recordings_table(plan: Plan, receipts: list[Receipt], moments: dict[int, Mom
     )
 
 
+def _beyond(receipts: list[Receipt]) -> dict[int, float]:
+    """Return the largest uV of each recording that has windows which no integer holds, over all shards."""
+    most: dict[int, float] = {}
+    for receipt in receipts:
+        for row, reached in receipt.beyond.items():
+            most[row] = max(reached, most.get(row, 0.0))
+    return most
+
+
 def _why_no_labels(plan: Plan, inspection: Inspection) -> str:
     """Return why a recording's windows have no labels of their subject, "" where they have."""
     source, subject = plan.source, inspection.recording.subject
@@ -200,9 +211,16 @@ def shards_table(plan: Plan, receipts: list[Receipt]) -> xr.Dataset:
     )
 
 
-def rounding_attributes(plan: Plan, receipts: list[Receipt]) -> dict[str, float]:
-    """Return the largest errors of a float16 group; float32 has none."""
+def rounding_attributes(plan: Plan, receipts: list[Receipt]) -> dict[str, float | bool]:
+    """Return the largest errors of a float16 or int16 group; float32 has none."""
     if plan.geometry.dtype == "float32":
         return {}
     largest = reduce(max_rounding, (receipt.rounding for receipt in receipts))
+    if plan.geometry.step:
+        beyond = max((reached for receipt in receipts for reached in receipt.beyond.values()), default=0.0)
+        return {
+            "largest_error_uV": largest.absolute,
+            "lossless": is_lossless(largest) and not beyond,
+            **({"smallest_step_uV": step_that_holds(beyond)} if beyond else {}),
+        }
     return {"largest_relative_error": largest.relative, "largest_error_uV": largest.absolute}

@@ -25,12 +25,14 @@ from eegzarr.recordings.preparation import cut, prepare_recording
 from eegzarr.recordings.reader import read_windows
 from eegzarr.recordings.tiles import read_tiles
 from eegzarr.store.codec import codec_mark
+from eegzarr.store.integers import beyond_reason, is_too_large, round_to, to_integers, to_microvolts
 from eegzarr.store.layout import EEG, RECEIPTS, SCRATCH, Geometry, open_array, open_store
 from eegzarr.store.private import get_bytes, run
 from eegzarr.store.receipt import Imprint, Moments, Receipt, Rounding, max_rounding
 from eegzarr.store.shard import ShardEncoder, put, reused, writing
 
 _TOGETHER = 8 * 2**20  # bytes of windows that are filled at a time
+_ROUNDED_TOGETHER = 4  # windows, whose copies as float64 stay in the processor's cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +106,7 @@ def fill_shard(task: ShardTask, windows_of: Callable[[Piece], npt.NDArray[np.flo
     geometry = task.geometry
     blosc.use_threads = False  # for good: several threads of one worker may encode
     moments, valid, peak_to_peak, reasons = [], [], [], {}
+    beyond: dict[int, float] = {}
     rounding = Rounding()
     with _sink(task) as write:
         encoder = ShardEncoder(geometry, write)
@@ -111,9 +114,10 @@ def fill_shard(task: ShardTask, windows_of: Callable[[Piece], npt.NDArray[np.flo
             there = _there(task, piece)
             try:
                 part = windows_of(piece)
-                least, largest, refused = _extremes(part, geometry.dtype)
-                if refused:
-                    reasons[piece.recording] = refused
+                least, largest, reached = _extremes(part, geometry)
+                if reached:
+                    reasons[piece.recording] = _beyond(reached, geometry)
+                    beyond |= {piece.recording: reached} if geometry.step else {}
             except RecordingError as error:
                 reasons[piece.recording] = str(error)
                 part = shard_buffer(geometry)[: len(piece.starts)]
@@ -124,12 +128,17 @@ def fill_shard(task: ShardTask, windows_of: Callable[[Piece], npt.NDArray[np.flo
                 least, largest = least[:, there], largest[:, there]
             finite = np.isfinite(least).all(axis=1) & np.isfinite(largest).all(axis=1)
             valid.append(finite)
+            if geometry.step:
+                # Statistics are of what is stored.
+                least, largest = (_as_stored(one, geometry.step) for one in (least, largest))
+                rounding = max_rounding(rounding, _add_integers(encoder, part, geometry.step))
             peak_to_peak.append((largest - least).max(axis=1))
             readable = part if finite.all() else part[finite]
             moments.append(Moments.of(readable) if there is None else Moments.of_some(readable, there))
             if geometry.dtype == "float16":
                 rounding = max_rounding(rounding, Rounding.of(readable if there is None else readable[:, there]))
-            encoder.add(part)
+            if not geometry.step:
+                encoder.add(part)
         encoder.close()
         receipt = Receipt(
             shard=task.shard,
@@ -143,6 +152,7 @@ def fill_shard(task: ShardTask, windows_of: Callable[[Piece], npt.NDArray[np.flo
             reasons=reasons,
             rounding=rounding,
             codec=codec_mark(geometry),
+            beyond=beyond,
         )
         if task.wanted is not None and not task.wanted.fits(receipt):
             raise LakeError(
@@ -286,12 +296,27 @@ def _unchanged(root: str, piece: Piece) -> Surroundings:
     return surroundings
 
 
+def _add_integers(encoder: ShardEncoder, windows: npt.NDArray[np.float32], step: float) -> Rounding:
+    """Encode windows as integers, a few at a time, and round them in place; return the largest errors."""
+    largest = Rounding()
+    for first in range(0, len(windows), _ROUNDED_TOGETHER):
+        integers, rounding = round_to(windows[first : first + _ROUNDED_TOGETHER], step)
+        encoder.add(integers)
+        largest = max_rounding(largest, rounding)
+    return largest
+
+
+def _as_stored(samples: npt.NDArray[np.float32], step: float) -> npt.NDArray[np.float32]:
+    return to_microvolts(to_integers(samples, step), step)
+
+
 def _extremes(
-    windows: npt.NDArray[np.float32], dtype: str
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], str]:
+    windows: npt.NDArray[np.float32], geometry: Geometry
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], float]:
     """Return the least and the largest sample of each window's channels, (window, channel).
 
-    A window with a sample that the type can't hold becomes NaN, whole; the others stay. The third value says so.
+    A window with a sample that the type can't hold becomes NaN, whole; the others stay. The third value is the
+    largest such sample, 0 where there is none.
     """
     least, largest = windows.min(axis=2), windows.max(axis=2)
     reached = np.abs(np.stack([least, largest]))
@@ -299,9 +324,17 @@ def _extremes(
     for window in np.flatnonzero(~np.isfinite(reached).all(axis=(0, 2))).tolist():
         samples = np.abs(windows[window])
         highest[window] = samples.max(initial=0, where=np.isfinite(samples))
-    too_high = highest > np.finfo(dtype).max
+    integers = bool(geometry.step)
+    too_high = is_too_large(highest, geometry.step) if integers else highest > np.finfo(geometry.dtype).max
     if not too_high.any():
-        return least, largest, ""
+        return least, largest, 0.0
     windows[too_high] = np.nan
     least[too_high] = largest[too_high] = np.nan
-    return least, largest, f"reaches {highest.max():.3g} uV, more than {dtype} holds: windows that do are invalid"
+    return least, largest, float(highest.max())
+
+
+def _beyond(reached: float, geometry: Geometry) -> str:
+    """Say why windows are invalid that reach so many uV."""
+    if geometry.step:
+        return beyond_reason(reached, geometry.step)
+    return f"reaches {reached:.3g} uV, more than {geometry.dtype} holds: windows that do are invalid"

@@ -27,6 +27,7 @@ _METAVARS = {
     "l_freq": "HZ",
     "h_freq": "HZ",
     "notch": "HZ|sidecar",
+    "step": "UV|auto",
     "sfreq": "HZ",
     "source": "DIR|URL",
     "fractions": "TRAIN VALID TEST",

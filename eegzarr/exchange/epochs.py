@@ -32,6 +32,7 @@ def from_mne(
     *,
     target: str | None = None,
     dtype: Dtype = "float32",
+    step: str | float | None = None,
     compression: Compression = "lz4",
     overwrite: bool = False,
     shard_size: int | str | None = None,
@@ -53,7 +54,7 @@ def from_mne(
     target : str, optional
         Column of the metadata to predict, or an expression of them; default ``target`` where
         there is one, else ``event_code``.
-    dtype, compression, overwrite, shard_size, listeners
+    dtype, step, compression, overwrite, shard_size, listeners
         As for `eegzarr.exchange.write.write_windows`.
 
     Returns
@@ -86,6 +87,7 @@ def from_mne(
         given,
         target=chosen,
         dtype=dtype,
+        step=step,
         compression=compression,
         overwrite=overwrite,
         shard_size=shard_size,
@@ -102,6 +104,7 @@ def from_braindecode(
     target: str = "target",
     source: str = "braindecode",
     dtype: Dtype = "float32",
+    step: str | float | None = None,
     compression: Compression = "lz4",
     overwrite: bool = False,
     shard_size: int | str | None = None,
@@ -116,7 +119,7 @@ def from_braindecode(
     windows : BaseConcatDataset, WindowsDataset or EEGWindowsDataset
         As braindecode's windowers return them, with the same channels, rate and times. Each
         dataset is a recording; its description's entries and its metadata's columns become labels.
-    lake, recipe, release, dtype, compression, overwrite, shard_size, listeners
+    lake, recipe, release, dtype, step, compression, overwrite, shard_size, listeners
         As for `from_mne`.
     target : str
         Label to predict; default the windows' own target.
@@ -138,6 +141,7 @@ def from_braindecode(
         _given(parts, source),
         target=target,
         dtype=dtype,
+        step=step,
         compression=compression,
         overwrite=overwrite,
         shard_size=shard_size,

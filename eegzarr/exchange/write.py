@@ -36,6 +36,7 @@ from eegzarr.recipes.expression import labels_of
 from eegzarr.recipes.recipe import GIVEN, Recipe, WindowSpan
 from eegzarr.recordings.positions import channel_positions
 from eegzarr.store.group import stored_imprints
+from eegzarr.store.integers import as_step
 from eegzarr.store.kinds import Compression, Dtype
 from eegzarr.store.layout import SHARD_SIZE, Geometry, check_storage, group_path, lake_url
 from eegzarr.store.receipt import Receipt
@@ -107,6 +108,7 @@ def write_windows(
     *,
     target: str = "target",
     dtype: Dtype = "float32",
+    step: str | float | None = None,
     compression: Compression = "lz4",
     overwrite: bool = False,
     shard_size: int | str | None = None,
@@ -125,8 +127,10 @@ def write_windows(
     windows : GivenWindows
     target : str
         Label to predict, or an expression of labels; see `eegzarr.recipes.expression`.
-    dtype : {"float32", "float16"}
-        Of the stored samples. A recording that float16 can't hold is marked invalid.
+    dtype : {"float32", "float16", "int16"}
+        Of the stored samples. Windows that it can't hold are marked invalid.
+    step : str or float, optional
+        Of int16, as for `eegzarr.build_lake`; of windows that are given, auto is the default of 0.05uV.
     compression : {"lz4", "zstd", "none"}
         Of the stored samples; none of them loses anything.
     overwrite : bool
@@ -147,25 +151,25 @@ def write_windows(
     """
     started = time.monotonic()
     check_storage(dtype, compression)
+    asked_step = as_step(step, dtype)
     url = lake_url(lake)
     group = group_path(recipe, checked_name(release))
     check_writable(url)
     shard_bytes = as_bytes(shard_size, "--shard-size") or SHARD_SIZE
-    geometry = Geometry.of(len(windows.channels), windows.n_times, dtype, shard_bytes, compression)
+    geometry = Geometry.of(len(windows.channels), windows.n_times, dtype, shard_bytes, compression, asked_step)
     plan = _plan(windows, windows.recipe(recipe, target), release, geometry)
     with only_builder(url, group), disk_faults_named(url):
         found = groups.look_at(url, group)
         begun = plan if found.geometry is None else replace(plan, geometry=found.geometry)
-        step, receipts = _decided(
-            url, group, begun, windows, found, _asked(url, group, begun, windows, overwrite, geometry)
-        )
-        if step in (Step.ALREADY, Step.SETTLE):
-            if step is Step.SETTLE:
+        asked = replace(_asked(url, group, begun, windows, overwrite, geometry), step=asked_step)
+        decided, receipts = _decided(url, group, begun, windows, found, asked)
+        if decided in (Step.ALREADY, Step.SETTLE):
+            if decided is Step.SETTLE:
                 settle(url, group)
             return replace(summarize(url, group), already=True)
-        plan = plan if step in (Step.BEGIN, Step.OVERWRITE) else begun
+        plan = plan if decided in (Step.BEGIN, Step.OVERWRITE) else begun
         finish_group(url, group, plan, _write_shards(url, group, plan, windows, receipts, tuple(listeners)))
-    return replace(summarize(url, group), seconds=time.monotonic() - started, relabelled=step is Step.RELABEL)
+    return replace(summarize(url, group), seconds=time.monotonic() - started, relabelled=decided is Step.RELABEL)
 
 
 def _asked(lake: str, group: str, plan: Plan, windows: GivenWindows, overwrite: bool, geometry: Geometry) -> Asked:

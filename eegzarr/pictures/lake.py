@@ -95,7 +95,7 @@ def _groups(summaries: list[GroupSummary]) -> str:
     rows = [
         (
             *(s.group, f"{s.status} {s.note}", s.windows, s.invalid, s.subjects, s.recordings, round(s.hours, 1)),
-            *(size(s.nbytes), round(s.ratio, 2), f"{s.dtype}, {s.channels} channels, {s.sampling_rate:g} Hz"),
+            *(size(s.nbytes), round(s.ratio, 2), f"{s.stored_as}, {s.channels} channels, {s.sampling_rate:g} Hz"),
         )
         for s in summaries
     ]

@@ -55,6 +55,8 @@ def _how_to_finish(lake: str, group: str, attributes: dict[str, Any]) -> str:
     options = ""
     if geometry is not None and geometry.dtype != "float32":
         options += f" --dtype {geometry.dtype}"
+    if geometry is not None and geometry.step:
+        options += f" --step {geometry.step!r}uV"
     if geometry is not None and geometry.compression != "lz4":
         options += f" --compression {geometry.compression}"
     return (

@@ -12,6 +12,7 @@ import xarray as xr
 
 from eegzarr.errors import LakeError
 from eegzarr.recipes.recipe import recipe_from_json
+from eegzarr.store.engine import stored_type
 from eegzarr.store.group import finished_shards, read_attributes, read_tables, stored_geometry, unreadable_windows
 from eegzarr.store.layout import BUILDING, COMPLETE, EEG, LABELS, group_path, lake_url, open_array
 from eegzarr.store.open import LAKE, RECIPE_NAME, open_recordings, recipes
@@ -52,6 +53,8 @@ class GroupSummary:
     ----------
     status : str
         ``complete``, ``building`` or ``damaged``; `note` says more of the latter two.
+    step : float
+        Of integers, in uV; 0 for floats.
     subjects : int
         Subjects with a window.
     hours : float
@@ -71,6 +74,7 @@ class GroupSummary:
     note: str = ""
     recipe: str = ""
     dtype: str = ""
+    step: float = 0.0
     sampling_rate: float = float("nan")
     channels: int = 0
     windows: int = 0
@@ -85,6 +89,11 @@ class GroupSummary:
     skipped: dict[str, int] = field(default_factory=dict)
     labels: dict[str, NumberStatistics | TextStatistics] = field(default_factory=dict)
     attributes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def stored_as(self) -> str:
+        """Type of the samples, with the step of integers."""
+        return f"{self.dtype} of {self.step:g} uV" if self.step else self.dtype
 
     @property
     def ratio(self) -> float:
@@ -136,6 +145,7 @@ def _building(lake: str, group: str, attributes: dict[str, Any]) -> GroupSummary
         note=f"{done} of {total} shards",
         recipe=recipe.name,
         dtype=geometry.dtype if geometry else "",
+        step=geometry.step if geometry else 0.0,
         sampling_rate=recipe.sfreq,
         channels=signals.shape[1],
         windows=signals.shape[0],
@@ -154,7 +164,8 @@ def _complete(lake: str, group: str, attributes: dict[str, Any]) -> GroupSummary
         group=group,
         status=COMPLETE,
         recipe=recipe.name,
-        dtype=str(dataset[EEG].dtype),
+        dtype=str(stored_type(dataset[EEG].variable)),
+        step=float(dataset[EEG].encoding.get("scale_factor", 0.0)),
         sampling_rate=recipe.sfreq,
         channels=dataset.sizes["channel"],
         windows=dataset.sizes["window"],
@@ -165,7 +176,7 @@ def _complete(lake: str, group: str, attributes: dict[str, Any]) -> GroupSummary
         recorded_hours=float(np.nansum(recordings["duration"].to_numpy()[built])) / 3600,
         shards=shards.sizes["shard"],
         nbytes=int(shards["nbytes"].to_numpy().sum()),
-        decoded_nbytes=dataset[EEG].size * dataset[EEG].dtype.itemsize,
+        decoded_nbytes=dataset[EEG].size * stored_type(dataset[EEG].variable).itemsize,
         skipped={reason: count for reason, count in reasons.most_common() if reason},
         labels=label_statistics(dataset),
         attributes=attributes,

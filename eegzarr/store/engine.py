@@ -22,6 +22,7 @@ from eegzarr.errors import LakeError
 from eegzarr.machine.system import usable_cores
 from eegzarr.store.complete import check_complete
 from eegzarr.store.group import stored_geometry
+from eegzarr.store.integers import to_microvolts
 from eegzarr.store.layout import EEG, Geometry, lake_url, open_dataset, open_store
 from eegzarr.store.private import indexing
 from eegzarr.store.reading.checked import decode_frame
@@ -102,14 +103,15 @@ class RemoteSignalArray(StoredSignals):
     """Signals in a bucket, as zarr-python reads them."""
 
     def __init__(self, lake: str, group: str, digest: str, stored: xr.Variable) -> None:
-        super().__init__(lake, group, digest, stored.shape, stored.dtype)
+        super().__init__(lake, group, digest, stored.shape, signal_type(stored))
         self._stored = stored
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> npt.NDArray:
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
 
     def _read(self, key: tuple[Any, ...]) -> npt.NDArray:
-        return self._stored[key].to_numpy()
+        # Of integers xarray makes float64.
+        return self._stored[key].to_numpy().astype(self.dtype, copy=False)
 
 
 class SignalArray(StoredSignals):
@@ -120,7 +122,7 @@ class SignalArray(StoredSignals):
 
     def __init__(self, lake: str, group: str, digest: str, n_windows: int, geometry: Geometry) -> None:
         shape = (n_windows, geometry.n_channels, geometry.n_times)
-        super().__init__(lake, group, digest, shape, np.dtype(geometry.dtype))
+        super().__init__(lake, group, digest, shape, np.dtype(np.float32 if geometry.step else geometry.dtype))
         self._geometry = geometry
         self._opened: tuple[int, LocalReader, WindowDecoder] | None = None
 
@@ -136,15 +138,20 @@ class SignalArray(StoredSignals):
         is_whole = channels.shape + times.shape == self.shape[1:] and _ascend(channels) and _ascend(times)
         out = np.empty((len(numbers), *channels.shape, *times.shape), self.dtype)
         reader, decoder = self._open()
+        step = self._geometry.step
 
         def decode(run: slice) -> None:
             chosen = numbers[run]
-            if is_whole:
+            if is_whole and not step:
                 self._decode(reader, decoder, chosen, out[run])
                 return
-            windows = np.empty((len(chosen), *self.shape[1:]), self.dtype)
+            windows = np.empty((len(chosen), *self.shape[1:]), self._geometry.dtype)
             self._decode(reader, decoder, chosen, windows)
-            out[run] = windows[:, key[1]][..., key[2]]
+            picked = windows[:, key[1]][..., key[2]]
+            if step:
+                to_microvolts(picked, step, out=out[run])
+            else:
+                out[run] = picked
 
         runs = list(_runs(numbers, self._geometry.windows_per_frame))
         threads = min(usable_cores(), len(runs))
@@ -172,6 +179,16 @@ class SignalArray(StoredSignals):
             reader = LocalReader(self.lake, self.group, self.digest)
             self._opened = os.getpid(), reader, WindowDecoder([reader])
         return self._opened[1:]
+
+
+def signal_type(stored: xr.Variable) -> np.dtype:
+    """Return the type of signals that are opened: float32 where integers are stored, of which xarray makes float64."""
+    return np.dtype(np.float32) if stored_type(stored).kind != "f" else stored.dtype
+
+
+def stored_type(variable: xr.Variable) -> np.dtype:
+    """Return the type that a variable which xarray has opened is stored in."""
+    return np.dtype(variable.encoding.get("dtype", variable.dtype))
 
 
 def _runs(numbers: npt.NDArray[np.int64], per_frame: int) -> Iterator[slice]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import xarray as xr
 import zarr
 from zarr.abc.store import Store
@@ -99,6 +100,9 @@ def geometry_of(array: zarr.Array, name: str) -> Geometry:
         raise LakeError(f"{name} is no array of eegzarr: shards of Blosc frames with CRC-32C expected")
     # As it is stored: the codec's attributes are enumerations or texts, depending on the version of zarr-python.
     configuration: Any = blosc.to_dict()["configuration"]
+    step = array.attrs.get("scale_factor", 0.0)
+    if np.dtype(array.dtype).kind != "f" and not (isinstance(step, int | float) and step > 0):
+        raise LakeError(f"{name} holds integers without the attribute scale_factor, which says how many uV one is")
     return Geometry(
         n_channels=array.shape[1],
         n_times=array.shape[2],
@@ -108,6 +112,7 @@ def geometry_of(array: zarr.Array, name: str) -> Geometry:
         cname=configuration["cname"],
         clevel=configuration["clevel"],
         shuffle=configuration["shuffle"],
+        step=0.0 if np.dtype(array.dtype).kind == "f" else float(step),  # type: ignore[arg-type]
     )
 
 

@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from typing import Literal
 
-Dtype = Literal["float32", "float16"]
+Dtype = Literal["float32", "float16", "int16"]
 Compression = Literal["lz4", "zstd", "none"]

@@ -1,6 +1,6 @@
 """What a lake looks like: names, dtypes, units, geometry, codecs.
 
-`FORMAT` grows when a reader of an older version could misread a lake.
+`FORMATS` grows when a reader of an older version could misread a lake.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from zarr.abc.store import Store
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from eegzarr.errors import LakeError, RecipeError
+from eegzarr.store.integers import DEFAULT_STEP, FILL
 from eegzarr.store.kinds import Dtype
 from eegzarr.suggest import did_you_mean
 from eegzarr.urls import one_line_errors
 
 FORMAT = "1"
-FORMAT_2 = "2"  # of what a reader of version 1 would misread: whole recordings, cut windows
+FORMAT_2 = "2"  # of what a reader of version 1 would misread: whole recordings, cut windows, integers
 FORMATS = (FORMAT, FORMAT_2)
 BUILDING, COMPLETE = "building", "complete"
 
@@ -108,6 +109,11 @@ class Geometry:
     Blosc buffer holds. Inside a frame every window is a Blosc buffer of its own (see
     `eegzarr.store.frame`): random access at the speed of one-window chunks, and whole-array
     reads at the speed of large ones.
+
+    Attributes
+    ----------
+    step : float
+        Of integers, in uV; 0 where samples are floats.
     """
 
     n_channels: int
@@ -118,6 +124,11 @@ class Geometry:
     cname: str = "lz4"
     clevel: int = 5
     shuffle: str = "bitshuffle"
+    step: float = 0.0
+
+    def __post_init__(self) -> None:
+        if (self.step > 0) != (np.dtype(self.dtype).kind == "i"):
+            raise ValueError(f"integers, and they alone, have a step in uV: got {self.dtype} with {self.step}")
 
     @classmethod
     def of(
@@ -127,8 +138,12 @@ class Geometry:
         dtype: str = "float32",
         shard_size: int = SHARD_SIZE,
         compression: str = "lz4",
+        step: float | None = None,
     ) -> Geometry:
-        """Choose frames of up to 4 MiB, and shards of up to `shard_size` bytes before compression."""
+        """Choose frames of up to 4 MiB, and shards of up to `shard_size` bytes before compression.
+
+        Integers have the default step where none is given.
+        """
         window = n_channels * n_times * np.dtype(dtype).itemsize
         frame = 2 ** int(np.log2(np.clip(min(FRAME_SIZE, shard_size) // window, 1, 1024)))
         shard = frame * max(1, shard_size // (frame * window))
@@ -142,12 +157,28 @@ class Geometry:
             cname=cname,
             clevel=clevel,
             shuffle=_best_shuffle(compression, dtype, n_channels * n_times),
+            step=0.0 if np.dtype(dtype).kind == "f" else step or DEFAULT_STEP,
         )
 
     @property
     def compression(self) -> str:
         """Name of the compressor, "none" where samples are stored as they are."""
         return self.cname if self.clevel else "none"
+
+    @property
+    def sample_type(self) -> np.dtype:
+        """Type of a stored sample, little-endian."""
+        return np.dtype(self.dtype).newbyteorder("<")
+
+    @property
+    def fill_value(self) -> float | int:
+        """What stands where there is no signal."""
+        return FILL if self.step else np.nan
+
+    @property
+    def format_version(self) -> str:
+        """The format that a reader must know: integers were misread by readers of the first."""
+        return FORMAT_2 if self.step else FORMAT
 
     @property
     def itemsize(self) -> int:
@@ -192,7 +223,7 @@ def _best_shuffle(compression: str, dtype: str, samples: int) -> str:
         return "noshuffle"
     # Blosc leaves out the bit shuffle where 8 doesn't divide the samples. Of float16, bytes make
     # lz4 1.4 % larger and decode in 0.7 of the time; and zstd compresses bytes better than bits.
-    bits = compression == "lz4" and dtype == "float32" and samples % 8 == 0
+    bits = compression == "lz4" and dtype != "float16" and samples % 8 == 0
     return "bitshuffle" if bits else "shuffle"
 
 
@@ -248,7 +279,7 @@ def create_eeg(group: zarr.Group, n_windows: int, geometry: Geometry) -> zarr.Ar
         dtype=geometry.dtype,
         chunks=(geometry.windows_per_frame, geometry.n_channels, geometry.n_times),
         shards=(geometry.windows_per_shard, geometry.n_channels, geometry.n_times),
-        fill_value=np.nan,
+        fill_value=geometry.fill_value,
         compressors=[
             BloscCodec(
                 typesize=geometry.itemsize,
@@ -259,7 +290,12 @@ def create_eeg(group: zarr.Group, n_windows: int, geometry: Geometry) -> zarr.Ar
             Crc32cCodec(),
         ],
         dimension_names=("window", "channel", "time"),
-        attributes={"long_name": "EEG", "units": "uV", "standard_name": "eeg"},
+        attributes={
+            "long_name": "EEG",
+            "units": "uV",
+            "standard_name": "eeg",
+            **({"scale_factor": geometry.step, "_FillValue": FILL} if geometry.step else {}),
+        },
         overwrite=True,
     )
 

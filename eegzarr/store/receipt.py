@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -79,15 +80,15 @@ class Moments:
 
 @dataclass(frozen=True)
 class Rounding:
-    """The largest errors that storing samples as float16 has made.
+    """The largest errors that storing samples as float16 or int16 has made.
 
     Attributes
     ----------
     relative : float
         Relative to the sample, or to 2^-14 uV where that is more: below it float16 has fewer digits.
-        At most 2^-11.
+        At most 2^-11. Of int16 relative to the sample, or to the step where that is more.
     absolute : float
-        In uV.
+        In uV; of int16 at most half a step.
     """
 
     relative: float = 0.0
@@ -144,7 +145,9 @@ class Receipt:
     reasons : dict of int to str
         Recordings that could not be read, by their row in the plan.
     rounding : Rounding
-        Of the valid windows, where they are stored as float16.
+        Of the valid windows, where they are stored as float16 or int16.
+    beyond : dict of int to float
+        The largest uV of recordings with windows that are invalid since int16 doesn't hold them, by row.
     codec : str
         `eegzarr.store.codec.codec_mark` of what compressed it.
     """
@@ -160,6 +163,7 @@ class Receipt:
     reasons: dict[int, str]
     rounding: Rounding = Rounding()
     codec: str = ""
+    beyond: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def imprint(self) -> Imprint:
@@ -183,6 +187,7 @@ class Receipt:
                 "reasons": {str(row): reason for row, reason in self.reasons.items()},
                 "rounding": [self.rounding.relative, self.rounding.absolute],
                 "codec": self.codec,
+                **({"beyond": {str(row): reached for row, reached in self.beyond.items()}} if self.beyond else {}),
             }
         )
 
@@ -206,6 +211,7 @@ class Receipt:
             reasons={int(row): reason for row, reason in fields["reasons"].items()},
             rounding=Rounding(*fields["rounding"]),
             codec=fields.get("codec", ""),
+            beyond={int(row): reached for row, reached in fields.get("beyond", {}).items()},
         )
 
 

@@ -26,6 +26,7 @@ from numcodecs import blosc
 from eegzarr.machine.system import begin_flush, flush_file
 from eegzarr.store.crc import crc32c
 from eegzarr.store.frame import join_windows
+from eegzarr.store.integers import to_integers
 from eegzarr.store.layout import Geometry, open_store
 from eegzarr.store.private import set_bytes
 
@@ -67,13 +68,14 @@ class ShardEncoder:
         self._checksums = b""
         self._geometry, self._write = geometry, write
         shape = (geometry.windows_per_frame, geometry.n_channels, geometry.n_times)
-        self._frame = np.empty(shape, f"<f{geometry.itemsize}")
+        self._frame = np.empty(shape, geometry.sample_type)
         self._waiting = 0  # windows of the frame that isn't full yet
         self._index = np.full((geometry.frames_per_shard, 2), NO_FRAME, dtype="<u8")
         self._frames = 0
 
     def add(self, windows: npt.NDArray) -> None:
-        """Encode windows, (window, channel, time), behind those before."""
+        """Encode windows, (window, channel, time), in uV or as they are stored, behind those before."""
+        windows = stored_samples(windows, self._geometry)
         while len(windows):
             part = windows[: len(self._frame) - self._waiting]
             self._frame[self._waiting : self._waiting + len(part)] = part
@@ -124,18 +126,23 @@ def encode_shard(windows: npt.NDArray, geometry: Geometry) -> bytes:
 
 
 def encode_frame(windows: npt.NDArray, geometry: Geometry) -> bytes:
-    """Compress one frame, padded with NaN to its full number of windows.
+    """Compress one frame of windows in uV or as they are stored, padded with NaN to its full number of windows.
 
     Each window is compressed by itself, and the frame joined from them; see `eegzarr.store.frame`.
     """
-    frame = np.ascontiguousarray(windows, dtype=f"<f{geometry.itemsize}")
+    frame = np.ascontiguousarray(stored_samples(windows, geometry), dtype=geometry.sample_type)
     if len(frame) < geometry.windows_per_frame:
         shape = (geometry.windows_per_frame - len(frame), *frame.shape[1:])
-        frame = np.concatenate([frame, np.full(shape, np.nan, frame.dtype)])
+        frame = np.concatenate([frame, np.full(shape, geometry.fill_value, frame.dtype)])
     with single_threaded_blosc():
         buffers = [_compress(window, geometry) for window in frame]
         joined = join_windows(buffers, frame, geometry)
         return joined if joined is not None else _compress(frame, geometry)
+
+
+def stored_samples(windows: npt.NDArray, geometry: Geometry) -> npt.NDArray:
+    """Return samples in uV as integers where these are stored; what are integers already stay as they are."""
+    return to_integers(windows, geometry.step) if geometry.step and windows.dtype.kind == "f" else windows
 
 
 def _compress(samples: npt.NDArray, geometry: Geometry) -> bytes:

@@ -51,6 +51,11 @@ class AboutWindows:
         return self._rows.shape.n_times
 
     @property
+    def scale(self) -> float:
+        """In uV a unit of x: the step of integers with ``dtype="int16"``, else 1."""
+        return self._rows.scale
+
+    @property
     def n_windows(self) -> int:
         """Windows in an epoch, over all ranks."""
         return len(self._rows.selection)
@@ -68,7 +73,8 @@ class AboutWindows:
     def _summary(self) -> str:
         """Return what is given, on a line."""
         shape, selection = self._rows.shape, self._rows.selection
-        unit = "uV" if shape.normalize is None else f"normalised by {shape.normalize}"
+        scaled = f"{self.scale:g} uV" if shape.dtype == "int16" else "uV"
+        unit = scaled if shape.normalize is None else f"normalised by {shape.normalize}"
         y = "no y" if selection.targets.values is None else f"y {selection.targets.values.dtype}"
         if isinstance(self.classes, tuple):
             y += f" of {len(self.classes)} {'classes' if selection.targets.values.ndim == 1 else 'targets'}"  # type: ignore[union-attr]

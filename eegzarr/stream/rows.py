@@ -24,7 +24,7 @@ from eegzarr.stream.shape import Layout, Normalize, RowFiller, RowShape, parse_s
 from eegzarr.stream.statistics import dataset_statistics, recording_statistics
 from eegzarr.stream.targets import Target
 
-DTYPES = ("float32", "float16")
+DTYPES = ("float32", "float16", "int16")
 _NORMALIZE = ("channel", "window", "recording")
 _SHARE_OF_MEMORY = 0.7  # that the page cache may have
 _BLOCK_IN_MEMORY = 64  # windows; any number, where nothing is read in blocks
@@ -63,6 +63,8 @@ class RowOptions:
             raise UsageError("clamp counts standard deviations: give normalize, too")
         if self.clamp is not None and not self.clamp > 0:
             raise UsageError(f"clamp must be above 0, got {self.clamp}")
+        if self.dtype == "int16" and self.normalize is not None:
+            raise UsageError("dtype='int16' gives samples as they are stored: normalize needs float32 or float16")
         if self.statistics is not None and self.normalize != "channel":
             raise UsageError("statistics are for normalize='channel'")
 
@@ -80,6 +82,8 @@ class WindowRows:
         Of each source of the selection.
     geometries : tuple of Geometry or None
         Likewise; None of windows in memory.
+    scale : float
+        uV a unit of a sample.
     """
 
     selection: Selection
@@ -88,6 +92,7 @@ class WindowRows:
     geometries: tuple[Geometry | None, ...]
     with_positions: bool
     transform: Callable[[torch.Tensor], torch.Tensor] | None
+    scale: float = 1.0
 
     @classmethod
     def of(cls, windows: xr.Dataset | Sequence[xr.Dataset], options: RowOptions) -> WindowRows:
@@ -110,6 +115,7 @@ class WindowRows:
             told = ", ".join(f"{count} with {reason}" for reason, count in selection.left_out.items() if count)
             raise UsageError(f"no window to give: {f'{told} were left out' if told else 'the selection is empty'}")
         geometries = [_geometry(source) if isinstance(source, Part) else None for source in selection.sources]
+        scale = _one_step(geometries) if options.dtype == "int16" else 1.0
         scales: Sequence[tuple[Any, Any]] = [(None, None)] * len(geometries)
         if options.normalize == "channel":
             over = parts if options.statistics is None else _datasets(options.statistics)
@@ -120,7 +126,9 @@ class WindowRows:
         for source, geometry, (mean, std) in zip(selection.sources, geometries, scales, strict=True):
             if isinstance(source, Part) and geometry is not None:
                 shape, times = (geometry.n_channels, geometry.n_times), picks(source.times)
-                layouts.append(Layout(None, shape, geometry.dtype, picks(source.channels), times, mean, std))
+                layouts.append(
+                    Layout(None, shape, geometry.dtype, picks(source.channels), times, mean, std, geometry.step)
+                )
             elif not isinstance(source, Part):
                 stored, every = source.values, slice(0, source.values.shape[2], 1)
                 shape = (stored.shape[1], stored.shape[2])
@@ -133,7 +141,8 @@ class WindowRows:
             normalize=options.normalize,
             clamp=None if options.clamp is None else float(options.clamp),
         )
-        return cls(selection, row, tuple(layouts), tuple(geometries), options.with_positions, options.transform)
+        positions, transform = options.with_positions, options.transform
+        return cls(selection, row, tuple(layouts), tuple(geometries), positions, transform, scale)
 
     @property
     def is_remote(self) -> bool:
@@ -238,6 +247,23 @@ def _geometry(source: Part) -> Geometry | None:
     if geometry is None:
         raise LakeError(f"{source.lake}/{source.group} has no array of signals")
     return geometry
+
+
+def _one_step(geometries: Sequence[Geometry | None]) -> float:
+    """Return the step in uV that the integers of all sources share.
+
+    Raises
+    ------
+    UsageError
+        If they have several, or there are other samples among them.
+    """
+    steps = sorted({0.0 if geometry is None else geometry.step for geometry in geometries})
+    if len(steps) == 1 and steps[0]:
+        return steps[0]
+    if steps[0]:
+        told = " and ".join(f"{step:g} uV" for step in steps)
+        raise UsageError(f"dtype='int16' needs one step, these lakes have {told}: stream float32, or each by itself")
+    raise UsageError("dtype='int16' gives integers as an int16 lake stores them; these samples are floats: use float32")
 
 
 def _crop_times(selection: Selection, crop: str | float | None) -> int:

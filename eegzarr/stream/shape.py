@@ -12,6 +12,8 @@ import numpy.typing as npt
 import torch
 
 from eegzarr.errors import UsageError
+from eegzarr.store.integers import LARGEST
+from eegzarr.store.reading.integers import IntegerDecoder, Picked
 from eegzarr.store.reading.read import WindowDecoder, WindowReader
 
 Normalize = Literal["channel", "window", "recording"]
@@ -79,6 +81,8 @@ class Layout:
         What is picked.
     mean, std : array of float32 or None, shape (channel, 1) or (recording, channel, 1)
         In uV, of the picked channels.
+    step : float
+        uV a unit of integers that are decoded; 0 of other samples.
     """
 
     values: npt.NDArray | None
@@ -88,6 +92,7 @@ class Layout:
     times: slice | npt.NDArray[np.int64]
     mean: npt.NDArray[np.float32] | None = None
     std: npt.NDArray[np.float32] | None = None
+    step: float = 0.0
 
     @property
     def window_bytes(self) -> int:
@@ -100,6 +105,10 @@ class Layout:
         whole = all(isinstance(numbers, slice) and numbers == slice(0, size, 1) for numbers, size in axes)
         plain = shape.normalize is None and shape.dtype == self.dtype and shape.n_times == shape.window_times
         return self.values is None and plain and whole
+
+    def holds_halves(self) -> bool:
+        """Whether float16 holds all that can be stored, in uV."""
+        return self.dtype == "float16" or 0 < self.step * LARGEST <= _LARGEST_HALF
 
 
 def picks(numbers: Sequence[int]) -> slice | npt.NDArray[np.int64]:
@@ -132,11 +141,14 @@ class RowFiller:
     ) -> None:
         self._shape, self._layouts = shape, layouts
         self._decoder = WindowDecoder(readers)
+        self._integers = IntegerDecoder(self._decoder)
         self._readers, self._reader = readers, reader
         self._scratch = threading.local()
+        self._picks = [Picked.of(layout.channels, layout.times) for layout in layouts]
         plain = [layout.gives_rows(shape) for layout in layouts]
         # Sources whose windows come out of one call as they are share a number, others have their own.
-        self._kind = np.array([-1 if is_plain else number for number, is_plain in enumerate(plain)], np.int32)
+        kinds = [-1 if is_plain else self._first_like(number) for number, is_plain in enumerate(plain)]
+        self._kind = np.array(kinds, np.int32)
         self._all_plain = all(plain)
 
     def fill(
@@ -159,14 +171,31 @@ class RowFiller:
             if kind < 0:
                 self._decoder.decode(self._reader[sources[own]], windows[own], filled)
             else:
-                self._fill_from(kind, filled, windows[own], recordings[own], offsets[own])
+                self._fill_from(kind, filled, sources[own], windows[own], recordings[own], offsets[own])
             if not is_all:
                 rows[own] = filled
+
+    def _first_like(self, number: int) -> int:
+        """Return the first source that is filled in one call with a source: the one itself, but for integers."""
+        if not self._gives_microvolts(number):
+            return number
+        shape, picked = self._layouts[number].shape, self._picks[number]
+        alike = (
+            other
+            for other in range(number)
+            if self._gives_microvolts(other) and self._layouts[other].shape == shape and self._picks[other].same(picked)
+        )
+        return next(alike, number)
+
+    def _gives_microvolts(self, source: int) -> bool:
+        """Whether rows are a source's integers in uV, and nothing else is done to them."""
+        return self._layouts[source].step > 0 and self._shape.dtype == "float32" and self._shape.normalize is None
 
     def _fill_from(
         self,
         source: int,
         rows: npt.NDArray,
+        sources: npt.NDArray[np.int32],
         windows: npt.NDArray[np.int64],
         recordings: npt.NDArray[np.int64],
         offsets: npt.NDArray[np.int64],
@@ -174,22 +203,39 @@ class RowFiller:
         shape, layout = self._shape, self._layouts[source]
         together = max(1, _TOGETHER // layout.window_bytes)
         # Of one stored type a float16 that overflows can't come: the lake holds none.
-        may_overflow = shape.dtype == "float16" and not (layout.dtype == "float16" and shape.normalize is None)
-        is_direct = shape.normalize is None and not may_overflow
+        may_overflow = shape.dtype == "float16" and not (layout.holds_halves() and shape.normalize is None)
+        is_scaled = layout.step > 0 and shape.dtype != "int16"
+        if self._gives_microvolts(source):
+            self._scaled(sources, windows, offsets, rows)
+            return
+        is_direct = shape.normalize is None and not may_overflow and not is_scaled
         for first in range(0, len(rows), together):
             several = slice(first, first + together)
             filled = rows[several]
-            stored = self._stored(source, windows[several], together)
-            picked = self._picked(layout, stored, together)
+            values = filled
+            if not is_direct:
+                values = self._buffer("values", (together, *rows.shape[1:]), "float32")[: len(filled)]
+            if is_scaled:
+                self._scaled(sources[several], windows[several], offsets[several], values)
+            else:
+                stored = self._stored(source, windows[several], together)
+                _crop(self._picked(layout, stored, together), offsets[several], values)
             if is_direct:
-                _crop(picked, offsets[several], filled)
                 continue
-            values = self._buffer("values", (together, *rows.shape[1:]), "float32")[: len(filled)]
-            _crop(picked, offsets[several], values)
             self._normalize(layout, values, recordings[several])
             if may_overflow:
                 self._check_halves(values, source, windows[several])
             _convert(values, filled)
+
+    def _scaled(
+        self,
+        sources: npt.NDArray[np.int32],
+        windows: npt.NDArray[np.int64],
+        offsets: npt.NDArray[np.int64],
+        rows: npt.NDArray,
+    ) -> None:
+        """Decode integers into rows of uV, picked alike from all sources, and cropped."""
+        self._integers.decode(self._reader[sources], windows, self._picks[int(sources[0])], offsets, rows)
 
     def _stored(self, source: int, windows: npt.NDArray[np.int64], together: int) -> npt.NDArray:
         """Return windows as they are stored, in a buffer of this thread."""

@@ -72,8 +72,8 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
         The training part, for ``normalize="channel"`` in evaluation; default `windows`.
     clamp : float, optional
         Largest absolute value after normalising, such as 20.
-    dtype : {"float32", "float16"}
-        Of x. float16 from a float16 lake is the fastest.
+    dtype : {"float32", "float16", "int16"}
+        Of x. int16 gives an int16 lake's integers, half the bytes to copy to a GPU: ``x * stream.scale`` is in uV.
     with_positions : bool
         Give electrode positions in m, (channel, 3), last.
     transform : callable, optional
@@ -108,7 +108,7 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
     Yields
     ------
     x : Tensor, shape (batch, channel, time)
-        In uV, if not normalised.
+        In uV, if not normalised; in units of `scale` with ``dtype="int16"``.
     y : Tensor, shape (batch,) or (batch, target)
         float32 numbers, or int64 places in `classes`; not with ``target=None``.
     labels : dict

@@ -49,7 +49,7 @@ def _group_table(lake: str, summaries: list[GroupSummary]) -> Table:
             f"{summary.ratio:.2f}" if summary.nbytes else "",
             f"[{style}]{summary.status}[/]",
             escape(summary.recipe),
-            f"{summary.dtype}, {summary.channels} ch, {summary.sampling_rate:g} Hz" if summary.dtype else "",
+            f"{summary.stored_as}, {summary.channels} ch, {summary.sampling_rate:g} Hz" if summary.dtype else "",
         )
     return table
 

@@ -39,3 +39,57 @@ def gather(decompress: int, buffers: npt.NDArray[np.int64], rows: int, nbytes: i
         if _decompress(decompress, buffers[i], rows + i * nbytes, nbytes) != nbytes:  # type: ignore[call-arg]
             return i
     return -1
+
+
+@numba.njit(
+    "int64(int64, int64[::1], float64[::1], int16[:, ::1], float32[:, :, ::1], int64[::1], int64[::1], int64[::1])",
+    nogil=True,
+    cache=True,
+)
+def gather_integers(
+    decompress: int,
+    buffers: npt.NDArray[np.int64],
+    steps: npt.NDArray[np.float64],
+    window: npt.NDArray[np.int16],
+    rows: npt.NDArray[np.float32],
+    channels: npt.NDArray[np.int64],
+    firsts: npt.NDArray[np.int64],
+    times: npt.NDArray[np.int64],
+) -> int:
+    """Decode each of some Blosc buffers of integers, and put channels and times of it in uV into its row.
+
+    Parameters
+    ----------
+    steps : array of float64, shape (row,)
+        uV a unit of each window's integers.
+    window : array of int16, shape (stored channel, stored time)
+        Memory for one decoded window, which stays in the processor's cache.
+    rows : array of float32, shape (row, channel, time)
+    channels : array of int64, shape (channel,)
+        Stored channel of each of a row's.
+    firsts : array of int64, shape (row,)
+        Sample, or place in `times`, at which each row begins.
+    times : array of int64
+        Stored samples to pick from; empty where samples are taken as they follow each other.
+
+    Returns
+    -------
+    int
+        The number of the buffer that failed, or -1.
+    """
+    nbytes = window.size * 2
+    for i in range(len(buffers)):
+        if _decompress(decompress, buffers[i], window.ctypes.data, nbytes) != nbytes:  # type: ignore[call-arg]
+            return i
+        step, first = steps[i], firsts[i]
+        for c in range(rows.shape[1]):
+            stored, row = window[channels[c]], rows[i, c]
+            if len(times):
+                for t in range(len(row)):
+                    value = stored[times[first + t]]
+                    row[t] = np.float32(np.float64(value) * step) if value != -32768 else np.float32(np.nan)
+            else:
+                for t in range(len(row)):
+                    value = stored[first + t]
+                    row[t] = np.float32(np.float64(value) * step) if value != -32768 else np.float32(np.nan)
+    return -1

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -19,8 +20,22 @@ import numpy.typing as npt
 
 from eegzarr.store.private import blosc_address
 
-# (address of each Blosc buffer, address of the first row, bytes of a row) -> index that failed, or -1
-Gather = Callable[[npt.NDArray[np.int64], int, int], int]
+
+@dataclass(frozen=True)
+class Gather:
+    """The loops that were compiled; each returns the number of the buffer that it could not decode, or -1.
+
+    Attributes
+    ----------
+    plain : callable
+        Given the address of each Blosc buffer, the address of the first row, and the bytes of a row.
+    integers : callable
+        Given what `eegzarr.store.reading.compiled.gather_integers` takes after the address of the decoder.
+    """
+
+    plain: Callable[[npt.NDArray[np.int64], int, int], int]
+    integers: Callable[..., int]
+
 
 _MANY = 4096  # windows; after them a process is worth what Numba costs
 _lock = threading.Lock()
@@ -53,7 +68,7 @@ def _compile() -> Gather | None:
     if decompress is None:
         return None
     try:
-        from eegzarr.store.reading.compiled import gather
+        from eegzarr.store.reading.compiled import gather, gather_integers
     except ImportError:
         return None  # no Numba
-    return partial(gather, decompress)
+    return Gather(partial(gather, decompress), partial(gather_integers, decompress))

@@ -91,10 +91,14 @@ class WindowDecoder:
     Parameters
     ----------
     readers : sequence of WindowReader
+
+    Attributes
+    ----------
+    readers : tuple of WindowReader
     """
 
     def __init__(self, readers: Sequence[WindowReader]) -> None:
-        self._readers = readers
+        self.readers = tuple(readers)
         self._beyond_memory = [
             (group, reader)
             for group, reader in enumerate(readers)
@@ -112,19 +116,18 @@ class WindowDecoder:
         rows : array, shape (window, channel, time)
             C-contiguous, of the stored dtype.
         """
-        for group, reader in self._beyond_memory:
-            reader.wish(windows[groups == group])
+        self.wish(groups, windows)
         gather = compiled_gather()
         if gather is not None:
-            addresses, held = self._addresses(groups, windows)
+            addresses, held = self.addresses(groups, windows)
             if addresses.all():
-                failed = gather(addresses, rows.ctypes.data, rows[0].nbytes)
+                failed = gather.plain(addresses, rows.ctypes.data, rows[0].nbytes)
                 del held
                 if failed >= 0:
-                    raise undecodable(self._readers[groups[failed]].name, int(windows[failed]))
+                    raise undecodable(self.readers[groups[failed]].name, int(windows[failed]))
                 return
         for row, group, window in zip(rows, groups.tolist(), windows.tolist(), strict=True):
-            reader = self._readers[group]
+            reader = self.readers[group]
             number, slot = divmod(window, reader.geometry.windows_per_frame)
             frame = reader.frame(number)
             try:
@@ -135,15 +138,21 @@ class WindowDecoder:
             except (RuntimeError, ValueError) as error:  # what numcodecs raises
                 raise undecodable(reader.name, window) from error
 
-    def _addresses(
+    def wish(self, groups: npt.NDArray[np.int32], windows: npt.NDArray[np.int64]) -> None:
+        """Have the system begin to read what is beyond the page cache."""
+        for group, reader in self._beyond_memory:
+            reader.wish(windows[groups == group])
+
+    def addresses(
         self, groups: npt.NDArray[np.int32], windows: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int64], object]:
-        if len(self._readers) == 1:
-            return self._readers[0].addresses(windows)
+        """Return where in memory the windows' own Blosc buffers are; see `WindowReader.addresses`."""
+        if len(self.readers) == 1:
+            return self.readers[0].addresses(windows)
         addresses, held = np.empty(len(windows), np.int64), []
         for group in np.unique(groups).tolist():
             own = groups == group
-            addresses[own], memory = self._readers[group].addresses(windows[own])
+            addresses[own], memory = self.readers[group].addresses(windows[own])
             held.append(memory)
         return addresses, held
 
