@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 import scipy.io
 from conftest import run_command
+from distributed import default_client
 
+import eegzarr
 from eegzarr.build.resources import MAIN_IDLE, WORKER_IDLE
+from eegzarr.events import ShardFinished
 from eegzarr.recipes.recipe import Preparation
 from eegzarr.recordings.header import Header
 from eegzarr.recordings.memory import channel_blocks, largest_set_memory, preparation_memory
@@ -131,3 +134,16 @@ def test_what_cannot_fit_is_refused_with_the_least_limit_which_is_enough(tmp_pat
     least = refused.stderr.split("give at least ")[1].split(".")[0]
     built = run_command(*command, "--workers", 1, "--memory-limit", least)
     assert built.returncode == 0, built.stderr
+
+
+def test_workers_load_neither_pandas_nor_xarray(sample_root: Path, tmp_path: Path) -> None:
+    loaded = []
+
+    def look(event: object) -> None:
+        if isinstance(event, ShardFinished):
+            found = default_client().run(eval, "sorted({'pandas', 'xarray', 'zarr'} & set(__import__('sys').modules))")
+            loaded.extend(found.values())
+
+    eegzarr.build_lake(sample_root, tmp_path / "lake.zarr", workers=1, listeners=[look])
+    assert loaded
+    assert all(modules == ["zarr"] for modules in loaded), loaded

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,7 @@ from dask.distributed import Client, Future, LocalCluster
 
 from eegzarr import __version__
 from eegzarr.bids.recordings import Recording
-from eegzarr.build.inspect import Inspection, inspect
-from eegzarr.build.plan import with_shared_channels
+from eegzarr.build.inspect import Inspection, inspect_batch
 from eegzarr.build.resources import WORKER_IDLE, Resources
 from eegzarr.build.script import GUARD, check_script
 from eegzarr.build.task import ShardTask, drop_prepared, prepare, write_shard
@@ -191,22 +189,11 @@ def inspect_on(
     found: dict[int, tuple[Inspection, ...]] = {}
     done = 0
     calls = range(len(batches))
-    for index, batch in _unordered(client, lambda i: (_inspect_batch, root, batches[i], recipe), calls, 4, watchers):
+    for index, batch in _unordered(client, lambda i: (inspect_batch, root, batches[i], recipe), calls, 4, watchers):
         found[index] = batch.inspections
         done += len(batch.inspections)
         on_done(done)
     return [inspection for index in range(len(batches)) for inspection in found[index]]
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Inspections that travel together: of a list Dask sends each for itself, with channel names of its own."""
-
-    inspections: tuple[Inspection, ...]
-
-
-def _inspect_batch(root: str, recordings: Sequence[Recording], recipe: Recipe) -> _Batch:
-    return _Batch(tuple(with_shared_channels(inspect(root, recording, recipe) for recording in recordings)))
 
 
 def write_shards(

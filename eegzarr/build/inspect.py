@@ -6,12 +6,11 @@ Found from its header, its events and what lies beside it; no signal is read.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from eegzarr.bids.recordings import Recording
 from eegzarr.bids.tsv import Table
@@ -19,7 +18,7 @@ from eegzarr.build.observe import Facts, Observed, observe
 from eegzarr.build.whole.kept import Kept
 from eegzarr.errors import RecordingError
 from eegzarr.recipes.recipe import Recipe
-from eegzarr.recipes.trials import NO_ONSET, find_trials, values_found
+from eegzarr.recipes.trials import NO_ONSET, find_trials, is_given, values_found
 from eegzarr.recordings.header import Header
 from eegzarr.recordings.mixing import check_mixing
 from eegzarr.recordings.preparation import check_preparation
@@ -87,6 +86,28 @@ class Inspection:
     kept: Kept | None = None
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Inspections that travel together: of a list Dask sends each for itself, with channel names of its own."""
+
+    inspections: tuple[Inspection, ...]
+
+
+def inspect_batch(root: str, recordings: Sequence[Recording], recipe: Recipe) -> Batch:
+    """Inspect some recordings; called in a worker process."""
+    return Batch(tuple(with_shared_channels(inspect(root, recording, recipe) for recording in recordings)))
+
+
+def with_shared_channels(inspections: Iterable[Inspection]) -> Iterator[Inspection]:
+    """Yield inspections whose headers have one tuple of channel names between them: 7 kB a recording."""
+    known: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for inspection in inspections:
+        header = inspection.header
+        if header is not None:
+            header = replace(header, channels=known.setdefault(header.channels, header.channels))
+        yield replace(inspection, header=header)
+
+
 def inspect(root: str, recording: Recording, recipe: Recipe) -> Inspection:
     """Find the windows of one recording from its header and its events; read no signal."""
     # Of an EDF+ file the annotations lie all over it: they are read where nothing else tells the events.
@@ -140,7 +161,7 @@ def _cut(seen: Inspection, observed: Observed, recipe: Recipe, header: Header) -
     left_out = Counter(trials.lost)
     dropped = left_out.pop(NO_ONSET, 0)
     for name in (_ANCHOR_COLUMN[recipe.anchor], *recipe.require):
-        has_it = ~pd.isna(trials.columns[name])
+        has_it = is_given(trials.columns[name])
         left_out[f"has no {name}"] += int((asked & ~has_it).sum()) if name != _ANCHOR_COLUMN[recipe.anchor] else 0
         asked &= has_it
     left_out[f"has no {_ANCHOR_COLUMN[recipe.anchor]}"] += int(np.isnan(onset).sum())

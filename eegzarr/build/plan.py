@@ -8,7 +8,7 @@ group that was begun earlier is the same one.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -18,42 +18,15 @@ import pandas as pd
 
 from eegzarr.bids.dataset import Source
 from eegzarr.bids.recordings import Recording
-from eegzarr.build.inspect import Inspection, channel_difference
+from eegzarr.build.inspect import Inspection, channel_difference, with_shared_channels
 from eegzarr.build.labels import SubjectLabels, subject_labels
 from eegzarr.build.target import check_values
+from eegzarr.build.task import Piece
 from eegzarr.errors import LakeError, RecordingError
 from eegzarr.recipes.recipe import Recipe
 from eegzarr.recordings.header import Header
 from eegzarr.recordings.memory import preparation_memory
 from eegzarr.store.layout import Geometry
-
-
-@dataclass(frozen=True, kw_only=True)
-class Piece:
-    """The part of one shard that comes from one recording.
-
-    Attributes
-    ----------
-    recording : int
-        Row in the plan's recordings.
-    source : Recording
-        With its files and what lies beside it.
-    starts : array of int64
-        First sample of each window, in the shard's order.
-    fingerprint : str
-        Of the recording when the plan was made.
-    as_it_stands : bool
-        Whether windows are read as they stand in the recording; else it is prepared as a whole.
-    header : Header, optional
-        Of the recording; None for windows that were cut elsewhere.
-    """
-
-    recording: int
-    source: Recording
-    starts: npt.NDArray[np.int64]
-    fingerprint: str
-    as_it_stands: bool
-    header: Header | None
 
 
 @dataclass(frozen=True)
@@ -202,16 +175,6 @@ def _joined(inspections: tuple[Inspection, ...]) -> pd.DataFrame:
     parts = [inspection.windows for inspection in inspections if inspection.n_windows]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return pd.DataFrame({**columns, "recording": np.repeat(np.arange(len(counts), dtype=np.int32), counts)})
-
-
-def with_shared_channels(inspections: Iterable[Inspection]) -> Iterator[Inspection]:
-    """Yield inspections whose headers have one tuple of channel names between them: 7 kB a recording."""
-    known: dict[tuple[str, ...], tuple[str, ...]] = {}
-    for inspection in inspections:
-        header = inspection.header
-        if header is not None:
-            header = replace(header, channels=known.setdefault(header.channels, header.channels))
-        yield replace(inspection, header=header)
 
 
 def _usual_channels(inspections: tuple[Inspection, ...]) -> tuple[str, ...]:

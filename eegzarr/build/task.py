@@ -14,7 +14,7 @@ from numcodecs import blosc
 
 from eegzarr.bids.beside import Surroundings, look_around
 from eegzarr.bids.buckets import at_hand
-from eegzarr.build.plan import Piece
+from eegzarr.bids.recordings import Recording
 from eegzarr.errors import BuildStopped, LakeError, RecordingError
 from eegzarr.recipes.montage import Missing
 from eegzarr.recipes.recipe import Preparation
@@ -33,6 +33,34 @@ from eegzarr.store.shard import ShardEncoder, put, reused, writing
 
 _TOGETHER = 8 * 2**20  # bytes of windows that are filled at a time
 _ROUNDED_TOGETHER = 4  # windows, whose copies as float64 stay in the processor's cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """The part of one shard that comes from one recording.
+
+    Attributes
+    ----------
+    recording : int
+        Row in the plan's recordings.
+    source : Recording
+        With its files and what lies beside it.
+    starts : array of int64
+        First sample of each window, in the shard's order.
+    fingerprint : str
+        Of the recording when the plan was made.
+    as_it_stands : bool
+        Whether windows are read as they stand in the recording; else it is prepared as a whole.
+    header : Header, optional
+        Of the recording; None for windows that were cut elsewhere.
+    """
+
+    recording: int
+    source: Recording
+    starts: npt.NDArray[np.int64]
+    fingerprint: str
+    as_it_stands: bool
+    header: Header | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from eegzarr.errors import RecordingError
 from eegzarr.recipes.recipe import TrialEvents
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NO_END, NO_ONSET = "has no end event", "starts at no onset"
 _MISSING = ("", "n/a", "N/A", "NA", "nan", "NaN", "None")
@@ -51,6 +53,8 @@ class Trials:
 
 def trial_table(events: pd.DataFrame, values: TrialEvents) -> pd.DataFrame:
     """Return one row a trial, in the order of their starts, as `find_trials` finds them."""
+    import pandas as pd  # not in workers
+
     return pd.DataFrame(find_trials(events, values).columns)  # type: ignore[arg-type]
 
 
@@ -157,6 +161,13 @@ def _seconds(text: object) -> float:
     if np.isinf(seconds) or "_" in str(text):  # Python's own way to group digits
         raise RecordingError(f"events.tsv has an onset that is no number: {text!r}")
     return seconds
+
+
+def is_given(values: npt.NDArray) -> npt.NDArray[np.bool_]:
+    """Return which values of a trial's column are there: all but NaN and None."""
+    if values.dtype.kind == "O":
+        return np.fromiter((value is not None and value == value for value in values), bool, len(values))
+    return ~np.isnan(values) if values.dtype.kind == "f" else np.ones(len(values), bool)
 
 
 def _is_one_of(texts: np.ndarray, wanted: Collection[str]) -> np.ndarray:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 import zarr
 from zarr.abc.store import Store
 from zarr.codecs import BloscCodec
@@ -31,6 +30,9 @@ from eegzarr.store.layout import (
 )
 from eegzarr.store.receipt import Imprint
 from eegzarr.store.staging import list_names, put_all
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 def read_attributes(lake: str, group: str) -> dict[str, Any] | None:

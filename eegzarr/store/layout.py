@@ -8,10 +8,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-import xarray as xr
 import zarr
 from numcodecs import blosc
 from zarr.abc.store import Store
@@ -22,6 +21,9 @@ from eegzarr.store.integers import DEFAULT_STEP, FILL
 from eegzarr.store.kinds import Dtype
 from eegzarr.suggest import did_you_mean
 from eegzarr.urls import one_line_errors
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 FORMAT = "1"
 FORMAT_2 = "2"  # of what a reader of version 1 would misread: whole recordings, cut windows, integers
@@ -261,6 +263,8 @@ def open_group(store: Store, path: str = "", mode: Literal["r", "r+", "a"] = "r"
 
 def open_dataset(store: Store, group: str, drop_variables: str | Iterable[str] | None = None) -> xr.Dataset:
     """Open a group's arrays as they are stored, none of them read."""
+    import xarray as xr  # not in workers
+
     return xr.open_zarr(
         store, group=group, consolidated=False, zarr_format=3, chunks=None, drop_variables=drop_variables
     )

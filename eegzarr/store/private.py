@@ -8,17 +8,28 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from numcodecs import blosc
-from xarray.core import indexing
 from zarr.abc.store import Store
 from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.core.sync import sync
 
+if TYPE_CHECKING:
+    from xarray.core import indexing
+
 __all__ = ["Buffer", "blosc_address", "get_buffer", "get_bytes", "indexing", "run", "set_bytes"]
 
 _Result = TypeVar("_Result")
+
+
+def __getattr__(name: str) -> Any:
+    # Workers read and write without xarray, which takes half a second and 60 MB to load.
+    if name != "indexing":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from xarray.core import indexing
+
+    return indexing
 
 
 def run(work: Coroutine[Any, Any, _Result]) -> _Result:

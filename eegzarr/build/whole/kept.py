@@ -9,16 +9,17 @@ import base64
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from eegzarr.bids.dataset import Source
 from eegzarr.bids.recordings import Recording
 from eegzarr.build.observe import Facts, Observed
 from eegzarr.errors import RecordingError
 from eegzarr.recordings.header import Annotation, Header
+
+if TYPE_CHECKING:
+    from eegzarr.bids.dataset import Source
 
 # Of a header: what windows and labels depend on, not how its file is read.
 _PLAIN = ("sfreq", "n_times", "reference", "memory", "reader")
@@ -135,6 +136,10 @@ def source_text(source: Source) -> str:
 
 def restored_source(text: str, recordings: tuple[Recording, ...]) -> Source:
     """Return the source whose text `source_text` is, with recordings of it."""
+    import pandas as pd  # not in workers
+
+    from eegzarr.bids.dataset import Source
+
     fields: dict[str, Any] = json.loads(text)
     people = dict(fields["participants"])
     subjects = pd.Index(people.pop("subject"), name="subject", dtype=object)
