@@ -70,6 +70,15 @@ def test_each_frame_is_fetched_once(proxy: Proxy, sample_lake: Path) -> None:
     assert proxy.requests - before == frames + 2 * shards + 1
 
 
+def test_a_bucket_that_is_waited_for_is_named(proxy: Proxy) -> None:
+    stream = WindowStream(eegzarr.open_windows(URL, "challenge1"), 32)
+    proxy.delay = 0.1
+    list(stream)
+    report = stream.report()
+    assert report.read > 0.1
+    assert "The bucket limits" in report.advice or "opening the lake" in report.advice
+
+
 def test_requests_that_fail_are_made_again(proxy: Proxy, sample_lake: Path) -> None:
     windows = eegzarr.open_windows(URL, "challenge1")
     stream = WindowStream(windows, 32, shuffle=True)

@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eegzarr.store.provenance import Part
 from eegzarr.stream.rows import WindowRows
+
+_NAMED = 4  # groups
 
 
 class AboutWindows:
@@ -79,8 +82,11 @@ class AboutWindows:
         if isinstance(self.classes, tuple):
             y += f" of {len(self.classes)} {'classes' if selection.targets.values.ndim == 1 else 'targets'}"  # type: ignore[union-attr]
         left_out = ", ".join(f"{count} with {reason}" for reason, count in self.left_out.items() if count)
+        groups = [source.group if isinstance(source, Part) else "memory" for source in selection.sources]
+        groups = list(dict.fromkeys(filter(None, groups)))
+        of = ", ".join(groups[:_NAMED]) + (f" and {len(groups) - _NAMED} more" if len(groups) > _NAMED else "")
         return (
-            f"{self.n_windows} windows of {shape.n_channels} channels x {shape.n_times} samples at "
+            f"{of}: {self.n_windows} windows of {shape.n_channels} channels x {shape.n_times} samples at "
             f"{self.sampling_rate:g} Hz, {shape.dtype} ({unit}), {y}; {len(self.subjects)} subjects"
             + (f"; left out: {left_out}" if left_out else "")
         )

@@ -17,12 +17,14 @@ from torch.utils.data import Dataset
 from eegzarr.errors import UsageError
 from eegzarr.store.reading.gather import compile_gather, is_worth_compiling
 from eegzarr.stream.about import AboutWindows
+from eegzarr.stream.report import Circumstances, Meter, Report, report_of
 from eegzarr.stream.rows import OpenRows, RowOptions, WindowRows
 from eegzarr.stream.shape import Normalize
 from eegzarr.stream.targets import Target
 
 _MIB = 2**20
 _CHECKED_EVERY = 1.0  # s
+_CONCURRENCY = 16  # requests to a bucket
 
 
 class WindowDataset(AboutWindows, Dataset[Any]):
@@ -70,6 +72,7 @@ class WindowDataset(AboutWindows, Dataset[Any]):
         self._random_crop = random_crop
         self._memory = memory
         self._opened: OpenRows | None = None
+        self._meter: Meter | None = None
         self._checked = 0.0
 
     def __len__(self) -> int:
@@ -93,11 +96,21 @@ class WindowDataset(AboutWindows, Dataset[Any]):
         batch = self._batch(places)
         return [_sample(batch, i, with_positions=self._rows.with_positions) for i in range(len(places))]
 
+    def report(self) -> Report:
+        """Return where the time went since the first window was asked for in this process, and what to change.
+
+        Raises
+        ------
+        UsageError
+            If nothing was read in this process: DataLoader workers have reports of their own.
+        """
+        return report_of(self._meter, Circumstances.of(self._rows, ahead=0, concurrency=_CONCURRENCY))
+
     def __repr__(self) -> str:
-        return f"WindowDataset: {self._summary()}"
+        return f"WindowDataset of {self._summary()}"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": None}
+        return {**self.__dict__, "_opened": None, "_meter": None}
 
     def _places(self, numbers: npt.NDArray) -> npt.NDArray[np.int64]:
         if numbers.dtype == bool and numbers.shape == (len(self),):
@@ -117,19 +130,23 @@ class WindowDataset(AboutWindows, Dataset[Any]):
         if self._random_crop:
             offsets = torch.randint(0, room + 1, (len(chosen),)).numpy()
         if len(chosen):
-            self._open().fill(rows.numpy(), chosen, offsets)
+            opened, meter = self._open()
+            with meter.call(len(chosen)):
+                opened.fill(rows.numpy(), chosen, offsets)
         if is_worth_compiling(len(chosen)):
             compile_gather()
         return self._rows.batch(rows, chosen)
 
-    def _open(self) -> OpenRows:
-        opened = self._opened
-        if opened is None or opened.pid != os.getpid():
-            opened = self._opened = OpenRows(self._rows, self._memory, concurrency=16)
+    def _open(self) -> tuple[OpenRows, Meter]:
+        opened, meter = self._opened, self._meter
+        if opened is None or meter is None or opened.pid != os.getpid():
+            meter = self._meter = Meter(threads=1)
+            opened = self._opened = OpenRows(self._rows, self._memory, _CONCURRENCY)
+            meter.opened(opened.spent)
         if time.monotonic() - self._checked > _CHECKED_EVERY:
             opened.check()
             self._checked = time.monotonic()
-        return opened
+        return opened, meter
 
 
 def _sample(batch: Any, number: int, *, with_positions: bool) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from eegzarr.errors import UsageError
 from eegzarr.stream.epochs import Begun, EpochClock
+from eegzarr.stream.report import Meter, Report, report_of_mixture
 from eegzarr.stream.stream import WindowStream
 
 _MIXTURE = 3  # what random numbers are drawn for, beside those of eegzarr.stream.order
@@ -106,6 +108,7 @@ class MixedStream(IterableDataset[Any]):
         self._begun = Begun(epoch=0)
         self._done = 0
         self._restored: dict[str, Any] | None = None
+        self._meter: Meter | None = None
 
     @property
     def epoch(self) -> int:
@@ -160,20 +163,50 @@ class MixedStream(IterableDataset[Any]):
         else:
             self._go_to(state["epoch"], state["batches"])
 
+    def report(self) -> Report:
+        """Return where the time of the last iteration went, or of the one under way, and what to change.
+
+        Raises
+        ------
+        UsageError
+            If nothing was read in this process: DataLoader workers have reports of their own.
+        """
+        parts = {}
+        for name, stream in self.streams.items():
+            with suppress(UsageError):  # of which no batch came
+                parts[name] = stream.report(), stream.circumstances()
+        return report_of_mixture(self._meter, parts)
+
+    def __repr__(self) -> str:
+        shares = ", ".join(f"{count} of {name!r}" for name, count in self._shares().items())
+        streams = "\n".join(f"  {name!r}: {stream!r}" for name, stream in self.streams.items())
+        padded = ", padded to the largest" if self._collate == "pad" else ""
+        return f"MixedStream: {len(self)} batches ({shares}){padded}, seed {self.seed}\n{streams}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_meter": None}
+
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         begun, places = self._begin()
         names = self._names(begun.epoch)
+        meter = self._meter = Meter(threads=1)
         readers = {name: self._reader(name, begun.epoch, names, places) for name in self.streams}
         try:
             for place in places.tolist():
                 name = names[place]
-                batch = next(readers[name])
+                with meter.waiting():
+                    batch = next(readers[name])
+                    given = batch if self._collate is None else self._padded(name, batch)
+                    del batch
                 self._done = place + 1
                 if place == places[-1]:
                     self._clock.gave_last(begun)
-                yield name, batch if self._collate is None else self._padded(name, batch)
-                del batch
+                meter.gives(0)  # its stream counts windows
+                yield name, given
+                del given
+                meter.resumes()
         finally:
+            meter.resumes()
             for reader in readers.values():
                 reader.close()
         self._clock.finish(begun)

@@ -19,6 +19,7 @@ from eegzarr.store.layout import Geometry
 from eegzarr.store.provenance import Part
 from eegzarr.store.reading.read import LocalReader, RemoteReader, WindowReader
 from eegzarr.store.reading.remote import FrameCache
+from eegzarr.store.reading.spent import Spent
 from eegzarr.stream.selection import Selection, select
 from eegzarr.stream.shape import Layout, Normalize, RowFiller, RowShape, parse_seconds, picks
 from eegzarr.stream.statistics import dataset_statistics, recording_statistics
@@ -212,6 +213,9 @@ class OpenRows:
                     else LocalReader(source.lake, source.group, source.digest, beyond_memory=beyond)
                 )
             reader[place] = numbers[key]
+        self.spent = Spent()
+        for opened in self.readers:
+            opened.spent = self.spent
         self.reader = reader
         self._filler = RowFiller(rows.shape, rows.layouts, self.readers, reader)
 
@@ -228,9 +232,10 @@ class OpenRows:
     def fill(self, rows: npt.NDArray, chosen: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> None:
         """Fill `rows` with the chosen windows, each from a sample on."""
         selection = self._selection
-        self._filler.fill(
-            rows, selection.source[chosen], selection.window[chosen], selection.recording[chosen], offsets
-        )
+        with self.spent.decoding():
+            self._filler.fill(
+                rows, selection.source[chosen], selection.window[chosen], selection.recording[chosen], offsets
+            )
 
 
 def _datasets(windows: xr.Dataset | Sequence[xr.Dataset]) -> list[xr.Dataset]:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import xarray as xr
 from torch.utils.data import IterableDataset
@@ -19,6 +21,7 @@ from eegzarr.stream.epochs import Ranks
 from eegzarr.stream.order import Shuffle, ShuffleQuality, Uneven
 from eegzarr.stream.position import Dealing, Turn, saved_position
 from eegzarr.stream.progress import Progress
+from eegzarr.stream.report import Circumstances, Meter, Report, report_of
 from eegzarr.stream.rows import RowOptions, WindowRows
 from eegzarr.stream.sequence import EpochSequence, chosen_shuffle
 from eegzarr.stream.shape import Normalize
@@ -181,6 +184,7 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
             random_crop=chosen is not None if random_crop is None else random_crop,
         )
         self._decoder: Decoder | None = None
+        self._meter: Meter | None = None
 
     @property
     def shuffle(self) -> Shuffle | None:
@@ -248,10 +252,10 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
 
     def __repr__(self) -> str:
         order = "in order" if self._sequence.name is None else f"shuffled: {self._sequence.name}"
-        return f"WindowStream: {self._summary()}; batches of {self.batch_size}, {order}, seed {self.seed}"
+        return f"WindowStream of {self._summary()}; batches of {self.batch_size}, {order}, seed {self.seed}"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_decoder": None}
+        return {**self.__dict__, "_decoder": None, "_meter": None}
 
     def __iter__(self) -> Iterator[Any]:
         begun, turns = self._progress.begin()
@@ -272,15 +276,42 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
 
     def read(self, turns: Sequence[tuple[int, Turn]]) -> Generator[Any, None, None]:
         """Yield batches, each named by its epoch and its turn there."""
+        meter = self._meter = Meter(self._reading.n_threads)
         orders = {epoch: (self._sequence.order(epoch), self._sequence.offsets(epoch)) for epoch in dict(turns)}
         members = [orders[epoch][0][turn.first : turn.stop] for epoch, turn in turns]
         offsets = [orders[epoch][1][chosen] for (epoch, _), chosen in zip(turns, members, strict=True)]
-        tensors = self._open_decoder().batches(members, offsets, self._reading)
+        decoder = self._open_decoder()
+        tensors = decoder.batches(members, offsets, self._reading)
+        meter.opened(decoder.opened.spent)
         try:
             for chosen in members:
-                yield self._rows.batch(next(tensors), chosen)
+                yield self._next(tensors, chosen, meter)  # held by nobody here
+                meter.resumes()
         finally:
+            meter.resumes()
             tensors.close()
+
+    def report(self) -> Report:
+        """Return where the time of the last iteration went, or of the one under way, and what to change.
+
+        Raises
+        ------
+        UsageError
+            If nothing was read in this process: DataLoader workers have reports of their own.
+        """
+        return report_of(self._meter, self.circumstances())
+
+    def circumstances(self) -> Circumstances:
+        """Return what else an advice depends on."""
+        return Circumstances.of(self._rows, ahead=self._reading.ahead, concurrency=self._reading.concurrency)
+
+    def _next(self, tensors: Iterator[torch.Tensor], chosen: npt.NDArray[np.int64], meter: Meter) -> Any:
+        with meter.waiting():
+            x = next(tensors)
+        with meter.transforming():
+            batch = self._rows.batch(x, chosen)
+        meter.gives(len(chosen))
+        return batch
 
     def _identity(self) -> dict[str, Any]:
         """Return what a saved position is of."""

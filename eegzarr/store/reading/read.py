@@ -24,6 +24,7 @@ from eegzarr.store.reading.checked import Frame, checked_frame, frame_range, ind
 from eegzarr.store.reading.gather import compiled_gather
 from eegzarr.store.reading.mapped import MappedFile
 from eegzarr.store.reading.remote import FrameCache, RangeFetcher
+from eegzarr.store.reading.spent import Spent
 
 
 class WindowReader(ABC):
@@ -36,6 +37,11 @@ class WindowReader(ABC):
     digest : str, optional
         The group's `plan_digest` when its labels were read: a group that was built anew since then is refused.
 
+    Attributes
+    ----------
+    spent : Spent
+        Where the time of reading goes; those who read several groups may give these one.
+
     Raises
     ------
     LakeError
@@ -46,6 +52,7 @@ class WindowReader(ABC):
     def __init__(self, lake: str, group: str, digest: str | None = None) -> None:
         self.name = f"{lake}/{group}"
         self._digest = digest
+        self.spent = Spent()
         try:
             array = open_array(lake, f"{group}/{EEG}")
         except FileNotFoundError as error:
@@ -227,8 +234,9 @@ class LocalReader(WindowReader):
             name = f"{self._folder / self.geometry.shard_key(shard)}, frame {in_shard}"
             offset, length = frame_range(held.index, in_shard, name)
             stored = held.file.content[offset : offset + length]
-            held.file.wish(offset, length)
-            found = self._frames[number] = checked_frame(stored, length, self.geometry, name)
+            with self.spent.checking_mapped():
+                held.file.wish(offset, length)
+                found = self._frames[number] = checked_frame(stored, length, self.geometry, name)
         return found
 
     def _map_shard(self, shard: int) -> MappedShard:
@@ -306,7 +314,11 @@ class RemoteReader(WindowReader):
 
     def frame(self, number: int) -> Frame:
         """Return a frame; wait for it if it is being fetched."""
-        return (self._cache.get((self._number, number)) or self._begin(number)).result()
+        frame = self._cache.get((self._number, number)) or self._begin(number)
+        if not frame.done():
+            with self.spent.waiting():
+                return frame.result()
+        return frame.result()
 
     def close(self) -> None:
         """End the requests."""
@@ -321,8 +333,11 @@ class RemoteReader(WindowReader):
         shard, in_shard = divmod(number, self.geometry.frames_per_shard)
         key = f"{self._prefix}/{self.geometry.shard_key(shard)}"
         name = f"{self._url}/{self.geometry.shard_key(shard)}, frame {in_shard}"
-        offset, length = frame_range(self._index(shard, key), in_shard, name)
-        return checked_frame(self._fetcher.fetch(key, offset, offset + length), length, self.geometry, name)
+        with self.spent.reading():
+            offset, length = frame_range(self._index(shard, key), in_shard, name)
+            stored = self._fetcher.fetch(key, offset, offset + length)
+        with self.spent.checking():
+            return checked_frame(stored, length, self.geometry, name)
 
     def _stored_digest(self) -> str | None:
         return stored_digest(self._fetcher.fetch(self._metadata, 0, None).tobytes())

@@ -1,0 +1,80 @@
+"""Where the time of reading goes: seconds of threads, by what they did."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from eegzarr.machine.system import thread_disk_reads
+
+
+class Spent:
+    """Seconds that threads spent on each part of reading, added up; for any number of threads.
+
+    Threads add once a frame and once a job of many windows, so that it costs nothing that could be measured.
+
+    Attributes
+    ----------
+    read : float
+        Waiting for a disk, or for answers of a bucket. Of mapped files it is told from `check` where the system says
+        whether a thread has caused reads.
+    check : float
+        Comparing checksums.
+    decode : float
+        Decompressing, cropping, converting, normalising.
+    """
+
+    def __init__(self) -> None:
+        self.read = self.check = self.decode = 0.0
+        self._lock = threading.Lock()
+        self._own = threading.local()
+
+    def add(self, *, read: float = 0.0, check: float = 0.0, decode: float = 0.0) -> None:
+        """Add seconds."""
+        with self._lock:
+            self.read += read
+            self.check += check
+            self.decode += decode
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Count what is done inside the ``with`` as reading."""
+        begun = time.perf_counter()
+        yield
+        self.add(read=time.perf_counter() - begun)
+
+    @contextmanager
+    def checking(self) -> Iterator[None]:
+        """Count what is done inside the ``with`` as checking."""
+        begun = time.perf_counter()
+        yield
+        self.add(check=time.perf_counter() - begun)
+
+    @contextmanager
+    def checking_mapped(self) -> Iterator[None]:
+        """Count as checking, and as reading where bytes of a mapped file had to come from the disk for it."""
+        begun, computed, disk = time.perf_counter(), time.thread_time(), thread_disk_reads()
+        yield
+        took = time.perf_counter() - begun
+        waited = max(0.0, took - (time.thread_time() - computed)) if thread_disk_reads() > disk else 0.0
+        self.add(read=waited, check=took - waited)
+        self._not_decoding(took)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count as nothing: another thread is counted for it."""
+        begun = time.perf_counter()
+        yield
+        self._not_decoding(time.perf_counter() - begun)
+
+    @contextmanager
+    def decoding(self) -> Iterator[None]:
+        """Count as decoding what is done inside the ``with`` and isn't counted otherwise."""
+        begun, self._own.otherwise = time.perf_counter(), 0.0
+        yield
+        self.add(decode=time.perf_counter() - begun - self._own.otherwise)
+
+    def _not_decoding(self, seconds: float) -> None:
+        self._own.otherwise = getattr(self._own, "otherwise", 0.0) + seconds
