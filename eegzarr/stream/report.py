@@ -106,7 +106,7 @@ class Circumstances:
     def of(cls, rows: WindowRows, *, ahead: int, concurrency: int) -> Circumstances:
         """Return those of reading some rows."""
         return cls(
-            stored_bytes=max(np.dtype(layout.dtype).itemsize for layout in rows.layouts),
+            stored_bytes=max(_HALF if layout.step else np.dtype(layout.dtype).itemsize for layout in rows.layouts),
             given_bytes=np.dtype(rows.shape.dtype).itemsize,
             is_remote=rows.is_remote,
             ahead=ahead,
