@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import fsspec
@@ -24,8 +24,8 @@ from eegzarr.bids.buckets import at_hand
 from eegzarr.bids.dataset import find_source
 from eegzarr.build.__main__ import describe
 from eegzarr.build.summary import BuildSummary
-from eegzarr.build.target import target_of
-from eegzarr.recipes.recipe import Recipe, TrialEvents, WindowSpan
+from eegzarr.build.target import targets_of
+from eegzarr.recipes.recipe import EventRules, Recipe, WindowSpan
 from eegzarr.store.open import open_recordings
 
 CHANNELS = ("Fz", "Cz", "Pz")
@@ -36,7 +36,7 @@ RECIPE = Recipe(
     target="score",
     sfreq=100.0,
     require=("stimulus_onset",),
-    events=TrialEvents(trial_start=("trial",), stimulus=("go",), response=("press",), end=()),
+    events=EventRules(trial_start=("trial",), stimulus=("go",), response=("press",), end=()),
 )
 EVENTS = "onset\tduration\tvalue\n1\t0\ttrial\n1.5\t0\tgo\n4\t0\ttrial\n4.25\t0\tgo\n8\t0\ttrial\n8.5\t0\tgo\n"
 
@@ -220,14 +220,19 @@ def test_a_copy_of_the_dataset_is_the_same_and_any_change_is_another(built: Buil
 
 def test_an_unknown_answer_is_missing_and_never_minus_one() -> None:
     columns = {"correct": np.array([1, -1, 0], np.int8)}
-    np.testing.assert_array_equal(target_of("correct", columns, {}), [1, np.nan, 0])
-    np.testing.assert_array_equal(target_of("1 - correct", columns, {}), [0, np.nan, 1])
-    np.testing.assert_array_equal(target_of("correct == 1", columns, {}), [1, np.nan, 0])
+    for target, expected in (
+        ("correct", [1, np.nan, 0]),
+        ("1 - correct", [0, np.nan, 1]),
+        ("correct == 1", [1, np.nan, 0]),
+    ):
+        found = targets_of(replace(RECIPE, target=target), columns, {})["target"]
+        np.testing.assert_array_equal(found.values, expected)
 
 
 def test_a_target_may_be_named_as_in_its_file() -> None:
     columns = {"BIS_BAS": np.array([1.0, 2.0])}
-    np.testing.assert_array_equal(target_of("BIS/BAS", columns, {"BIS/BAS": "BIS_BAS"}), [1, 2])
+    found = targets_of(replace(RECIPE, target="BIS/BAS"), columns, {"BIS/BAS": "BIS_BAS"})["target"]
+    np.testing.assert_array_equal(found.values, [1, 2])
 
 
 def test_every_file_that_is_opened_is_part_of_the_fingerprint(tmp_path: Path) -> None:

@@ -31,7 +31,8 @@ FIELDS: dict[str, Any] = {"name": "r", "anchor": "stimulus", "span": {"start": 0
         ({"name": "a\\b"}, "can't name a group"),
         ({"name": "CON"}, "can't name a group"),
         ({"name": "x" * 300}, "can't name a group"),
-        ({"target": ""}, "the target is empty"),
+        ({"target": []}, "target must be a label"),
+        ({"target": ["age", "age"]}, "names a label twice"),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused(fields: dict[str, Any], told: str) -> None:
@@ -44,7 +45,6 @@ def test_a_recipe_that_cannot_be_is_refused(fields: dict[str, Any], told: str) -
     [
         ("externalising", "Did you mean externalizing"),
         ("1 + 1", "names no label"),
-        ("sex", "is text: '[FM]'"),
         ("log(sex)", "can't be computed"),
         ("stimulus_onset", "is missing for all"),
         ("log(0 * age)", "is missing for all"),

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eegzarr.errors import RecordingError
-from eegzarr.recipes.recipe import TrialEvents
+from eegzarr.recipes.recipe import EventRules
 from eegzarr.recipes.trials import find_trials, trial_table
 
 VALUES = [
@@ -36,7 +36,7 @@ FLOATS = {
 
 def assert_same_trials(events: pd.DataFrame) -> int:
     """Hold eegzarr's table of trials against eegdash's; return the number of trials."""
-    ours = trial_table(events, TrialEvents())
+    ours = trial_table(events, EventRules())
     theirs = build_trial_table(events)
     assert len(ours) == len(theirs)
     for mine, other in FLOATS.items():
@@ -78,14 +78,14 @@ def test_order_of_rows_with_distinct_onsets_has_no_meaning(rows: list, random) -
     distinct = list({onset: (onset, value, feedback) for onset, value, feedback in rows}.values())
     table = pd.DataFrame(distinct, columns=["onset", "value", "feedback"])
     shuffled = table.sample(frac=1, random_state=random.randrange(2**31))
-    pd.testing.assert_frame_equal(trial_table(table, TrialEvents()), trial_table(shuffled, TrialEvents()))
+    pd.testing.assert_frame_equal(trial_table(table, EventRules()), trial_table(shuffled, EventRules()))
 
 
 @given(events_strategy, st.sets(st.integers(0, 59), max_size=3), st.booleans())
 def test_every_start_is_a_trial_or_is_counted(rows: list, without_onset: set[int], open_end: bool) -> None:
     onsets = ["n/a" if row in without_onset else str(onset) for row, (onset, _, _) in enumerate(rows)]
     events = {"onset": onsets, "value": [value for _, value, _ in rows]}
-    values = TrialEvents(end=()) if open_end else TrialEvents()
+    values = EventRules(end=()) if open_end else EventRules()
     trials = find_trials(events, values, duration=25.0)
     starts = sum(value == "contrastTrial_start" for value in events["value"])
     assert len(trials) + sum(trials.lost.values()) == starts
@@ -96,7 +96,7 @@ def test_every_start_is_a_trial_or_is_counted(rows: list, without_onset: set[int
 
 def test_values_may_stand_in_trial_type() -> None:
     events = {"onset": ["0", "1"], "value": ["1", "2"], "trial_type": ["trial", "face"]}
-    values = TrialEvents(trial_start=("trial",), stimulus=("face",), end=())
+    values = EventRules(trial_start=("trial",), stimulus=("face",), end=())
     trials = find_trials(events, values, duration=3.0)
     assert trials.columns["stimulus_onset"].tolist() == [1]
     assert "trial_type" in trials.notes[0]
@@ -109,7 +109,7 @@ def test_a_response_before_its_stimulus_is_no_response_to_it() -> None:
             "value": ["contrastTrial_start", "left_buttonPress", "left_target", "contrastTrial_start"],
         }
     )
-    (row,) = trial_table(events, TrialEvents()).to_dict("records")
+    (row,) = trial_table(events, EventRules()).to_dict("records")
     assert row["stimulus_onset"] == 2
     assert np.isnan(row["rt_from_stimulus"])
     assert row["correct"] == -1
@@ -117,7 +117,7 @@ def test_a_response_before_its_stimulus_is_no_response_to_it() -> None:
 
 def test_values_of_another_experiment() -> None:
     events = pd.DataFrame({"onset": [0, 0.5, 1.25, 3], "value": ["trial", "face", "key", "trial"]})
-    values = TrialEvents(trial_start=("trial",), stimulus=("face",), response=("key",))
+    values = EventRules(trial_start=("trial",), stimulus=("face",), response=("key",))
     assert trial_table(events, values)["rt_from_stimulus"].tolist() == [0.75]
 
 
@@ -131,4 +131,4 @@ def test_values_of_another_experiment() -> None:
 )
 def test_unusable_events_say_why(events: pd.DataFrame, reason: str) -> None:
     with pytest.raises(RecordingError, match=reason):
-        trial_table(events, TrialEvents())
+        trial_table(events, EventRules())

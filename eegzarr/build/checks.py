@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from eegzarr.bids.dataset import Source, find_source
-from eegzarr.build.inspect import trial_labels
-from eegzarr.build.labels import participant_names
+from eegzarr.build.labels import participant_names, window_names
 from eegzarr.build.observe import observe
 from eegzarr.build.target import check_names
 from eegzarr.errors import LakeError, RecipeError, SourceError
 from eegzarr.machine.system import is_writable
 from eegzarr.names import safe_name
 from eegzarr.recipes.recipe import Recipe
+from eegzarr.recipes.windows import NO_TRIAL
 from eegzarr.store.layout import METADATA, PARTS
 
 
@@ -51,12 +51,11 @@ def checked_name(name: str) -> str:
 
 def check_target(recipe: Recipe, source: Source) -> None:
     """Refuse a target that is no label of the source's windows."""
-    if not recipe.target:
-        return
-    known = dict.fromkeys((*trial_labels(), *source.participants.columns, *source.sessions.columns))
+    ours = window_names(recipe)
+    known = dict.fromkeys((*ours, *NO_TRIAL, *source.participants.columns, *source.sessions.columns))
     # By their names in the lake too, where these differ.
-    known |= dict.fromkeys(participant_names(list(source.participants.columns)).values())
-    check_names(recipe.name, recipe.target, known)
+    named = participant_names(list(source.participants.columns), frozenset(ours.values()))
+    check_names(recipe, known | dict.fromkeys((*ours.values(), *named.values())))
 
 
 def check_writable(lake: str) -> None:

@@ -15,7 +15,10 @@ import pandas as pd
 from eegzarr.bids.dataset import Source
 from eegzarr.bids.participants import typed_column, unread_note
 from eegzarr.bids.recordings import Recording
+from eegzarr.build.target import target_names
 from eegzarr.names import label_names, renamed
+from eegzarr.recipes.recipe import Recipe
+from eegzarr.recipes.windows import event_columns
 from eegzarr.store.layout import NUMERIC_PARTICIPANTS, TAKEN
 
 _OWN = (*NUMERIC_PARTICIPANTS, "sex")  # labels of a subject that every lake has
@@ -32,7 +35,7 @@ class SubjectLabels:
     files : mapping of str to str
         File that a label comes from.
     given : mapping of str to str
-        Label that each column of participants.tsv became, for those that were renamed.
+        Label that each column of participants.tsv, sessions.tsv or events.tsv became, for those that were renamed.
     notes : tuple of str
         What was renamed, assumed or couldn't be read.
     """
@@ -43,11 +46,32 @@ class SubjectLabels:
     notes: tuple[str, ...] = ()
 
 
-def subject_labels(source: Source, recordings: Sequence[Recording]) -> SubjectLabels:
-    """Return the labels that each recording has by its subject and its session."""
+def window_names(recipe: Recipe) -> dict[str, str]:
+    """Return the label that each column of a recipe's window table becomes, by the recipe alone."""
+    return label_names(event_columns(recipe), {*TAKEN, *_OWN, *target_names(recipe).values()}, "event")
+
+
+def window_labels(windows: Mapping[str, npt.NDArray], recipe: Recipe) -> dict[str, npt.NDArray]:
+    """Return the columns of window tables that are joined, under the names and with the types of labels.
+
+    Columns of events.tsv become numbers where every value of them is one, as those of participants.tsv do.
+    """
+    names = window_names(recipe)
+    labels = {}
+    for column, values in windows.items():
+        if column in recipe.events.keep and values.dtype == object:
+            values = typed_column(values.tolist()).values
+        labels[names.get(column, column)] = values
+    return labels
+
+
+def subject_labels(source: Source, recordings: Sequence[Recording], recipe: Recipe) -> SubjectLabels:
+    """Return the labels that each recording has by its subject and its session, beside those of its windows."""
+    ours = window_names(recipe)
+    taken = frozenset((*ours.values(), *target_names(recipe).values()))
     people, sessions = source.participants, source.sessions
     subjects = [recording.subject for recording in recordings]
-    names = participant_names(list(map(str, people.columns)))
+    names = participant_names(list(map(str, people.columns)), taken)
     rows = people.reindex(subjects).fillna("")
     columns, notes = _typed(rows, names, "participants.tsv", people)
     for name in NUMERIC_PARTICIPANTS:
@@ -55,7 +79,7 @@ def subject_labels(source: Source, recordings: Sequence[Recording]) -> SubjectLa
     columns.setdefault("sex", np.full(len(subjects), "", object))
     files = dict.fromkeys(columns, "participants.tsv")
 
-    session_names = label_names(map(str, sessions.columns), {*TAKEN, *columns}, "session")
+    session_names = label_names(map(str, sessions.columns), {*TAKEN, *taken, *columns}, "session")
     keys = pd.MultiIndex.from_tuples([(one.subject, one.session) for one in recordings], names=["subject", "session"])
     own = sessions.reindex(keys).fillna("") if len(sessions.columns) else pd.DataFrame(index=keys)
     more, told = _typed(own, session_names, "sessions.tsv", sessions)
@@ -67,21 +91,22 @@ def subject_labels(source: Source, recordings: Sequence[Recording]) -> SubjectLa
     return SubjectLabels(
         columns={**columns, **more},
         files={**files, **dict.fromkeys(more, "sessions.tsv")},
-        given={old: new for old, new in (names | session_names).items() if old != new},
+        given={old: new for old, new in (ours | session_names | names).items() if old != new},
         notes=(*changed, *notes, *told),
     )
 
 
-def participant_names(columns: Sequence[str]) -> dict[str, str]:
+def participant_names(columns: Sequence[str], taken: frozenset[str] = frozenset()) -> dict[str, str]:
     """Return the label that each column of participants.tsv becomes.
 
     ``Age`` is the label ``age`` where there is no column of that name, and so on for those that every lake has.
+    `taken` are those that the recipe's windows have besides.
     """
     exact = {name for name in columns if name in _OWN}
     by_case = {name.casefold(): name for name in columns if name not in exact}
     spelled = {by_case[own.casefold()]: own for own in _OWN if own not in exact and own.casefold() in by_case}
     others = [name for name in columns if name not in exact and name not in spelled]
-    names = label_names(others, {*TAKEN, *_OWN}, "participant")
+    names = label_names(others, {*TAKEN, *_OWN, *taken}, "participant")
     return {name: name if name in exact else spelled.get(name) or names[name] for name in columns}
 
 

@@ -14,6 +14,7 @@ from eegzarr.bids.recordings import Recording
 from eegzarr.bids.sidecars import Sidecars
 from eegzarr.bids.tsv import Table, parse_tsv
 from eegzarr.errors import RecordingError
+from eegzarr.recipes.events import VALUE_COLUMNS
 from eegzarr.recipes.montage import AS_THEY_ARE, Naming
 from eegzarr.recordings.header import Annotation, Header
 from eegzarr.recordings.reader import read_header
@@ -104,7 +105,7 @@ class Observed:
         """
         if self.header is None or self.reason:
             raise RecordingError(self.reason)
-        if not events or self.recording.events:
+        if not events:
             return self.header
         if self.why_not_apart:
             raise RecordingError(self.why_not_apart)
@@ -126,6 +127,20 @@ class Observed:
             return parse_tsv(self.events)
         except RecordingError as error:
             raise RecordingError(f"events.tsv {error}") from error
+
+
+def names_values(events: Table) -> bool:
+    """Tell whether a table of events has a column that says what they are."""
+    return any(name in events for name in VALUE_COLUMNS)
+
+
+def _tells_events(seen: Observed) -> bool:
+    """Tell whether events.tsv says what the events are, or that it can't be read: then annotations aren't asked."""
+    try:
+        events = seen.event_table()
+    except RecordingError:
+        return True
+    return events is not None and names_values(events)
 
 
 def observe(root: str, recording: Recording, *, annotations: bool, naming: Naming = AS_THEY_ARE) -> Observed:
@@ -151,7 +166,7 @@ def observe(root: str, recording: Recording, *, annotations: bool, naming: Namin
             seen = replace(seen, why_no_events=str(surroundings.events))
         else:
             seen = replace(seen, events=surroundings.events)
-        asks_file = annotations and not recording.events
+        asks_file = annotations and not _tells_events(seen)
         with at_hand(root, surroundings.files, header_only=not asks_file) as path:
             header = read_header(path, sidecars, naming=naming)
             if asks_file and header.annotations is None:

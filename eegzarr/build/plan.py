@@ -19,7 +19,7 @@ import pandas as pd
 from eegzarr.bids.dataset import Source
 from eegzarr.bids.recordings import Recording
 from eegzarr.build.inspect import Inspection, channel_difference, with_shared_channels
-from eegzarr.build.labels import SubjectLabels, subject_labels
+from eegzarr.build.labels import SubjectLabels, subject_labels, window_labels
 from eegzarr.build.target import check_values
 from eegzarr.build.task import Piece
 from eegzarr.errors import LakeError, RecordingError
@@ -144,7 +144,7 @@ def make_plan(
     LakeError
         If no recording gives a window.
     RecipeError
-        If what the recipe predicts is text, or missing for all windows.
+        If what the recipe predicts is missing for all windows.
     """
     inspections = tuple(_with_labels(source, i) for i in inspect_all(source.recordings))
     channels = recipe.channels or _usual_channels(inspections)
@@ -154,10 +154,9 @@ def make_plan(
         listed = "; ".join(f"{reason} ({n})" for reason, n in reasons.most_common(3))
         raise LakeError(f"source {source.root} gives no window for the recipe {recipe.name}: {listed}")
     geometry = geometry_for(len(channels), recipe.n_times)
-    windows = _joined(inspections)
-    subjects = subject_labels(source, [inspection.recording for inspection in inspections])
-    if recipe.target:
-        check_values(recipe.name, recipe.target, _target_columns(windows, subjects), subjects.given)
+    windows = _joined(inspections, recipe)
+    subjects = subject_labels(source, [inspection.recording for inspection in inspections], recipe)
+    check_values(recipe, _target_columns(windows, subjects), subjects.given)
     slimmed = tuple(replace(i, windows={}) for i in with_shared_channels(inspections))
     return Plan(recipe, source, geometry, channels, slimmed, windows, subjects)
 
@@ -169,11 +168,12 @@ def _target_columns(windows: pd.DataFrame, subjects: SubjectLabels) -> dict[str,
     return own | {name: values[recording] for name, values in subjects.columns.items() if name not in own}
 
 
-def _joined(inspections: tuple[Inspection, ...]) -> pd.DataFrame:
+def _joined(inspections: tuple[Inspection, ...], recipe: Recipe) -> pd.DataFrame:
     """Return the windows of all recordings in one table, each with its recording's row."""
     counts = [inspection.n_windows for inspection in inspections]
     parts = [inspection.windows for inspection in inspections if inspection.n_windows]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    columns = window_labels(columns, recipe)
     return pd.DataFrame({**columns, "recording": np.repeat(np.arange(len(counts), dtype=np.int32), counts)})
 
 

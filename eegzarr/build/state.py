@@ -18,7 +18,7 @@ from eegzarr.recipes.recipe import Recipe
 from eegzarr.store.layout import FORMAT, FORMATS, Geometry
 
 # Fields of a recipe that may change labels alone. Whether they left the windows alone, the plan tells.
-_LABEL_FIELDS = ("target", "events", "require")
+_LABEL_FIELDS = ("target", "events", "require", "labels")
 
 
 class Step(Enum):

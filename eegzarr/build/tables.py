@@ -13,10 +13,12 @@ import xarray as xr
 
 from eegzarr.bids.dataset import availability
 from eegzarr.build.inspect import Inspection
-from eegzarr.build.labels import subject_labels
+from eegzarr.build.labels import subject_labels, window_names
 from eegzarr.build.plan import Plan
-from eegzarr.build.target import target_of
+from eegzarr.build.target import target_names, targets_of
+from eegzarr.recipes.classes import flags
 from eegzarr.recipes.recipe import GIVEN
+from eegzarr.recipes.windows import EVENT
 from eegzarr.store.integers import beyond_reason, is_lossless, step_that_holds
 from eegzarr.store.layout import LABELS, RECEIPT, TILE_LABELS
 from eegzarr.store.receipt import Moments, Receipt, max_rounding
@@ -53,34 +55,59 @@ def labels(plan: Plan, receipts: list[Receipt], moments: dict[int, Moments], pos
     columns["peak_to_peak"] = np.concatenate([receipt.peak_to_peak for receipt in receipts])
     columns["valid"] = np.concatenate([receipt.valid for receipt in receipts])
     meanings = dict.fromkeys(columns, "label of the window")
-    subjects = plan.subjects if plan.subjects.columns else subject_labels(plan.source, recordings)
+    subjects = plan.subjects if plan.subjects.columns else subject_labels(plan.source, recordings, plan.recipe)
     for name, per_recording in subjects.columns.items():
         if name not in columns:  # else given with the windows
             columns[name] = per_recording[recording]
             meanings[name] = f"{name}, from {subjects.files[name]}"
-    if plan.recipe.target:
-        columns["target"] = target_of(plan.recipe.target, columns, subjects.given)
+    targets = targets_of(plan.recipe, columns, subjects.given)
+    columns |= {name: target.values for name, target in targets.items()}
+    meanings |= {new: f"{old}, what the recipe predicts" for old, new in target_names(plan.recipe).items()}
+    attributes = {name: target.attributes for name, target in targets.items()} | _interval_flags(plan, columns)
+    meanings |= _event_meanings(plan)
 
     ordered = [name for name in LABELS if name in columns] + [name for name in columns if name not in LABELS]
-    coords = {name: _label(name, columns[name], meanings.get(name, "")) for name in ordered}
+    coords = {name: _label(name, columns[name], meanings.get(name, ""), attributes.get(name, {})) for name in ordered}
     coords |= _axes(plan, positions) | _statistics(plan, moments)
     return xr.Dataset(coords=coords)
 
 
-def _label(name: str, values: np.ndarray, meaning: str) -> tuple[str, np.ndarray, dict[str, str]]:
+def _label(
+    name: str, values: np.ndarray, meaning: str, attributes: dict[str, Any]
+) -> tuple[str, np.ndarray, dict[str, Any]]:
     known = LABELS | TILE_LABELS
     if name in known:
         dtype, units, long_name = known[name]
-        values = values.astype(object if dtype == "str" else dtype)
+        if attributes:
+            long_name = long_name.replace(", NaN where missing", ", a class")
+        else:
+            values = values.astype(object if dtype == "str" else dtype)
     else:
         units, long_name = "", meaning
-    return "window", values, {"long_name": long_name} | ({"units": units} if units else {})
+    return "window", values, {"long_name": long_name} | ({"units": units} if units else {}) | attributes
+
+
+def _interval_flags(plan: Plan, columns: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+    """Return what the codes of labels by intervals mean."""
+    names = window_names(plan.recipe)
+    return {names[one.name]: flags(columns[names[one.name]], one.meanings) for one in plan.recipe.labels}
+
+
+def _event_meanings(plan: Plan) -> dict[str, str]:
+    recipe, names = plan.recipe, window_names(plan.recipe)
+    meanings = {EVENT: "value of the event that the window is of"}
+    meanings |= {one.name: f"whether {', '.join(one.events)} goes on in the window" for one in recipe.labels}
+    meanings |= {name: f"{name}, from events.tsv" for name in recipe.events.keep}
+    meanings |= {"presses": "responses of the trial from its stimulus on"}
+    meanings |= {"premature": "responses of the trial before its stimulus"}
+    return {new: meanings[old] for old, new in names.items()}
 
 
 def _axes(plan: Plan, positions: np.ndarray) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:
     recipe = plan.recipe
     time = (recipe.span.first_sample(recipe.sfreq) + np.arange(recipe.n_times)) / recipe.sfreq
     anchors = {"recording": "start of the window's span", GIVEN: "event that the window was cut around"}
+    anchors["interval"] = "start of the window in its interval"
     anchor = anchors.get(recipe.anchor, recipe.anchor.replace("_", " "))
     metres = {
         axis: ("channel", positions[:, i], {"long_name": f"{axis} of the electrode, in MNE's head frame", "units": "m"})

@@ -22,7 +22,7 @@ from eegzarr.bids.recordings import Recording
 from eegzarr.build import group as groups
 from eegzarr.build.checks import check_writable, checked_name
 from eegzarr.build.digest import fingerprints_of, labels_digest, signals_digest
-from eegzarr.build.inspect import NO_TRIAL, Inspection
+from eegzarr.build.inspect import Inspection
 from eegzarr.build.plan import Plan
 from eegzarr.build.state import Asked, Found, Step, decide, touched
 from eegzarr.build.summary import BuildSummary, summarize
@@ -34,6 +34,7 @@ from eegzarr.exchange.labels import ENTITIES, typed_labels
 from eegzarr.machine.memory import as_bytes
 from eegzarr.recipes.expression import labels_of
 from eegzarr.recipes.recipe import GIVEN, Recipe, WindowSpan
+from eegzarr.recipes.windows import NO_TRIAL
 from eegzarr.recordings.positions import channel_positions
 from eegzarr.store.group import stored_imprints
 from eegzarr.store.integers import as_step
@@ -256,7 +257,7 @@ def _given(windows: GivenWindows, plan: Plan, shard: int) -> Callable[[Piece], n
 
 
 def _plan(windows: GivenWindows, recipe: Recipe, release: str, geometry: Geometry) -> Plan:
-    labels = typed_labels(windows.labels, recipe.target)
+    labels = typed_labels(windows.labels, str(recipe.target))
     _check_target(recipe, labels)
     recordings, row = _recordings(windows.labels, labels, windows.source)
     # No sample to cut at: `start` stands in the labels themselves.
@@ -307,7 +308,8 @@ def _recordings(
 
 def _check_target(recipe: Recipe, labels: pd.DataFrame) -> None:
     known = {*labels.columns, *NO_TRIAL}
-    missing = [] if recipe.target in known else [name for name in labels_of(recipe.target) if name not in known]
+    target = str(recipe.target)
+    missing = [] if target in known else [name for name in labels_of(target) if name not in known]
     if missing:
         raise UsageError(
             f"windows have no label {missing[0]!r} to predict; they have {', '.join(sorted(known))}."

@@ -1,7 +1,8 @@
-"""Arithmetic on labels: what a recipe's target may be besides the name of one.
+"""Arithmetic on labels, and conditions on columns: what a recipe's target and its ``where`` may be.
 
 Parsed with Python's own grammar, of which little is let through: names of labels, numbers and
-texts, + - * / **, comparisons (1 where they hold, 0 where not), and `FUNCTIONS`. What is missing stays missing.
+texts, + - * / **, comparisons (1 where they hold, 0 where not), and, or, not, in, and `FUNCTIONS`. What is missing
+stays missing, but where the rest decides: false and missing is false, true or missing is true.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ _COMPARISON: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
+_LITERALS = (ast.Constant, ast.List, ast.Tuple)
 
 
 def labels_of(expression: str) -> tuple[str, ...]:
@@ -74,6 +76,58 @@ def evaluate(expression: str, labels: Mapping[str, npt.NDArray]) -> npt.NDArray[
     return np.where(np.isfinite(number), number, np.nan).astype(np.float32)
 
 
+def check_condition(condition: str) -> tuple[str, ...]:
+    """Return the names of the columns that a condition compares.
+
+    Raises
+    ------
+    RecipeError
+        If it is none.
+    """
+    try:
+        tree = _parsed(condition)
+        names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - FUNCTIONS.keys()
+        _value(tree, condition, lambda name: np.ones(1) if name not in _texts_in(tree) else np.array(["1"], object))
+    except (RecipeError, TypeError, ValueError) as error:
+        told = str(error).removeprefix(f"target {condition!r}").removeprefix(": ").removeprefix(" ")
+        raise RecipeError(f"where = {condition!r}: {told}") from error
+    if not names:
+        raise RecipeError(f"where = {condition!r} names no column of events.tsv")
+    return tuple(sorted(names))
+
+
+def holds(condition: str, column: Callable[[str, bool], npt.NDArray], count: int) -> npt.NDArray[np.bool_]:
+    """Return in which rows a condition is known to hold, (row,).
+
+    Parameters
+    ----------
+    condition : str
+    column : callable
+        Returns a column by its name, (row,): texts, "" where missing, if its second argument is true, else numbers.
+        It is asked for texts where the condition compares the column with texts.
+    count : int
+        Rows.
+    """
+    tree = _parsed(condition)
+    as_texts = _texts_in(tree)
+    with np.errstate(all="ignore"):
+        value = _value(tree, condition, lambda name: column(name, name in as_texts))
+    truth = np.broadcast_to(np.asarray(value, np.float64), count)
+    return np.asarray((truth != 0) & ~np.isnan(truth))
+
+
+def _texts_in(tree: ast.expr) -> set[str]:
+    """Return the names that are compared with texts."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            constants = [part for side in sides if isinstance(side, _LITERALS) for part in ast.walk(side)]
+            if any(isinstance(part, ast.Constant) and isinstance(part.value, str) for part in constants):
+                found |= {side.id for side in sides if isinstance(side, ast.Name)}
+    return found
+
+
 def _wide(label: npt.NDArray) -> npt.NDArray:
     return label.astype(np.float64) if label.dtype.kind in "iuf" else label
 
@@ -111,9 +165,38 @@ def _value(node: ast.expr, expression: str, label: Callable[[str], Any]) -> Any:
             one, other = of(left), of(right)
             truth = np.asarray(_COMPARISON[type(op)](one, other), np.float64)
             return np.where(_is_missing(one) | _is_missing(other), np.nan, truth)
+        case ast.Compare(
+            left=left, ops=[ast.In() | ast.NotIn() as op], comparators=[ast.List() | ast.Tuple() as listed]
+        ):
+            return _is_in(of(left), [of(part) for part in listed.elts], negated=isinstance(op, ast.NotIn))
+        case ast.BoolOp(op=op, values=parts):
+            return _joined([of(part) for part in parts], every=isinstance(op, ast.And))
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return 1 - _truth(of(operand))
         case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in FUNCTIONS:
             return FUNCTIONS[name](of(argument))
     raise RecipeError(
-        f"target {expression!r}: {ast.unparse(node)!r} is no label, number, + - * / **, comparison or "
-        f"{', '.join(FUNCTIONS)}"
+        f"target {expression!r}: {ast.unparse(node)!r} is no label, number, text, + - * / **, comparison, "
+        f"and, or, not, in […] or {', '.join(FUNCTIONS)}"
     )
+
+
+def _truth(value: Any) -> npt.NDArray[np.float64]:
+    """Return 1 where something holds, 0 where not, NaN where that isn't known."""
+    number = np.asarray(value, np.float64)
+    return np.where(np.isnan(number), np.nan, number != 0)
+
+
+def _joined(values: list[Any], *, every: bool) -> npt.NDArray[np.float64]:
+    """Return "and" or "or" of values; one that decides does so beside others that are missing."""
+    truths = np.broadcast_arrays(*map(_truth, values))
+    decides = 0.0 if every else 1.0
+    known = [np.where(np.isnan(truth), 1 - decides, truth) for truth in truths]
+    joined = np.min(known, axis=0) if every else np.max(known, axis=0)
+    unknown = np.any(np.isnan(truths), axis=0) & (joined != decides)
+    return np.where(unknown, np.nan, joined)
+
+
+def _is_in(value: Any, listed: list[Any], *, negated: bool) -> npt.NDArray[np.float64]:
+    found = np.any([np.asarray(value == one, bool) for one in listed], axis=0) if listed else np.zeros(np.shape(value))
+    return np.where(_is_missing(value), np.nan, found != negated)

@@ -24,11 +24,15 @@ from eegzarr.recipes.montage import (
     checked_pairs,
     checked_rename,
 )
+from eegzarr.recipes.rules import ADDED, TRIALS, EventRules, IntervalLabel, interval_labels
 from eegzarr.suggest import did_you_mean
 
-Anchor = Literal["stimulus", "response", "trial_start", "recording", "given"]
+Anchor = Literal["stimulus", "response", "trial_start", "event", "interval", "recording", "given"]
+Target = str | tuple[str, ...]
+Labels = tuple[IntervalLabel, ...]
 GIVEN: Anchor = "given"  # another program cut the windows: there is nothing to cut them from
 
+TRIAL_REQUIRED = ("stimulus_onset", "response_onset")
 # What is known of a trial; see `eegzarr.recipes.trials`.
 TRIAL_COLUMNS = (
     "trial_start",
@@ -68,21 +72,6 @@ class WindowSpan:
     def samples(self, sfreq: float) -> int:
         """Length of the window in samples at `sfreq` Hz."""
         return round((self.stop - self.start) * sfreq)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrialEvents:
-    """The values in the ``value`` and ``feedback`` columns of events.tsv that make a trial.
-
-    The defaults are those of HBN's contrast change detection task.
-    """
-
-    trial_start: tuple[str, ...] = ("contrastTrial_start",)
-    stimulus: tuple[str, ...] = ("left_target", "right_target")
-    response: tuple[str, ...] = ("left_buttonPress", "right_buttonPress")
-    end: tuple[str, ...] = ("end_experiment",)
-    correct: tuple[str, ...] = ("smiley_face",)
-    wrong: tuple[str, ...] = ("sad_face",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,17 +136,18 @@ class Recipe:
         Name of the groups that it makes: ``<name>/<release>``.
     span : WindowSpan
         Where a window lies around its anchor.
-    anchor : {"stimulus", "response", "trial_start", "recording", "given"}
-        What a window is cut around. With ``"recording"`` windows follow each other every
-        `stride` seconds from the first sample on, as long as they fit. ``"given"`` is for
-        windows that were cut elsewhere (`eegzarr.from_mne`); no build can cut them.
-    target : str
-        The label to predict: a column of the trial table or of participants.tsv, or an
-        expression of such columns, as ``log(rt_from_stimulus)``; see `eegzarr.recipes.expression`.
+    anchor : {"stimulus", "response", "trial_start", "event", "interval", "recording", "given"}
+        What a window is cut around: the first three are of a trial. With ``"interval"`` windows follow each
+        other every `stride` seconds in an event's duration, with ``"recording"`` in the whole recording, as long as
+        they fit. ``"given"`` is for windows that were cut elsewhere (`eegzarr.from_mne`); no build can cut them.
+    target : str or tuple of str
+        The label to predict: ``event`` for its class, a label of the window or a column of participants.tsv,
+        number or text, or an expression of such columns, as ``log(rt_from_stimulus)``; see
+        `eegzarr.recipes.expression`. Several are given as a list; "" is for none.
     tasks : tuple of str
         BIDS task names that are used; empty for all.
     stride : float, optional
-        Seconds from one window to the next, for ``anchor="recording"``.
+        Seconds from one window to the next, for the anchors ``recording`` and ``interval``.
     sfreq : float
         Sampling rate in Hz that a recording must have; with `whole`, 0 for the rate that they have.
     channels : tuple of str
@@ -169,8 +159,10 @@ class Recipe:
     missing : {"skip", "nan", "interpolate"}
         What is done with a recording that lacks one of `channels`: it is skipped, or the channel is NaN, or
         interpolated from the good ones.
-    events : TrialEvents
-        Event values of a trial, for the other anchors.
+    events : EventRules
+        Which events count, and what they mean.
+    labels : tuple of IntervalLabel
+        Labels of windows along a recording, by the events that go on in them.
     require : tuple of str
         Columns of the trial table without which a trial gives no window.
     preparation : Preparation
@@ -183,7 +175,7 @@ class Recipe:
     name: str
     span: WindowSpan
     anchor: Anchor
-    target: str
+    target: Target
     tasks: tuple[str, ...] = ()
     stride: float | None = None
     sfreq: float = 100.0
@@ -191,12 +183,18 @@ class Recipe:
     rename: Pairs | str = ()
     types: Pairs = ()
     missing: Missing = "skip"
-    events: TrialEvents = TrialEvents()
-    require: tuple[str, ...] = ("stimulus_onset", "response_onset")
+    events: EventRules = TRIALS
+    require: tuple[str, ...] = TRIAL_REQUIRED
     preparation: Preparation = Preparation()
+    labels: Labels = ()
     whole: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.target, str):
+            object.__setattr__(self, "target", _targets(self.target))
+        object.__setattr__(self, "labels", interval_labels(self.labels))
+        if self.anchor in ("event", "interval") and self.require == TRIAL_REQUIRED:
+            object.__setattr__(self, "require", ())  # what trials need by default
         if self.whole:
             self._check_tiles()
         if self.name != safe_name(self.name):
@@ -212,14 +210,7 @@ class Recipe:
                     f"recipe {self.name}: require names {name!r}, which no trial has."
                     f"{did_you_mean(name, TRIAL_COLUMNS)} There are {', '.join(TRIAL_COLUMNS)}"
                 )
-        if not self.target and not self.whole:
-            raise RecipeError(f"recipe {self.name}: the target is empty: give a label, or an expression of labels")
-        if self.anchor == "recording" and (self.stride is None or not 0 < self.stride < math.inf):
-            raise RecipeError(f"recipe {self.name}: windows along a recording need a stride > 0, in seconds")
-        if self.anchor != "recording" and self.stride is not None:
-            raise RecipeError(f"recipe {self.name}: a stride has no meaning with the anchor {self.anchor!r}")
-        if self.anchor == "recording" and self.span.start < 0:
-            raise RecipeError(f"recipe {self.name}: span.start must be at least 0 with the anchor 'recording'")
+        self._check_anchor()
         if self.n_times < 1 and self.sfreq:
             raise RecipeError(f"recipe {self.name}: the span holds no sample at {self.sfreq} Hz")
         object.__setattr__(self, "rename", checked_rename(self.rename, "rename"))
@@ -245,6 +236,36 @@ class Recipe:
             )
         object.__setattr__(self, "stride", self.span.stop)
 
+    def _check_anchor(self) -> None:
+        """Refuse what has no meaning with the anchor."""
+        follow = self.anchor in ("recording", "interval")
+        if follow and (self.stride is None or not 0 < self.stride < math.inf):
+            along = "a recording" if self.anchor == "recording" else "an interval"
+            raise RecipeError(f"recipe {self.name}: windows along {along} need a stride > 0, in seconds")
+        if not follow and self.stride is not None:
+            raise RecipeError(f"recipe {self.name}: a stride has no meaning with the anchor {self.anchor!r}")
+        if follow and self.span.start < 0:
+            raise RecipeError(f"recipe {self.name}: span.start must be at least 0 with the anchor {self.anchor!r}")
+        if self.anchor in ("event", "interval") and self.require:
+            raise RecipeError(
+                f"recipe {self.name}: require is of trials: with the anchor {self.anchor!r} give events.classes or "
+                f"events.where"
+            )
+        if self.labels and self.anchor != "recording":
+            raise RecipeError(
+                f"recipe {self.name}: [labels.{self.labels[0].name}] labels windows along a recording, and the anchor "
+                f"is {self.anchor!r}"
+            )
+        try:
+            self.events.check(self.anchor)
+        except RecipeError as error:
+            raise RecipeError(f"recipe {self.name}: {error}") from None
+
+    @property
+    def asks_events(self) -> bool:
+        """Whether a recording's events say where its windows lie, or label them."""
+        return self.anchor not in ("recording", GIVEN) or bool(self.labels)
+
     @property
     def n_times(self) -> int:
         """Samples in a window."""
@@ -259,16 +280,17 @@ class Recipe:
         """Return the recipe as canonical JSON: equal recipes give equal text."""
         fields = dataclasses.asdict(self)
         # What older recipes don't have is left out where it says nothing, so that their text stays what it was.
-        preparation = fields["preparation"]
-        for name in ("notch", "interpolate_bads"):
-            if not preparation[name]:
-                del preparation[name]
-        if not self.whole:
-            del fields["whole"]
-        for name, nothing in (("rename", ()), ("types", ()), ("missing", "skip")):
-            if fields[name] == nothing:
-                del fields[name]
-            elif not isinstance(fields[name], str):
+        added = (
+            (fields, ("labels", "whole", "rename", "types", "missing")),
+            (fields["preparation"], ("notch", "interpolate_bads")),
+            (fields["events"], ADDED),
+        )
+        for table, names in added:
+            for name in names:
+                if not table[name] or (name, table[name]) in (("repeats", "all"), ("missing", "skip")):
+                    del table[name]
+        for name in ("rename", "types"):
+            if not isinstance(fields.get(name, ""), str):
                 fields[name] = dict(fields[name])
         return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
@@ -287,7 +309,7 @@ def recipe_from_fields(fields: dict[str, Any]) -> Recipe:
         If a field is missing, unknown, or of the wrong kind.
     """
     fields = dict(fields)
-    nested = {"span": WindowSpan, "events": TrialEvents, "preparation": Preparation}
+    nested = {"span": WindowSpan, "events": EventRules, "preparation": Preparation}
     for key, kind in nested.items():
         if key in fields:
             fields[key] = _make(kind, fields[key], key)
@@ -322,6 +344,10 @@ def _checked(annotation: object, value: object, where: str) -> object:
         return _MONTAGE[wanted](value, where)
     if wanted == "tuple[float, ...] | str":
         return _frequencies(value, where)
+    if wanted == "bool" and not isinstance(value, bool):
+        raise RecipeError(f"{where} must be true or false, got {value!r}")
+    if wanted == "Target" and not isinstance(value, str):
+        return _targets(value)
     if wanted.startswith("tuple"):
         values = [value] if isinstance(value, str) else value
         if not isinstance(values, (list, tuple)) or not all(isinstance(v, str) for v in values):
@@ -333,16 +359,20 @@ def _checked(annotation: object, value: object, where: str) -> object:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise RecipeError(f"{where} must be a number, got {value!r}")
         return float(value)
-    if wanted == "bool":
-        if not isinstance(value, bool):
-            raise RecipeError(f"{where} must be true or false, got {value!r}")
-    elif wanted == "Anchor":
-        anchors = get_args(Anchor)
-        if value not in anchors:
-            raise RecipeError(f"{where} must be one of {', '.join(anchors)}, got {value!r}")
-    elif wanted == "str" and not isinstance(value, str):
+    if wanted == "Anchor" and value not in (anchors := get_args(Anchor)):
+        hint = did_you_mean(str(value), anchors)
+        raise RecipeError(f"{where} must be one of {', '.join(anchors)}, got {value!r}.{hint}")
+    if wanted == "str" and not isinstance(value, str):
         raise RecipeError(f"{where} must be a text, got {value!r}")
     return value
+
+
+def _targets(value: object) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)) or not value or not all(isinstance(v, str) and v for v in value):
+        raise RecipeError(f"target must be a label, a list of labels, or an expression of labels, got {value!r}")
+    if len(set(value)) < len(value):
+        raise RecipeError(f"target names a label twice: {', '.join(value)}")
+    return tuple(value)
 
 
 def _frequencies(value: object, where: str) -> object:

@@ -7,25 +7,24 @@ kit uses; tests hold the two against each other row by row.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from eegzarr.errors import RecordingError
-from eegzarr.recipes.recipe import TrialEvents
+from eegzarr.recipes.events import NO_ONSET, Columns, onsets
+from eegzarr.recipes.recipe import TRIAL_COLUMNS
+from eegzarr.recipes.rules import EventRules
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NO_END, NO_ONSET = "has no end event", "starts at no onset"
-_MISSING = ("", "n/a", "N/A", "NA", "nan", "NaN", "None")
+NO_END = "has no end event"
 _VALUE_COLUMNS = ("value", "trial_type")
 _MOST_VALUES = 5  # that a message lists
-
-Columns = Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,10 @@ class Trials:
     ----------
     columns : dict of str to array
         `TRIAL_COLUMNS`, an item a trial; times in s from the start of the recording, NaN where there is none;
-        ``response_type`` is "" and ``correct`` -1 where unknown.
+        ``response_type`` is "" and ``correct`` -1 where unknown. Besides these ``presses``, the responses from the
+        stimulus on (from the start of the trial if there is no stimulus), and ``premature``, those before it.
+    rows : dict of str to array
+        Row of the events that ``trial_start``, ``stimulus_onset`` and ``response_onset`` are of, -1 where none is.
     lost : Counter of str
         Trials that began and aren't among them, by the reason.
     notes : tuple of str
@@ -44,6 +46,7 @@ class Trials:
     """
 
     columns: dict[str, npt.NDArray]
+    rows: dict[str, npt.NDArray[np.int64]] = field(default_factory=dict)
     lost: Counter[str] = field(default_factory=Counter)
     notes: tuple[str, ...] = ()
 
@@ -51,14 +54,15 @@ class Trials:
         return len(self.columns["trial_start"])
 
 
-def trial_table(events: pd.DataFrame, values: TrialEvents) -> pd.DataFrame:
+def trial_table(events: pd.DataFrame, values: EventRules) -> pd.DataFrame:
     """Return one row a trial, in the order of their starts, as `find_trials` finds them."""
     import pandas as pd  # not in workers
 
-    return pd.DataFrame(find_trials(events, values).columns)  # type: ignore[arg-type]
+    trials = find_trials(events, values).columns  # type: ignore[arg-type]
+    return pd.DataFrame({name: trials[name] for name in TRIAL_COLUMNS})
 
 
-def find_trials(events: Columns, values: TrialEvents, duration: float = np.nan) -> Trials:
+def find_trials(events: Columns, values: EventRules, duration: float = np.nan) -> Trials:
     """Find the trials in a recording's events.
 
     A trial lasts from its start event to the next one. The last one lasts to the end event; where `values`
@@ -71,7 +75,7 @@ def find_trials(events: Columns, values: TrialEvents, duration: float = np.nan) 
     events : mapping of str to sequence
         Columns of events.tsv, at least ``onset`` (s) and ``value`` (else ``trial_type``); ``feedback`` tells
         whether a response was correct. Rows without an onset are left out and counted.
-    values : TrialEvents
+    values : EventRules
         Which event values start a trial, are its stimulus, its response and its end.
     duration : float
         Of the recording in s; NaN where unknown.
@@ -89,9 +93,9 @@ def find_trials(events: Columns, values: TrialEvents, duration: float = np.nan) 
     if len(unplaced):
         lost[NO_ONSET] = int(_is_one_of(texts[unplaced], values.trial_start).sum())
         notes.append(f"{len(unplaced)} of the {len(texts)} rows of events.tsv have no onset: left out")
-    stimuli = onset[_is_one_of(value, values.stimulus)]
-    is_response = _is_one_of(value, values.response)
-    start = onset[_is_one_of(value, values.trial_start)]
+    is_stimulus, is_response = _is_one_of(value, values.stimulus), _is_one_of(value, values.response)
+    is_start = _is_one_of(value, values.trial_start)
+    start = onset[is_start]
     stop = np.append(start, np.nan)[1:]
     ends = onset[_is_one_of(value, values.end)]
     if start.size and ends.size and ends[-1] > start[-1]:
@@ -102,9 +106,11 @@ def find_trials(events: Columns, values: TrialEvents, duration: float = np.nan) 
     lost[NO_END] = int((~closed).sum())
     start, stop = start[closed], stop[closed]
 
-    stimulus, _ = _first_within(stimuli, start, stop)
+    stimulus, stimulus_index = _first_within(onset[is_stimulus], start, stop)
     search_from = np.where(np.isnan(stimulus), start, stimulus)
-    response, index = _first_within(onset[is_response], search_from, stop)
+    responses = onset[is_response]
+    response, index = _first_within(responses, search_from, stop)
+    before, first, after = (np.searchsorted(responses, times, side="left") for times in (start, search_from, stop))
     columns = {
         "trial_start": start,
         "trial_stop": stop,
@@ -114,8 +120,15 @@ def find_trials(events: Columns, values: TrialEvents, duration: float = np.nan) 
         "rt_from_trialstart": response - start,
         "response_type": _take(value[is_response], index, ""),
         "correct": _take(_correctness(events, values, len(texts))[order][is_response], index, np.int8(-1)),
+        "presses": after - first,
+        "premature": first - before,
     }
-    return Trials(columns, +lost, tuple(notes))
+    rows = {
+        "trial_start": order[is_start][closed],
+        "stimulus_onset": _take(order[is_stimulus], stimulus_index, -1),
+        "response_onset": _take(order[is_response], index, -1),
+    }
+    return Trials(columns, rows, +lost, tuple(notes))
 
 
 def values_found(events: Columns) -> str:
@@ -129,7 +142,7 @@ def values_found(events: Columns) -> str:
     return ""
 
 
-def _values(events: Columns, values: TrialEvents) -> tuple[npt.NDArray, list[str]]:
+def _values(events: Columns, values: EventRules) -> tuple[npt.NDArray, list[str]]:
     """Return the column of events that has the values of a trial: ``value``, or ``trial_type`` where it has none."""
     there = [name for name in _VALUE_COLUMNS if name in events]
     if not there:
@@ -143,31 +156,10 @@ def _values(events: Columns, values: TrialEvents) -> tuple[npt.NDArray, list[str
 
 def _sorted_onsets(events: Columns) -> tuple[npt.NDArray, npt.NDArray]:
     """Onsets in ascending order, in s, and the rows that they stand in; rows without an onset are left out."""
-    if "onset" not in events:
-        raise RecordingError(f"events.tsv has no column onset; it has {', '.join(map(str, events))}")
-    onset = np.array([_seconds(text) for text in events["onset"]], dtype=float)
+    onset = onsets(events)
     # A stable sort keeps the file's order of simultaneous events, and puts NaN last.
     order = np.argsort(onset, kind="stable")[: np.count_nonzero(~np.isnan(onset))]
     return onset[order], order
-
-
-def _seconds(text: object) -> float:
-    if isinstance(text, str) and text.strip() in _MISSING:
-        return np.nan
-    try:
-        seconds = float(text)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        seconds = np.inf
-    if np.isinf(seconds) or "_" in str(text):  # Python's own way to group digits
-        raise RecordingError(f"events.tsv has an onset that is no number: {text!r}")
-    return seconds
-
-
-def is_given(values: npt.NDArray) -> npt.NDArray[np.bool_]:
-    """Return which values of a trial's column are there: all but NaN and None."""
-    if values.dtype.kind == "O":
-        return np.fromiter((value is not None and value == value for value in values), bool, len(values))
-    return ~np.isnan(values) if values.dtype.kind == "f" else np.ones(len(values), bool)
 
 
 def _is_one_of(texts: np.ndarray, wanted: Collection[str]) -> np.ndarray:
@@ -189,7 +181,7 @@ def _take(values: np.ndarray, index: np.ndarray, missing: object) -> np.ndarray:
     return taken
 
 
-def _correctness(events: Columns, values: TrialEvents, rows: int) -> np.ndarray:
+def _correctness(events: Columns, values: EventRules, rows: int) -> np.ndarray:
     correct = np.full(rows, -1, dtype=np.int8)
     if "feedback" in events:
         feedback = np.asarray(events["feedback"], dtype=object)

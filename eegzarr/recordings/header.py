@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from eegzarr.errors import RecordingError
 from eegzarr.recipes.montage import Missing, Naming
+from eegzarr.recipes.windows import Extent
 from eegzarr.recordings.types import listed
 
 _SAME_RATE = 1e-4  # relative: exporters round rates
@@ -104,6 +105,11 @@ class Header:
         """First sample and end of each stretch without a gap or a join in it."""
         return self.stretches or ((0, self.n_times),)
 
+    @property
+    def extent(self) -> Extent:
+        """The samples that windows can be cut from."""
+        return Extent(sfreq=self.sfreq, n_times=self.n_times, stretches=self.stretches, bad_times=self.bad_times)
+
     def has_rate(self, sfreq: float) -> bool:
         """Tell whether the recording's rate is `sfreq`, but for what exporters round."""
         return abs(self.sfreq - sfreq) <= _SAME_RATE * sfreq
@@ -121,12 +127,7 @@ class Header:
 
     def holds(self, starts: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.bool_]:
         """Tell which windows of `length` samples lie in one stretch, outside of times annotated as bad."""
-        inside = np.zeros(len(starts), bool)
-        for first, stop in self.spans:
-            inside |= (starts >= first) & (starts + length <= stop)
-        for first, stop in self.bad_times:
-            inside &= (starts + length <= first) | (starts >= stop)
-        return inside
+        return self.extent.holds(starts, length)
 
     def check(self, channels: tuple[str, ...], *, missing: Missing = "skip") -> None:
         """Refuse channels whose signal can't be had; and those that the recording lacks, if that is to skip it.

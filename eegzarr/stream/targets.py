@@ -13,12 +13,14 @@ import pandas as pd
 import xarray as xr
 
 from eegzarr.errors import UsageError
+from eegzarr.names import label_names
+from eegzarr.recipes.classes import MISSING, classes_of, names_of
 from eegzarr.recipes.expression import labels_of
 from eegzarr.store.table import label_table, no_label
 
 Target = str | Sequence[str] | Callable[[pd.DataFrame], npt.ArrayLike] | None
 _CORRECT = "correct"
-MISSING = -1  # the code of a class that a window doesn't have; never given to training
+TARGET = "target"
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,9 @@ class Targets:
     Attributes
     ----------
     values : array or None, shape (window,) or (window, target)
-        float32; or int64, places in `classes`, `MISSING` where there is none.
-    classes : tuple of str, tuple of them for each target, or None
+        float32; or int64, places in `classes`, `MISSING` where there is none. Numbers and classes together are
+        float32, with NaN where there is none.
+    classes : tuple of str, tuple of them (None for numbers) for each target, or None
     """
 
     values: npt.NDArray | None
@@ -59,7 +62,7 @@ class Targets:
         if self.values is None:
             return np.zeros(count, bool), np.zeros(count, bool)
         columns = self.values if self.values.ndim == 2 else self.values[:, None]
-        if self.classes is not None:
+        if columns.dtype.kind == "i":
             return (columns == MISSING).any(axis=1), np.zeros(count, bool)
         missing = np.isnan(columns).any(axis=1)
         return missing, ~missing & np.isinf(columns).any(axis=1)
@@ -86,6 +89,7 @@ def targets_of(
     UsageError
         If there is no such label, or it can't be predicted.
     """
+    target = recipe_target(parts[0], target)
     if target is None:
         if classes is not None:
             raise UsageError("classes name those of a target, and target is None")
@@ -97,13 +101,33 @@ def targets_of(
         raise UsageError("the target function gives other numbers of columns for different Datasets")
     together = [_coded([found[i] for found, _ in columns], classes, stored_texts) for i in range(count)]
     are_classes = [names is not None for _, names in together]
-    if any(are_classes) and not all(are_classes):
-        raise UsageError("several targets must all be numbers or all be classes, these are some of each")
     names = tuple(names for _, names in together) if any(are_classes) else None
+    if any(are_classes) and not all(are_classes):
+        together = [([_as_numbers(one) for one in coded], names) for coded, names in together]
     values = [[coded[number] for coded, _ in together] for number in range(len(parts))]
     if several:
         return [Targets(np.stack(own, axis=1), names) for own in values]
     return [Targets(own[0], names and names[0]) for own in values]
+
+
+def recipe_target(windows: xr.Dataset, target: Target) -> Target:
+    """Return what the target that isn't named is: the label ``target``, or what the recipe predicts instead.
+
+    That is nothing, where the recipe's target is "", or the labels of several targets.
+    """
+    if target != TARGET or TARGET in windows.variables:
+        return target
+    told = json.loads(windows.attrs.get("recipe") or "{}").get("target")
+    several = [f"{TARGET}_{one}" for one in told] if isinstance(told, list) else []
+    if told == "":
+        return None
+    return list(label_names(several, (), TARGET).values()) or target
+
+
+def _as_numbers(codes: npt.NDArray) -> npt.NDArray[np.float32]:
+    if codes.dtype.kind != "i":
+        return codes
+    return np.where(codes == MISSING, np.float32(np.nan), codes.astype(np.float32))
 
 
 def label(windows: xr.Dataset, name: str, purpose: str) -> npt.NDArray:
@@ -147,11 +171,8 @@ def _columns(windows: xr.Dataset, target: Target) -> tuple[list[Column], bool]:
 
 def _named(windows: xr.Dataset, name: str) -> Column:
     values, attributes = label(windows, name, "predict"), windows[name].attrs
-    if "flag_values" in attributes and "flag_meanings" in attributes:  # CF's way to store classes
-        meanings = str(attributes["flag_meanings"]).split()
-        flags = np.ravel(attributes["flag_values"]).tolist()
-        known = dict(zip(flags, meanings, strict=False))
-        return Column(np.array([known.get(value, "") for value in values.tolist()], object), tuple(meanings))
+    if (known := classes_of(attributes)) is not None:
+        return Column(names_of(values, known), tuple(known.values()))
     column = _column(values, f"the label {name!r}")
     if column.classes is None:
         column.values[_unanswered(windows, name)] = np.nan

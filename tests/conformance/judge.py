@@ -19,7 +19,7 @@ import eegzarr
 from conformance.case import RATE, Case, Expected, Place, Signal
 from conformance.edf_bytes import Edf
 from eegzarr.errors import EegzarrError
-from eegzarr.recipes.recipe import Preparation, Recipe, TrialEvents, WindowSpan
+from eegzarr.recipes.recipe import EventRules, Preparation, Recipe, WindowSpan
 
 _REST = Recipe(
     name="rest", anchor="recording", span=WindowSpan(start=0, stop=1), stride=1.0, sfreq=RATE, target="age", require=()
@@ -33,7 +33,7 @@ RECIPES = {
         anchor="stimulus",
         stride=None,
         require=("stimulus_onset",),
-        events=TrialEvents(trial_start=_GO, stimulus=_GO, response=("press",), end=(), correct=(), wrong=()),
+        events=EventRules(trial_start=_GO, stimulus=_GO, response=("press",), end=(), correct=(), wrong=()),
     ),
     "fast": replace(_REST, name="fast", sfreq=200.0),
     "odd": replace(_REST, name="odd", sfreq=678.17),

@@ -9,7 +9,7 @@ import xarray as xr
 
 from eegzarr.bids.participants import typed_column
 from eegzarr.bids.tsv import MISSING, Table
-from eegzarr.build.inspect import event_columns
+from eegzarr.build.inspect import event_table
 from eegzarr.build.plan import Plan
 from eegzarr.build.whole.kept import source_text
 from eegzarr.errors import RecordingError
@@ -45,7 +45,7 @@ def events_table(plan: Plan) -> xr.Dataset:
     for row, inspection in enumerate(plan.inspections):
         if inspection.n_windows and inspection.kept is not None:
             try:
-                tables[row] = event_columns(inspection.kept.restored())
+                tables[row] = event_table(inspection.kept.restored())
             except RecordingError:
                 continue  # the recording has no events
     columns = dict.fromkeys(str(name) for table in tables.values() for name in table.columns)
