@@ -153,7 +153,7 @@ def describe(summary: BuildSummary, lake: str) -> str:
     lines = [
         f"{redacted(lake)}/{summary.group}: {done}",
         f"  {summary.windows:,} windows of {summary.subjects} subjects from {summary.built} recordings",
-        f"  {summary.nbytes / 1e6:,.1f} MB, {ratio:.2f} times smaller than in memory",
+        f"  {summary.nbytes / 1e6:,.1f} MB, {ratio:.2f} times smaller than uncompressed",
     ]
     if summary.seconds and not summary.peak_memory:
         lines.append(f"  {summary.seconds:.1f} s")
