@@ -19,6 +19,7 @@ from eegzarr.build.target import target_names, targets_of
 from eegzarr.recipes.classes import flags
 from eegzarr.recipes.recipe import GIVEN
 from eegzarr.recipes.windows import EVENT
+from eegzarr.store.dataset import plain_variables
 from eegzarr.store.integers import beyond_reason, is_lossless, step_that_holds
 from eegzarr.store.layout import LABELS, RECEIPT, TILE_LABELS
 from eegzarr.store.receipt import Moments, Receipt, max_rounding
@@ -69,7 +70,7 @@ def labels(plan: Plan, receipts: list[Receipt], moments: dict[int, Moments], pos
     ordered = [name for name in LABELS if name in columns] + [name for name in columns if name not in LABELS]
     coords = {name: _label(name, columns[name], meanings.get(name, ""), attributes.get(name, {})) for name in ordered}
     coords |= _axes(plan, positions) | _statistics(plan, moments)
-    return xr.Dataset(coords=coords)
+    return xr.Dataset(coords=plain_variables(coords))
 
 
 def _label(
@@ -182,7 +183,7 @@ def recordings_table(plan: Plan, receipts: list[Receipt], moments: dict[int, Mom
     mean = np.stack([m.mean for m in parts])
     squares = np.stack([m.squares for m in parts]) + count * mean**2
     units = {"sampling_rate": "Hz", "duration": "s"}
-    variables: dict[str, Any] = {
+    columns: dict[str, Any] = {
         str(name): (
             "recording",
             values.to_numpy() if values.dtype.kind in "if" else values.to_numpy(object),
@@ -192,17 +193,15 @@ def recordings_table(plan: Plan, receipts: list[Receipt], moments: dict[int, Mom
     }
     per_channel = ("recording", "channel")
     bad = [np.isin(plan.channels, inspection.facts.bad_channels) for inspection in plan.inspections]
-    variables["bad"] = (per_channel, np.stack(bad), {"long_name": "whether channels.tsv says that the channel is bad"})
-    variables["count"] = (per_channel, count, {"long_name": "samples in the recording's valid windows"})
-    variables["mean"] = (per_channel, mean, {"long_name": "their mean", "units": "uV"})
-    variables["sum_of_squares"] = (per_channel, squares, {"long_name": "sum of their squares", "units": "uV2"})
-    return xr.Dataset(
-        variables,
-        coords={
-            "recording": np.arange(len(rows), dtype=np.int32),
-            "channel": ("channel", np.array(plan.channels, dtype=object)),
-        },
-    )
+    columns["bad"] = (per_channel, np.stack(bad), {"long_name": "whether channels.tsv says that the channel is bad"})
+    columns["count"] = (per_channel, count, {"long_name": "samples in the recording's valid windows"})
+    columns["mean"] = (per_channel, mean, {"long_name": "their mean", "units": "uV"})
+    columns["sum_of_squares"] = (per_channel, squares, {"long_name": "sum of their squares", "units": "uV2"})
+    axes = {
+        "recording": ("recording", np.arange(len(rows), dtype=np.int32)),
+        "channel": ("channel", np.array(plan.channels, dtype=object)),
+    }
+    return xr.Dataset(plain_variables(columns), coords=plain_variables(axes))
 
 
 def _beyond(receipts: list[Receipt]) -> dict[int, float]:
@@ -225,17 +224,16 @@ def _why_no_labels(plan: Plan, inspection: Inspection) -> str:
 def shards_table(plan: Plan, receipts: list[Receipt]) -> xr.Dataset:
     slices = [plan.shard_slice(shard) for shard in range(plan.n_shards)]
     together = min(_RECEIPTS_TOGETHER, plan.n_shards)
-    return xr.Dataset(
-        {
-            "first_window": ("shard", np.array([s.start for s in slices], dtype=np.int64)),
-            "windows": ("shard", np.array([s.stop - s.start for s in slices], dtype=np.int64)),
-            "nbytes": ("shard", np.array([r.nbytes for r in receipts], dtype=np.int64), {"units": "byte"}),
-            "crc32c": ("shard", np.array([r.crc32c for r in receipts], dtype=np.uint32)),
-            "content": ("shard", np.array([r.content for r in receipts], dtype=np.uint64)),
-            RECEIPT: ("shard", np.array([r.to_json() for r in receipts], dtype=object), {}, {"chunks": (together,)}),
-        },
-        coords={"shard": np.arange(plan.n_shards, dtype=np.int32)},
-    )
+    columns: dict[str, Any] = {
+        "first_window": ("shard", np.array([s.start for s in slices], dtype=np.int64)),
+        "windows": ("shard", np.array([s.stop - s.start for s in slices], dtype=np.int64)),
+        "nbytes": ("shard", np.array([r.nbytes for r in receipts], dtype=np.int64), {"units": "byte"}),
+        "crc32c": ("shard", np.array([r.crc32c for r in receipts], dtype=np.uint32)),
+        "content": ("shard", np.array([r.content for r in receipts], dtype=np.uint64)),
+        RECEIPT: ("shard", np.array([r.to_json() for r in receipts], dtype=object), {}, {"chunks": (together,)}),
+    }
+    axis = {"shard": ("shard", np.arange(plan.n_shards, dtype=np.int32))}
+    return xr.Dataset(plain_variables(columns), coords=plain_variables(axis))
 
 
 def rounding_attributes(plan: Plan, receipts: list[Receipt]) -> dict[str, float | bool]:

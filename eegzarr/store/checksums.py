@@ -17,7 +17,7 @@ from zarr.abc.store import Store
 from zarr.storage import MemoryStore
 
 from eegzarr.store.crc import crc32c
-from eegzarr.store.dataset import write_dataset
+from eegzarr.store.dataset import plain_variables, write_dataset
 from eegzarr.store.layout import CHECKSUMS, EEG, METADATA, open_dataset
 from eegzarr.store.private import Buffer
 from eegzarr.store.staging import get_all, paths_below, put_all
@@ -121,12 +121,12 @@ def _crc(content: Buffer | None) -> int:
 
 
 def _staged(group: str, checksums: dict[str, Checksum]) -> MemoryStore:
-    variables = {
+    columns = {
         "file": np.array([path.removeprefix(f"{group}/") for path in checksums], dtype=object),
         "crc32c": np.array([one.crc32c for one in checksums.values()], dtype=np.uint32),
         "content": np.array([one.content for one in checksums.values()], dtype=np.uint64),
     }
-    dataset = xr.Dataset({name: ("row", values) for name, values in variables.items()})
+    dataset = xr.Dataset(plain_variables({name: ("row", values) for name, values in columns.items()}))
     staged = MemoryStore()
     table = f"{group}/{CHECKSUMS}"
     write_dataset(staged, table, dataset)

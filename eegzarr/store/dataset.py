@@ -6,6 +6,7 @@ whatever wrote it. What is written is what xarray 2026.9 writes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,20 @@ from eegzarr.store.layout import label_storage
 
 # What stands for a chunk that isn't stored, by the kind of its dtype; text is an object or NumPy's own.
 _FILL: dict[str, Any] = {"f": np.nan, "b": False, "i": 0, "u": 0, "O": "", "T": "", "U": ""}
+
+
+def plain_variables(named: Mapping[str, tuple[Any, ...]]) -> dict[str, xr.Variable]:
+    """Return variables of (dimensions, array) and maybe attributes and encoding.
+
+    xarray takes the arrays as they are: it would import `dask.array`, 0.3 s, to see that they aren't Dask's.
+    """
+    return {name: _plain_variable(*parts) for name, parts in named.items()}
+
+
+def _plain_variable(
+    dimensions: str | tuple[str, ...], values: Any, attributes: Any = None, encoding: Any = None
+) -> xr.Variable:
+    return xr.Variable(dimensions, values, attributes, encoding, fastpath=True)
 
 
 def write_dataset(store: Store, group: str, dataset: xr.Dataset) -> None:

@@ -14,6 +14,7 @@ from eegzarr.build.plan import Plan
 from eegzarr.build.whole.kept import source_text
 from eegzarr.errors import RecordingError
 from eegzarr.names import label_names
+from eegzarr.store.dataset import plain_variables
 from eegzarr.store.layout import DATASET, EVENTS_TSV, OBSERVED
 
 _TOGETHER = 256  # recordings in a chunk: some megabytes
@@ -50,7 +51,7 @@ def events_table(plan: Plan) -> xr.Dataset:
                 continue  # the recording has no events
     columns = dict.fromkeys(str(name) for table in tables.values() for name in table.columns)
     names = label_names(columns, {"recording", "event"}, "event")
-    variables: dict[str, Any] = {
+    events: dict[str, Any] = {
         "recording": (
             "event",
             np.repeat(np.array(list(tables), np.int32), [len(table) for table in tables.values()]),
@@ -60,8 +61,8 @@ def events_table(plan: Plan) -> xr.Dataset:
     for column, name in names.items():
         texts = [text.strip() for table in tables.values() for text in table.columns.get(column, [""] * len(table))]
         values, units = _typed(column, texts)
-        variables[name] = ("event", values, {"long_name": f"{column} of events.tsv", **units})
-    return xr.Dataset(variables)
+        events[name] = ("event", values, {"long_name": f"{column} of events.tsv", **units})
+    return xr.Dataset(plain_variables(events))
 
 
 def _typed(column: str, texts: list[str]) -> tuple[np.ndarray, dict[str, str]]:
