@@ -91,7 +91,8 @@ def run(name: str, leg: Leg, python: str) -> tuple[bool, str]:
     made = time.monotonic()
     options = ["--benchmark-disable", "--numprocesses", "logical", "--maxprocesses", "8", "--dist", "loadfile"]
     command = [str(own), "-m", "pytest", "-p", "no:cacheprovider", *options]
-    tests = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    environment_variables = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}  # as in the Makefile
+    tests = subprocess.Popen(command, cwd=ROOT, env=environment_variables, stdout=subprocess.PIPE, text=True)
     assert tests.stdout is not None
     last = ""
     for line in tests.stdout:
