@@ -59,6 +59,10 @@ class LakeError(EegzarrError):
     """A lake, or a group of it, is missing, unfinished, damaged or of another kind."""
 
 
+class UnreadableLakeError(LakeError):
+    """A disk or a server gives no answer of a lake: nothing is known of what is there."""
+
+
 class RecordingError(EegzarrError):
     """A recording gives no windows; the message is the reason in the recordings table."""
 

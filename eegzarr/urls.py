@@ -40,7 +40,13 @@ def one_line_errors(
         logging.getLogger(__name__).debug("what went wrong with %s", url, exc_info=True)
         if isinstance(error, ImportError):
             raise MissingPackageError(f"{url} needs a further package: {_install(url, error)}") from error
-        raise error_class(f"{url} can't be used: {_reason(error)}") from error
+        raise error_class(f"{url} can't be used: {reason(error)}") from error
+
+
+def is_out_of_reach(error: BaseException) -> bool:
+    """Tell whether an error is a disk's, a network's or a server's, rather than of what is stored there."""
+    there = (FileNotFoundError, NotADirectoryError, IsADirectoryError, UnicodeError)
+    return not isinstance(error, there) and _is_of_bucket(error)
 
 
 def _is_of_bucket(error: BaseException) -> bool:
@@ -56,7 +62,7 @@ def _install(url: str, error: ImportError) -> str:
     return install_command(extra) if extra else f"pip install {missing}" if missing else str(error)
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """Return what went wrong, and what to do where that is known."""
     name = type(error).__name__
     text = (str(error).strip() or name).splitlines()[0]

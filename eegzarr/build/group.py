@@ -26,11 +26,12 @@ from eegzarr.build.plan import Plan
 from eegzarr.build.state import Found
 from eegzarr.build.tables import labels, recording_moments, recordings_table, rounding_attributes, shards_table
 from eegzarr.build.whole.tables import events_table, kept_variables
-from eegzarr.errors import LakeError, redacted
+from eegzarr.errors import EegzarrError, LakeError, UnreadableLakeError, redacted
 from eegzarr.machine.system import flush_folder
 from eegzarr.recipes.recipe import Recipe, recipe_from_json
 from eegzarr.store.checksums import stage_checksums
 from eegzarr.store.codec import codec_mark
+from eegzarr.store.damage import damage_named
 from eegzarr.store.dataset import write_dataset
 from eegzarr.store.group import put_attributes, read_attributes, stored_geometry
 from eegzarr.store.layout import (
@@ -65,27 +66,34 @@ _REQUESTS = 16  # at once, for receipts
 def look_at(lake: str, group: str) -> Found:
     """Return what stands at a group's place."""
     try:
-        attributes = read_attributes(lake, group)
-        if attributes is None:
-            lost = paths_below(open_store(lake, read_only=True), f"{group}/{EEG}/c/", most=1)
-            return Found(status="damaged", damage=_lost(lake, group)) if lost else Found()
-        if "recipe" not in attributes:
-            return Found()
-        status = _status(lake, group, attributes)
-        if attributes.get("format_version") not in FORMATS:
-            return Found(status=status, format=str(attributes.get("format_version")))
-        return Found(
-            status=status,
-            recipe=recipe_from_json(attributes["recipe"]),
-            geometry=stored_geometry(lake, group),
-            fingerprints=begun_fingerprints(lake, group),
-            signals_digest=str(attributes.get("signals_digest", "")),
-            labels_digest=str(attributes.get("labels_digest", "")),
-            prepared_with=str(attributes.get("prepared_with", "")),
-            is_settled=is_settled(lake, group, attributes),
-        )
-    except LakeError as error:
+        with damage_named(f"{lake}/{group}", but=()):
+            return _found(lake, group)
+    except UnreadableLakeError:
+        raise  # or --overwrite would drop a lake for a network's sake
+    except EegzarrError as error:
         return Found(status="damaged", damage=str(error))
+
+
+def _found(lake: str, group: str) -> Found:
+    attributes = read_attributes(lake, group)
+    if attributes is None:
+        lost = paths_below(open_store(lake, read_only=True), f"{group}/{EEG}/c/", most=1)
+        return Found(status="damaged", damage=_lost(lake, group)) if lost else Found()
+    if "recipe" not in attributes:
+        return Found()
+    status = _status(lake, group, attributes)
+    if attributes.get("format_version") not in FORMATS:
+        return Found(status=status, format=str(attributes.get("format_version")))
+    return Found(
+        status=status,
+        recipe=recipe_from_json(attributes["recipe"]),
+        geometry=stored_geometry(lake, group),
+        fingerprints=begun_fingerprints(lake, group),
+        signals_digest=str(attributes.get("signals_digest", "")),
+        labels_digest=str(attributes.get("labels_digest", "")),
+        prepared_with=str(attributes.get("prepared_with", "")),
+        is_settled=is_settled(lake, group, attributes),
+    )
 
 
 def clash(lake: str, group: str, recipe: Recipe) -> str:
@@ -100,7 +108,7 @@ def clash(lake: str, group: str, recipe: Recipe) -> str:
         try:
             attributes = (read_attributes(lake, path) if other != release else None) or {}
             theirs = flattened(json.loads(attributes.get("recipe", "{}")))
-        except (LakeError, ValueError):
+        except UNREADABLE:
             continue
         if theirs and (differing := sorted(key for key in mine if mine[key] != theirs.get(key))):
             told = ", ".join(f"{key} {theirs.get(key)!r} there and {mine[key]!r} here" for key in differing[:3])
@@ -230,7 +238,7 @@ def _receipt_texts(lake: str, group: str) -> Callable[[int], str]:
         pass
     try:
         kept = np.asarray(open_array(lake, f"{group}/{SHARDS}/{RECEIPT}")[:]).tolist()
-    except (FileNotFoundError, *UNREADABLE):
+    except UNREADABLE:
         kept = []
     return lambda shard: str(kept[shard]) if shard < len(kept) else ""
 

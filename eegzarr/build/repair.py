@@ -5,7 +5,6 @@ File by file: nothing that is sound is removed or written, so that a repair may 
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -143,9 +142,11 @@ def _repair_group(
 
 
 def _check_windows(lake: str, group: str, plan: Plan, origin: Origin) -> None:
-    with suppress(FileNotFoundError, *UNREADABLE):
-        if open_array(lake, f"{group}/{EEG}").shape[0] != plan.n_windows:
-            raise _other_source(lake, group, plan)
+    windows = plan.n_windows
+    with suppress(UNREADABLE):  # damaged, perhaps
+        windows = open_array(lake, f"{group}/{EEG}").shape[0]
+    if windows != plan.n_windows:
+        raise _other_source(lake, group, plan)
     before = origin.attributes.get("signals_digest", "")
     if before and before != signals_digest(plan):
         raise _other_source(lake, group, plan)
@@ -207,7 +208,7 @@ def _imprints(lake: str, group: str, faults: list[Fault]) -> dict[int, Imprint]:
         return {}
     try:
         return stored_imprints(lake, group)
-    except (FileNotFoundError, *UNREADABLE):
+    except UNREADABLE:
         return {}
 
 
@@ -232,7 +233,7 @@ def _repair_files(lake: str, group: str, staged: MemoryStore, faults: list[Fault
     store = open_store(lake)
     try:
         expected = read_checksums(store, group)
-    except (FileNotFoundError, *UNREADABLE):
+    except UNREADABLE:
         expected = {}
     table = f"{group}/{CHECKSUMS}"
     if not expected or _touched(table, faults):
@@ -265,7 +266,7 @@ def _check_codec(lake: str, group: str, geometry: Geometry, faulty: set[str]) ->
     store = open_store(lake, read_only=True)
     try:
         shards = read_tables(lake, group)[2].sizes["shard"]
-    except (FileNotFoundError, *UNREADABLE):
+    except UNREADABLE:
         return  # all is made again
     paths = (f"{group}/{EEG}/{geometry.shard_key(shard)}" for shard in range(shards))
     sound = next((path for path in paths if path not in faulty), None)
@@ -298,7 +299,7 @@ def _origin(lake: str, group: str, faults: list[Fault]) -> Origin:
             geometry=geometry_of(array, f"{lake}/{group}/{EEG}"),
             attributes=attributes,
         )
-    except (json.JSONDecodeError, *UNREADABLE) as error:
+    except UNREADABLE as error:
         raise LakeError(
             f"{lake}/{group} can't be repaired: what tells its source and recipe is damaged too. Build it anew "
             f"with python -m eegzarr.build --overwrite"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import xarray as xr
 
+from eegzarr.store.damage import damage_named
 from eegzarr.store.engine import stored_type
 from eegzarr.store.group import read_tables, unreadable_windows
 
@@ -105,23 +106,24 @@ class Forecast:
 
 def summarize(lake: str, group: str) -> BuildSummary:
     """Summarize a complete group from what is stored of it."""
-    labels, recordings, shards = read_tables(lake, group)
-    reasons = Counter(str(reason) for reason in recordings["reason"].to_numpy() if reason)
-    eeg = labels["eeg"]
-    return BuildSummary(
-        group=group,
-        windows=labels.sizes["window"],
-        invalid=unreadable_windows(labels),
-        subjects=len(set(labels["subject"].to_numpy().tolist())),
-        recordings=recordings.sizes["recording"],
-        built=int((recordings["windows"].to_numpy() > 0).sum()),
-        dropped=int(recordings["dropped"].to_numpy().sum()),
-        reasons=reasons,
-        left_out=_left_out(recordings),
-        notes=tuple(map(str, labels.attrs.get("notes", ()))),
-        nbytes=int(shards["nbytes"].to_numpy().sum()),
-        decoded_nbytes=int(np.prod(eeg.shape)) * stored_type(eeg.variable).itemsize,
-    )
+    with damage_named(f"{lake}/{group}", but=()):
+        labels, recordings, shards = read_tables(lake, group)
+        reasons = Counter(str(reason) for reason in recordings["reason"].to_numpy() if reason)
+        eeg = labels["eeg"]
+        return BuildSummary(
+            group=group,
+            windows=labels.sizes["window"],
+            invalid=unreadable_windows(labels),
+            subjects=len(set(labels["subject"].to_numpy().tolist())),
+            recordings=recordings.sizes["recording"],
+            built=int((recordings["windows"].to_numpy() > 0).sum()),
+            dropped=int(recordings["dropped"].to_numpy().sum()),
+            reasons=reasons,
+            left_out=_left_out(recordings),
+            notes=tuple(map(str, labels.attrs.get("notes", ()))),
+            nbytes=int(shards["nbytes"].to_numpy().sum()),
+            decoded_nbytes=int(np.prod(eeg.shape)) * stored_type(eeg.variable).itemsize,
+        )
 
 
 def _left_out(recordings: xr.Dataset) -> Counter[str]:

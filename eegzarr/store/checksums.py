@@ -16,6 +16,7 @@ import xarray as xr
 from zarr.abc.store import Store
 from zarr.storage import MemoryStore
 
+from eegzarr.errors import LakeError
 from eegzarr.store.crc import crc32c
 from eegzarr.store.dataset import plain_variables, write_dataset
 from eegzarr.store.layout import CHECKSUMS, EEG, METADATA, open_dataset
@@ -95,12 +96,14 @@ def read_checksums(store: Store, group: str) -> dict[str, Checksum]:
     ------
     FileNotFoundError
         If the group has no such table.
-    ValueError, TypeError, KeyError, RuntimeError
+    LakeError, ValueError, TypeError
         If it is damaged.
     """
     table = open_dataset(store, f"{group}/{CHECKSUMS}")
     paths, crcs = table["file"].to_numpy().tolist(), table["crc32c"].to_numpy().tolist()
     contents = table["content"].to_numpy().tolist() if "content" in table else [None] * len(paths)
+    if outside := [path for path in paths if path.startswith("/") or ".." in path.split("/")]:
+        raise LakeError(f"{group}/{CHECKSUMS} names {outside[0]!r}, which lies outside of the group")
     return {f"{group}/{path}": Checksum(*both) for path, *both in zip(paths, crcs, contents, strict=True)}
 
 

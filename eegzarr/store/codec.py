@@ -15,9 +15,8 @@ import numpy.typing as npt
 from numcodecs import blosc
 
 from eegzarr.store.crc import crc32c
-from eegzarr.store.frame import find_windows
 from eegzarr.store.layout import Geometry
-from eegzarr.store.reading.read import frame_range, index_bytes, read_index
+from eegzarr.store.reading.checked import checked_frame, decode_frame, frame_range, index_bytes, read_index
 from eegzarr.store.shard import NO_FRAME, encode_frame
 
 _TRIAL_WINDOWS = 4
@@ -45,8 +44,9 @@ def compresses_alike(content: npt.NDArray[np.uint8], geometry: Geometry, path: s
         return True
     offset, length = frame_range(index, 0, path)
     stored = content[offset : offset + length - 4]
+    frame = checked_frame(content[offset : offset + length], length, geometry, path)
     windows = np.empty((geometry.windows_per_frame, geometry.n_channels, geometry.n_times), geometry.dtype)
-    blosc.decompress(stored, windows)
-    if find_windows(stored.data, geometry) is None and geometry.windows_per_frame > 1:
+    decode_frame(frame, windows, path, 0)
+    if frame.bounds is None and geometry.windows_per_frame > 1:
         return True  # nothing of eegzarr's own frames to compare with
     return encode_frame(windows, geometry) == stored.tobytes()

@@ -9,6 +9,7 @@ from typing import Any
 from eegzarr.errors import LakeError
 from eegzarr.recipes.load import PRESETS
 from eegzarr.recipes.recipe import GIVEN, recipe_from_json
+from eegzarr.store.damage import damage_named
 from eegzarr.store.group import finished_shards, read_attributes, stored_geometry
 from eegzarr.store.layout import BUILDING, COMPLETE, FORMATS
 
@@ -25,9 +26,9 @@ def check_complete(lake: str, group: str) -> dict[str, Any]:
     if attributes is None:
         raise LakeError(f"{lake} has no group {group}")
     if attributes.get("status") == BUILDING:
-        raise LakeError(
-            f"{lake}/{group} is still being built{_progress(lake, group)}. {_how_to_finish(lake, group, attributes)}"
-        )
+        with damage_named(f"{lake}/{group}", but=()):
+            told = f"{_progress(lake, group)}. {_how_to_finish(lake, group, attributes)}"
+        raise LakeError(f"{lake}/{group} is still being built{told}")
     if attributes.get("status") != COMPLETE:
         raise LakeError(f"{lake}/{group} is no group of windows: it has no status")
     if attributes.get("format_version") not in FORMATS:

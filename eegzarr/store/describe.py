@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from eegzarr.errors import LakeError
+from eegzarr.errors import EegzarrError
 from eegzarr.recipes.recipe import recipe_from_json
+from eegzarr.store.damage import damage_named
 from eegzarr.store.engine import stored_type
 from eegzarr.store.group import finished_shards, read_attributes, read_tables, stored_geometry, unreadable_windows
 from eegzarr.store.layout import BUILDING, COMPLETE, EEG, LABELS, group_path, lake_url, open_array
@@ -121,16 +122,14 @@ def describe_lake(lake: str | Path) -> list[GroupSummary]:
 
 def _describe(lake: str, group: str) -> GroupSummary:
     try:
-        attributes = read_attributes(lake, group) or {}
-        if attributes.get("status") == COMPLETE:
-            return _complete(lake, group, attributes)
-        if attributes.get("status") == BUILDING:
-            return _building(lake, group, attributes)
-    except LakeError as error:
+        with damage_named(f"{lake}/{group}", but=()):
+            attributes = read_attributes(lake, group) or {}
+            if attributes.get("status") == COMPLETE:
+                return _complete(lake, group, attributes)
+            if attributes.get("status") == BUILDING:
+                return _building(lake, group, attributes)
+    except EegzarrError as error:
         return GroupSummary(group=group, status=DAMAGED, note=str(error))
-    except (OSError, KeyError, ValueError) as error:
-        note = f"{lake}/{group}: {type(error).__name__}: {error}".splitlines()[0]
-        return GroupSummary(group=group, status=DAMAGED, note=note)
     return GroupSummary(group=group, status=DAMAGED, note=f"{lake}/{group} is no group of windows: it has no status")
 
 

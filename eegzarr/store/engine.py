@@ -21,7 +21,8 @@ from xarray.backends import BackendArray, BackendEntrypoint
 from eegzarr.errors import LakeError
 from eegzarr.machine.system import usable_cores
 from eegzarr.store.complete import check_complete
-from eegzarr.store.group import stored_geometry
+from eegzarr.store.damage import damage_named
+from eegzarr.store.group import check_windows, stored_geometry
 from eegzarr.store.integers import to_microvolts
 from eegzarr.store.layout import EEG, Geometry, lake_url, open_dataset, open_store
 from eegzarr.store.private import indexing
@@ -55,11 +56,11 @@ class LakeEntrypoint(BackendEntrypoint):
         if not group:
             raise LakeError(f'{lake} is opened by group: give one, such as group="challenge1/R1"')
         digest = str(check_complete(lake, group).get("plan_digest", ""))
-        store = open_store(lake, read_only=True)
-        dataset = open_dataset(store, group, drop_variables)
-        if EEG not in dataset:
-            return dataset
-        return dataset.assign({EEG: signals(lake, group, dataset[EEG].variable, digest)})
+        with damage_named(f"{lake}/{group}", but=()):
+            dataset = open_dataset(open_store(lake, read_only=True), group, drop_variables)
+            if EEG not in dataset:
+                return dataset
+            return dataset.assign({EEG: signals(lake, group, dataset[EEG].variable, digest)})
 
 
 def signals(lake: str, group: str, stored: xr.Variable, digest: str) -> xr.Variable:
@@ -73,12 +74,13 @@ def signals(lake: str, group: str, stored: xr.Variable, digest: str) -> xr.Varia
     digest : str
         The group's `plan_digest`: should it be another one when signals are read, they are refused.
     """
-    if "://" in lake:
-        remote = indexing.LazilyIndexedArray(RemoteSignalArray(lake, group, digest, stored))
-        return xr.Variable(stored.dims, remote, stored.attrs, stored.encoding)
     geometry = stored_geometry(lake, group)
     if geometry is None:
         raise LakeError(f"{lake}/{group} has no array of signals")
+    check_windows(lake, group, stored.shape[0], geometry)
+    if "://" in lake:
+        remote = indexing.LazilyIndexedArray(RemoteSignalArray(lake, group, digest, stored))
+        return xr.Variable(stored.dims, remote, stored.attrs, stored.encoding)
     lazy = indexing.LazilyIndexedArray(SignalArray(lake, group, digest, stored.shape[0], geometry))
     preferred = dict(zip(stored.dims, (geometry.windows_per_shard, *stored.shape[1:]), strict=True))
     encoding = {**stored.encoding, "preferred_chunks": preferred}
@@ -110,8 +112,9 @@ class RemoteSignalArray(StoredSignals):
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
 
     def _read(self, key: tuple[Any, ...]) -> npt.NDArray:
-        # Of integers xarray makes float64.
-        return self._stored[key].to_numpy().astype(self.dtype, copy=False)
+        with damage_named(f"{self.lake}/{self.group}/{EEG}", but=()):
+            # Of integers xarray makes float64.
+            return self._stored[key].to_numpy().astype(self.dtype, copy=False)
 
 
 class SignalArray(StoredSignals):

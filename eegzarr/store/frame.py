@@ -89,6 +89,17 @@ def _bit_shuffled(samples: npt.NDArray[np.uint8], itemsize: int) -> npt.NDArray[
     return np.packbits(bits.T, axis=1, bitorder="little").reshape(-1)
 
 
+def is_sound(buffer: memoryview, nbytes: int) -> bool:
+    """Tell whether the header of a Blosc buffer says its own length, and that `nbytes` come out of it.
+
+    Blosc reads as far as the header says, beyond the end of what it is given.
+    """
+    if len(buffer) < _HEADER.size:
+        return False
+    *_, decoded, _, encoded = _HEADER.unpack_from(buffer)
+    return bool(decoded == nbytes and encoded == len(buffer))
+
+
 def find_windows(frame: memoryview, geometry: Geometry) -> array[int] | None:
     """Return where each window's own Blosc buffer begins in a frame, and where the last one ends.
 
@@ -98,7 +109,7 @@ def find_windows(frame: memoryview, geometry: Geometry) -> array[int] | None:
     size, count = geometry.window_bytes, geometry.windows_per_frame
     first = _HEADER.size + _OFFSET.size * count
     *common, nbytes, blocksize, _ = _HEADER.unpack_from(frame)
-    if common[2] & _STORED_UNCOMPRESSED or blocksize != size or nbytes != size * count:
+    if common[2] & _STORED_UNCOMPRESSED or blocksize != size or nbytes != size * count or len(frame) < first:
         return None
     bounds = array("I", [first])
     for (offset,) in _OFFSET.iter_unpack(frame[_HEADER.size : first]):
@@ -106,7 +117,7 @@ def find_windows(frame: memoryview, geometry: Geometry) -> array[int] | None:
         if begin != bounds[-1] or begin + _ONE_BLOCK > len(frame):
             return None
         *own, own_size = _HEADER.unpack_from(frame, begin)
-        if own != [*common, size, size] or begin + own_size > len(frame):
+        if own != [*common, size, size] or own_size < _ONE_BLOCK or begin + own_size > len(frame):
             return None
         bounds.append(begin + own_size)
     return bounds

@@ -12,8 +12,10 @@ from zarr.codecs import BloscCodec
 from zarr.storage import MemoryStore
 
 from eegzarr.errors import LakeError
+from eegzarr.store.damage import damage_named
 from eegzarr.store.layout import (
     COMPLETE,
+    DTYPES,
     EEG,
     METADATA,
     RECEIPT,
@@ -34,6 +36,11 @@ from eegzarr.store.staging import list_names, put_all
 if TYPE_CHECKING:
     import xarray as xr
 
+# What a group may claim without a look at its shards.
+_UNQUESTIONED, _UNQUESTIONED_SHARDS = 2**23, 2**16
+_LARGEST_FRAME = 2**31 - 1  # bytes: Blosc's limit
+_LARGEST_SHARD = 2**24  # windows
+
 
 def read_attributes(lake: str, group: str) -> dict[str, Any] | None:
     """Return a group's own attributes, or None if it isn't there.
@@ -43,13 +50,12 @@ def read_attributes(lake: str, group: str) -> dict[str, Any] | None:
     LakeError
         If its metadata can't be read.
     """
+    store = open_store(lake, read_only=True)
     try:
-        node = open_group(open_store(lake, read_only=True), group)
+        with damage_named(f"{lake}/{group}/{METADATA}"):
+            return dict(open_group(store, group).attrs)
     except FileNotFoundError:
         return None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, ValueError, TypeError) as error:
-        raise LakeError(f"{lake}/{group}/zarr.json is damaged: {error}") from error
-    return dict(node.attrs)
 
 
 def put_attributes(store: Store, group: str, attributes: dict[str, Any]) -> None:
@@ -67,11 +73,9 @@ def stored_digest(metadata: bytes) -> str | None:
     LakeError
         If it isn't JSON.
     """
-    try:
+    with damage_named("a group's zarr.json"):
         attributes = json.loads(metadata)["attributes"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise LakeError(f"a group's zarr.json is damaged: {error}") from error
-    return str(attributes.get("plan_digest", "")) if attributes.get("status") == COMPLETE else None
+        return str(attributes.get("plan_digest", "")) if attributes.get("status") == COMPLETE else None
 
 
 def stored_geometry(lake: str, group: str) -> Geometry | None:
@@ -83,10 +87,42 @@ def stored_geometry(lake: str, group: str) -> Geometry | None:
         If the array is not laid out as eegzarr writes it.
     """
     try:
-        array = open_array(lake, f"{group}/{EEG}")
+        array = open_signals(lake, group)
     except FileNotFoundError:
         return None
     return geometry_of(array, f"{lake}/{group}/{EEG}")
+
+
+def open_signals(lake: str, group: str) -> zarr.Array:
+    """Open a group's array of signals.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it isn't there.
+    LakeError
+        If its metadata are damaged.
+    """
+    with damage_named(f"{lake}/{group}/{EEG}/{METADATA}"):
+        return open_array(lake, f"{group}/{EEG}")
+
+
+def check_windows(lake: str, group: str, n_windows: int, geometry: Geometry) -> None:
+    """Refuse a group that claims many more windows than it has shards for: each takes memory for its labels.
+
+    Raises
+    ------
+    LakeError
+    """
+    shards = -(-n_windows // geometry.windows_per_shard)
+    if n_windows <= _UNQUESTIONED and shards <= _UNQUESTIONED_SHARDS:
+        return
+    there = len(list_names(open_store(lake, read_only=True), f"{group}/{EEG}/c"))
+    if there < shards // 2:
+        raise LakeError(
+            f"{lake}/{group} claims {n_windows:,} windows in {shards:,} shards, and has {there:,}: "
+            f"python -m eegzarr.verify finds what is missing"
+        )
 
 
 def geometry_of(array: zarr.Array, name: str) -> Geometry:
@@ -97,25 +133,41 @@ def geometry_of(array: zarr.Array, name: str) -> Geometry:
     LakeError
         If they don't as eegzarr writes them.
     """
-    blosc = array.compressors[0] if array.compressors else None
-    if array.shards is None or not isinstance(blosc, BloscCodec):
-        raise LakeError(f"{name} is no array of eegzarr: shards of Blosc frames with CRC-32C expected")
-    # As it is stored: the codec's attributes are enumerations or texts, depending on the version of zarr-python.
-    configuration: Any = blosc.to_dict()["configuration"]
-    step = array.attrs.get("scale_factor", 0.0)
-    if np.dtype(array.dtype).kind != "f" and not (isinstance(step, int | float) and step > 0):
-        raise LakeError(f"{name} holds integers without the attribute scale_factor, which says how many uV one is")
-    return Geometry(
-        n_channels=array.shape[1],
-        n_times=array.shape[2],
-        dtype=str(array.dtype),
-        windows_per_frame=array.chunks[0],
-        windows_per_shard=array.shards[0],
-        cname=configuration["cname"],
-        clevel=configuration["clevel"],
-        shuffle=configuration["shuffle"],
-        step=0.0 if np.dtype(array.dtype).kind == "f" else float(step),  # type: ignore[arg-type]
-    )
+    with damage_named(f"{name}/{METADATA}"):
+        blosc = array.compressors[0] if array.compressors else None
+        if array.shards is None or not isinstance(blosc, BloscCodec):
+            raise LakeError(f"{name} is no array of eegzarr: shards of Blosc frames with CRC-32C expected")
+        # As it is stored: the codec's attributes are enumerations or texts, depending on the version of zarr-python.
+        configuration: Any = blosc.to_dict()["configuration"]
+        step = array.attrs.get("scale_factor", 0.0)
+        if np.dtype(array.dtype).kind != "f" and not (isinstance(step, int | float) and 0 < step < np.inf):
+            raise LakeError(f"{name} holds integers without the attribute scale_factor, which says how many uV one is")
+        geometry = Geometry(
+            n_channels=array.shape[1],
+            n_times=array.shape[2],
+            dtype=str(array.dtype),
+            windows_per_frame=array.chunks[0],
+            windows_per_shard=array.shards[0],
+            cname=configuration["cname"],
+            clevel=configuration["clevel"],
+            shuffle=configuration["shuffle"],
+            step=0.0 if np.dtype(array.dtype).kind == "f" else float(step),  # type: ignore[arg-type]
+        )
+        whole = (geometry.n_channels, geometry.n_times)
+        is_ours = (
+            array.ndim == 3
+            and geometry.dtype in DTYPES
+            and array.chunks[1:] == array.shards[1:] == whole
+            and 0 < geometry.windows_per_frame * geometry.window_bytes <= _LARGEST_FRAME
+            and 0 < geometry.windows_per_shard <= _LARGEST_SHARD
+            and geometry.windows_per_shard % geometry.windows_per_frame == 0
+        )
+        if not is_ours:
+            raise LakeError(
+                f"{name} is no array of eegzarr: {array.dtype} {array.shape} in shards of {array.shards} and frames "
+                f"of {array.chunks}"
+            )
+    return geometry
 
 
 def finished_shards(lake: str, group: str) -> tuple[int, int]:
@@ -125,7 +177,8 @@ def finished_shards(lake: str, group: str) -> tuple[int, int]:
     """
     receipts = f"{group}/{SCRATCH}/{RECEIPTS}"
     try:
-        total = open_array(lake, receipts).shape[0]
+        with damage_named(f"{lake}/{receipts}"):
+            total = open_array(lake, receipts).shape[0]
     except FileNotFoundError:
         return 0, 0
     store = open_store(lake, read_only=True)
@@ -144,9 +197,10 @@ def stored_imprints(lake: str, group: str) -> dict[int, Imprint]:
         If there is no such table; and what Zarr raises where it is damaged.
     """
     table = open_dataset(open_store(lake, read_only=True), f"{group}/{SHARDS}", drop_variables=RECEIPT).load()
-    nbytes = table["nbytes"].to_numpy().tolist()
-    content = table["content"].to_numpy().tolist() if "content" in table else [None] * len(nbytes)
-    return {shard: Imprint(*both) for shard, both in enumerate(zip(nbytes, content, strict=True))}
+    with damage_named(f"{lake}/{group}/{SHARDS}"):
+        nbytes = table["nbytes"].to_numpy().tolist()
+        content = table["content"].to_numpy().tolist() if "content" in table else [None] * len(nbytes)
+        return {shard: Imprint(*both) for shard, both in enumerate(zip(nbytes, content, strict=True))}
 
 
 def read_tables(lake: str, group: str) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:

@@ -46,8 +46,8 @@ SPLITS = ".splits"
 
 PARTS = "*.partial"  # files that are being written; zarr-python names its own so, too
 
-# What Zarr and xarray raise for metadata and chunks that aren't what was written.
-UNREADABLE = (ValueError, TypeError, KeyError, RuntimeError, OSError, AttributeError, IndexError, AssertionError)
+# What Zarr and xarray raise for metadata and chunks that aren't what was written: anything.
+UNREADABLE = Exception
 
 DTYPES = get_args(Dtype)
 # By its name, Blosc's compressor and level. Level 0 keeps samples as they are.
@@ -262,12 +262,10 @@ def open_group(store: Store, path: str = "", mode: Literal["r", "r+", "a"] = "r"
 
 
 def open_dataset(store: Store, group: str, drop_variables: str | Iterable[str] | None = None) -> xr.Dataset:
-    """Open a group's arrays as they are stored, none of them read."""
-    import xarray as xr  # not in workers
+    """Open a group's arrays as they are stored, none of them read; see `eegzarr.store.variables`."""
+    from eegzarr.store.variables import open_variables  # not in workers, nor xarray
 
-    return xr.open_zarr(
-        store, group=group, consolidated=False, zarr_format=3, chunks=None, drop_variables=drop_variables
-    )
+    return open_variables(store, group, EEG, drop_variables)
 
 
 def group_path(recipe_name: str, release: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -16,10 +15,12 @@ from zarr.abc.store import Store
 
 from eegzarr.errors import LakeError, UsageError
 from eegzarr.store.complete import check_complete
+from eegzarr.store.damage import damage_named
 from eegzarr.store.engine import signals
 from eegzarr.store.layout import (
     EEG,
     LABELS,
+    METADATA,
     RECORDINGS,
     SPLITS,
     group_path,
@@ -71,12 +72,13 @@ def open_windows(lake: str | Path, recipe: str, releases: Sequence[str] | None =
     groups = [group_path(recipe, release) for release in _releases(lake, recipe, releases)]
     opened = [_open_group(lake, group) for group in groups]
     first = opened[0]
-    for group, other in zip(groups[1:], opened[1:], strict=True):
-        _check_joinable(f"{lake}/{groups[0]}", first, f"{lake}/{group}", other)
-    if len(opened) > 1:
-        windows = _join(lake, groups, opened)
-    else:
-        windows = xr.Dataset({EEG: first.eeg}, coords=first.coordinates(), attrs=first.attrs)
+    with damage_named(f"{lake}/{recipe}", but=()):
+        for group, other in zip(groups[1:], opened[1:], strict=True):
+            _check_joinable(f"{lake}/{groups[0]}", first, f"{lake}/{group}", other)
+        if len(opened) > 1:
+            windows = _join(lake, groups, opened)
+        else:
+            windows = xr.Dataset({EEG: first.eeg}, coords=first.coordinates(), attrs=first.attrs)
     return windows.assign_attrs({LAKE: lake, RECIPE_NAME: recipe})
 
 
@@ -85,7 +87,8 @@ def open_recordings(lake: str | Path, recipe: str, release: str) -> xr.Dataset:
     lake = lake_url(lake)
     group = group_path(recipe, release)
     check_complete(lake, group)
-    return xr.open_zarr(open_store(lake, read_only=True), group=f"{group}/{RECORDINGS}", consolidated=False)
+    with damage_named(f"{lake}/{group}/{RECORDINGS}", but=()):
+        return _recordings(open_store(lake, read_only=True), group).chunk()
 
 
 def recipes(lake: str | Path) -> dict[str, list[str]]:
@@ -98,11 +101,11 @@ def recipes(lake: str | Path) -> dict[str, list[str]]:
     """
     lake = lake_url(lake)
     try:
-        with one_line_errors(lake, LakeError, but=(FileNotFoundError, ValueError)):
+        with damage_named(f"{lake}/{METADATA}"), one_line_errors(lake, LakeError, but=(FileNotFoundError,)):
             root = open_group(open_store(lake, read_only=True))
             refuse_part(lake, root)
             return {name: sorted(group.group_keys()) for name, group in sorted(root.groups()) if name != SPLITS}
-    except (FileNotFoundError, ValueError, json.JSONDecodeError) as error:
+    except FileNotFoundError as error:
         raise LakeError(
             f"{lake} is no lake. Build one with\n  python -m eegzarr.build --source DIR --out {lake}"
         ) from error
@@ -142,8 +145,11 @@ class _OpenGroup:
 
 def _open_group(lake: str, group: str) -> _OpenGroup:
     digest = str(check_complete(lake, group).get("plan_digest", ""))
-    store = open_store(lake, read_only=True)
-    dataset = open_dataset(store, group)
+    with damage_named(f"{lake}/{group}", but=()):
+        return _described(lake, group, digest, open_dataset(open_store(lake, read_only=True), group))
+
+
+def _described(lake: str, group: str, digest: str, dataset: xr.Dataset) -> _OpenGroup:
     shard = dataset[EEG].encoding["shards"][0]
     names = [
         *(name for name in LABELS if name in dataset.variables),
@@ -204,10 +210,11 @@ def selection_statistics(windows: xr.Dataset) -> dict[str, np.ndarray]:
     release = windows["release"].to_numpy()
     recording = windows["recording"].to_numpy()
     tables = []
-    for name in sorted(set(release.tolist())):
-        table = _recordings(open_store(lake, read_only=True), group_path(recipe, name))
-        tables.append(table.isel(recording=np.unique(recording[release == name])))
-    return pooled_statistics(tables)
+    with damage_named(f"{lake}/{recipe}", but=()):
+        for name in sorted(set(release.tolist())):
+            table = _recordings(open_store(lake, read_only=True), group_path(recipe, name))
+            tables.append(table.isel(recording=np.unique(recording[release == name])))
+        return pooled_statistics(tables)
 
 
 def pooled_statistics(tables: Sequence[xr.Dataset]) -> dict[str, np.ndarray]:
@@ -222,8 +229,9 @@ def pooled_statistics(tables: Sequence[xr.Dataset]) -> dict[str, np.ndarray]:
 
 def recording_moments(lake: str, group: str, recordings: Sequence[int]) -> list[Moments]:
     """Return count, mean and sum of squared deviations of each of some recordings of a group, per channel, in uV."""
-    table = _recordings(open_store(lake, read_only=True), group)
-    return _moments(table.isel(recording=list(recordings)))
+    with damage_named(f"{lake}/{group}/{RECORDINGS}", but=()):
+        table = _recordings(open_store(lake, read_only=True), group)
+        return _moments(table.isel(recording=list(recordings)))
 
 
 def _moments(table: xr.Dataset) -> list[Moments]:

@@ -64,7 +64,7 @@ def _copied(store: Store, group: str) -> dict[str, Any] | None:
     try:
         copied = json.loads(content)["consolidated_metadata"]["metadata"]
         return dict(copied[group]["attributes"]) if group in copied else None
-    except (ValueError, KeyError, TypeError):
+    except UNREADABLE:
         return None
 
 
@@ -133,7 +133,7 @@ def _is_metadata(path: str) -> bool:
 def _says_complete(metadata: bytes) -> bool:
     try:
         return bool(json.loads(metadata)["attributes"]["status"] == COMPLETE)
-    except (ValueError, KeyError, TypeError):
+    except UNREADABLE:
         return False
 
 
@@ -153,7 +153,7 @@ def check_outside_lakes(folder: Path, option: str) -> None:
 def _is_node(folder: Path) -> bool:
     try:
         return bool(json.loads((folder / METADATA).read_bytes())["zarr_format"] == 3)
-    except (OSError, ValueError, TypeError, KeyError):
+    except UNREADABLE:
         return False
 
 

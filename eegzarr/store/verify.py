@@ -201,7 +201,7 @@ def _own_paths(store: Store, group: str, written: Collection[str]) -> set[str]:
     table = {path for path in paths_below(store, f"{group}/{CHECKSUMS}/") if not is_litter(path)}
     try:
         rows = open_dataset(store, f"{group}/{SHARDS}", drop_variables=RECEIPT).sizes["shard"]
-    except (FileNotFoundError, *UNREADABLE):
+    except UNREADABLE:
         return table | set(paths_below(store, f"{group}/{EEG}/c/"))
     return table | {f"{group}/{EEG}/c/{shard}/0/0" for shard in range(rows)}
 
@@ -214,7 +214,7 @@ def _check_shards(lake: str, store: Store, group: str) -> Iterator[Checked]:
     except FileNotFoundError:
         yield _faulty(group, f"{group}/{SHARDS}", "missing", "without this table no shard can be checked")
         return
-    except (LakeError, *UNREADABLE) as error:
+    except UNREADABLE as error:
         yield _faulty(group, f"{group}/{SHARDS}", "damaged", f"no shard can be checked: {_line(error)}")
         return
     if geometry is None:
@@ -314,7 +314,7 @@ def stored_split(store: Store, path: str) -> dict[str, Any]:
     content = get_bytes(store, path)
     try:
         attributes = json.loads(content or b"")["attributes"]
-    except (ValueError, KeyError, TypeError):
+    except UNREADABLE:
         return {}
     return attributes if isinstance(attributes, dict) else {}
 

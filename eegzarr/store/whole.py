@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 
 import zarr
 
-from eegzarr.errors import LakeError
-from eegzarr.store.layout import lake_url, open_group, open_store
+from eegzarr.errors import EegzarrError, LakeError
+from eegzarr.store.layout import UNREADABLE, lake_url, open_group, open_store
 from eegzarr.urls import one_line_errors
 
 OPEN = "eegzarr.open_windows({lake!r}, {recipe!r}, releases=[{release!r}])"
@@ -21,9 +20,14 @@ def check_whole_lake(lake: str | os.PathLike[str], call: str) -> None:
     What is no lake at all is left to whoever opens it.
     """
     url = lake_url(lake)
-    damaged = (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError)  # what Zarr raises for metadata
-    with suppress(*damaged), one_line_errors(url, LakeError, but=damaged):
-        refuse_part(url, open_group(open_store(url, read_only=True)), call, call)
+    store = open_store(url, read_only=True)
+    try:
+        with one_line_errors(url, LakeError, but=(FileNotFoundError,)):
+            refuse_part(url, open_group(store), call, call)
+    except EegzarrError:
+        raise
+    except UNREADABLE:
+        return
 
 
 def refuse_part(url: str, root: zarr.Group, call: str = OPEN, call_for_all: str = OPEN_ALL) -> None:

@@ -12,11 +12,12 @@ from numcodecs import blosc
 
 from eegzarr.errors import LakeError
 from eegzarr.store.crc import crc32c
-from eegzarr.store.frame import find_windows
+from eegzarr.store.frame import find_windows, is_sound
 from eegzarr.store.layout import Geometry
 from eegzarr.store.shard import NO_FRAME
 
 _CRC_BYTES = 4
+_LARGEST_FILE = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ def frame_range(index: npt.NDArray[np.uint64], in_shard: int, name: str) -> tupl
     offset, length = (int(value) for value in index[in_shard])
     if offset == NO_FRAME:
         raise LakeError(f"{name}, isn't in its shard: python -m eegzarr.verify finds what else is missing")
+    if offset + length > _LARGEST_FILE:  # before a server is asked for it
+        raise LakeError(f"{name}, is damaged: the index says that it ends at byte {offset + length}")
     return offset, length
 
 
@@ -77,9 +80,12 @@ def checked_frame(stored: npt.NDArray[np.uint8], length: int, geometry: Geometry
         If it isn't what was written.
     """
     body, crc = stored[:-_CRC_BYTES], stored[-_CRC_BYTES:].tobytes()
-    if len(stored) != length or crc32c(body) != struct.unpack("<I", crc)[0]:
+    if len(stored) != length or len(crc) < _CRC_BYTES or crc32c(body) != struct.unpack("<I", crc)[0]:
         raise LakeError(f"{name}, is damaged (its checksum differs): python -m eegzarr.verify finds what else is")
     content = body.data
+    # A checksum tells damage, not intent: the decoder believes what the header says of the buffer's length.
+    if not is_sound(content, geometry.windows_per_frame * geometry.window_bytes):
+        raise LakeError(f"{name}, is no Blosc buffer of its windows: python -m eegzarr.verify finds what else is wrong")
     return Frame(content, body.ctypes.data, geometry.windows_per_frame, find_windows(content, geometry))
 
 

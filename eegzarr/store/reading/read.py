@@ -18,8 +18,8 @@ import numpy.typing as npt
 from numcodecs import blosc
 
 from eegzarr.errors import LakeError
-from eegzarr.store.group import geometry_of, stored_digest
-from eegzarr.store.layout import EEG, METADATA, Geometry, open_array
+from eegzarr.store.group import check_windows, geometry_of, open_signals, stored_digest
+from eegzarr.store.layout import EEG, METADATA, Geometry
 from eegzarr.store.reading.checked import Frame, checked_frame, frame_range, index_bytes, read_index, undecodable
 from eegzarr.store.reading.gather import compiled_gather
 from eegzarr.store.reading.mapped import MappedFile
@@ -54,11 +54,12 @@ class WindowReader(ABC):
         self._digest = digest
         self.spent = Spent()
         try:
-            array = open_array(lake, f"{group}/{EEG}")
+            array = open_signals(lake, group)
         except FileNotFoundError as error:
             raise LakeError(f"{self.name} has no array of signals") from error
-        self.n_windows = array.shape[0]
         self.geometry = geometry_of(array, f"{self.name}/{EEG}")
+        self.n_windows = array.shape[0]
+        check_windows(lake, group, self.n_windows, self.geometry)
 
     def check_files(self) -> None:
         """Refuse to go on if a shard was written to since it was opened, as far as that costs nothing to see."""

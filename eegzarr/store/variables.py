@@ -1,0 +1,112 @@
+"""A group's labels and tables as xarray's variables, none of them read: claims checked first, damage named when read.
+
+Metadata of 1 kB may claim more than any memory holds. So what is claimed is held against the files that are there
+before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy.typing as npt
+import xarray as xr
+from xarray.backends import BackendArray, ZarrStore
+from zarr.abc.store import Store
+
+from eegzarr.errors import LakeError
+from eegzarr.store.damage import damage_named
+from eegzarr.store.private import indexing
+from eegzarr.store.staging import list_names
+
+# What may be claimed without a look at what is there.
+_UNQUESTIONED = 2**23  # entries: 64 MiB of numbers
+_LARGEST_CHUNK = 2**31  # bytes before compression; eegzarr writes at most 2**18 entries each way
+_MOST_CHUNKS = 4096  # of an array of few entries: each is looked for
+
+
+def open_variables(store: Store, group: str, signals: str, drop_variables: str | Iterable[str] | None) -> xr.Dataset:
+    """Open a group's arrays, none of them read; what is wrong with one is said when it is.
+
+    Parameters
+    ----------
+    signals : str
+        Name of the array whose size is checked elsewhere.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the group isn't there.
+    LakeError
+        If its metadata are damaged, or claim more than there is.
+    """
+    with damage_named(f"{store}/{group}"):
+        opened = ZarrStore.open_group(store, group=group, consolidated=False, zarr_format=3)
+        # Before xarray makes indexes, which reads them.
+        _check_claims(store, group, {str(n): v for n, v in opened.get_variables().items() if n != signals})
+        dataset = xr.open_dataset(opened, drop_variables=drop_variables)
+        lazy = {
+            name: _named(f"{store}/{group}/{name}", variable)
+            for name, variable in dataset.variables.items()
+            if name not in dataset.xindexes and name != signals
+        }
+        coordinates = {name: variable for name, variable in lazy.items() if name in dataset.coords}
+        return dataset.assign_coords(coordinates).assign({n: v for n, v in lazy.items() if n not in coordinates})
+
+
+def _check_claims(store: Store, group: str, variables: dict[str, xr.Variable]) -> None:
+    """Refuse arrays that claim so much that looking at them would fill the memory, or take for ever.
+
+    A chunk that isn't stored stands for its fill value, so that a file of 1 kB may claim any number of entries. A
+    length that is large is believed where an array of it has all of its chunks.
+    """
+    lengths: dict[Any, int] = {}
+    proven = set()
+    for name, variable in variables.items():
+        chunks = variable.encoding.get("chunks") or variable.shape
+        if any(chunk < 1 for chunk in chunks) and variable.size:
+            raise LakeError(f"{store}/{group}/{name} is damaged: it has chunks of {chunks}")
+        count = math.prod(-(-size // max(1, chunk)) for size, chunk in zip(variable.shape, chunks, strict=True))
+        if math.prod(chunks) * variable.dtype.itemsize > _LARGEST_CHUNK or (count > _MOST_CHUNKS and not variable.ndim):
+            raise LakeError(f"{store}/{group}/{name} claims chunks of {chunks}, more than any memory is for")
+        lengths |= dict(zip(variable.dims, variable.shape, strict=True))
+        is_large = max(variable.shape, default=0) > _UNQUESTIONED or count > _MOST_CHUNKS
+        if is_large and variable.ndim == 1 and variable.dims[0] not in proven and _stored(store, group, name) >= count:
+            proven.add(variable.dims[0])
+        if count > _MOST_CHUNKS and not set(variable.dims) <= proven:
+            _refuse(store, group, name, variable.size)
+    for dimension, length in lengths.items():
+        if length > _UNQUESTIONED and dimension not in proven:
+            _refuse(store, group, str(dimension), length)
+
+
+def _stored(store: Store, group: str, name: str) -> int:
+    try:
+        return len(list_names(store, f"{group}/{name}/c"))
+    except FileNotFoundError:
+        return 0
+
+
+def _refuse(store: Store, group: str, name: str, count: int) -> None:
+    raise LakeError(f"{store}/{group} is damaged: {name} claims {count:,} entries, and has the files of fewer")
+
+
+def _named(what: str, variable: xr.Variable) -> xr.Variable:
+    lazy = indexing.LazilyIndexedArray(_StoredArray(what, variable))
+    return xr.Variable(variable.dims, lazy, variable.attrs, variable.encoding, fastpath=True)
+
+
+class _StoredArray(BackendArray):
+    """An array of a lake whose damage is named when it is read."""
+
+    def __init__(self, what: str, stored: xr.Variable) -> None:
+        self._what, self._stored = what, stored
+        self.shape, self.dtype = stored.shape, stored.dtype
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> npt.NDArray:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
+
+    def _read(self, key: tuple[Any, ...]) -> npt.NDArray:
+        with damage_named(self._what, but=()):
+            return self._stored[key].to_numpy()

@@ -1,0 +1,103 @@
+"""A lake that was tampered with gives what it holds or one line: no crash, no hang, no memory beyond its size."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+import eegzarr
+from eegzarr.errors import LakeError
+from eegzarr.store.crc import crc32c
+from eegzarr.store.layout import Geometry
+from eegzarr.store.reading.checked import checked_frame
+from eegzarr.store.verify import verify_lake
+
+GROUP = "challenge1/R1"
+# A minutes-long run, such as EEGZARR_FUZZ_MINUTES=10, reads other examples and more of them.
+MINUTES = float(os.environ.get("EEGZARR_FUZZ_MINUTES", "0"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory, and forbids pages, as Linux does")
+@pytest.mark.parametrize("only", ["frames,shards,receipts", "metadata,chunks"])
+def test_a_tampered_lake_is_read_or_refused(only: str, sample_lake: Path) -> None:
+    command = [sys.executable, Path(__file__).with_name("hostile.py"), sample_lake, "--only", only]
+    size = ["--minutes", MINUTES / 2, "--examples", 100] if MINUTES else ["--examples", 8]
+    environment = {**os.environ, "MALLOC_ARENA_MAX": "2"}  # or address space is no measure of memory
+    read = subprocess.run([*map(str, [*command, *size])], capture_output=True, text=True, env=environment, check=False)
+    print(read.stdout)
+    assert read.returncode == 0, read.stderr[-5000:]
+    counts = json.loads(read.stdout)
+    assert counts["found"] == 0
+    assert sum(count for kind, count in counts.items() if "refused" in kind) > 1
+
+
+@pytest.fixture
+def lake(sample_lake: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sample_lake, tmp_path / "lake.zarr"))
+
+
+def rewrite(lake: Path, path: str, **fields: object) -> None:
+    metadata = json.loads((lake / GROUP / path / "zarr.json").read_text())
+    (lake / GROUP / path / "zarr.json").write_text(json.dumps({**metadata, **fields}))
+
+
+def chunks(*shape: int) -> dict[str, object]:
+    return {"name": "regular", "configuration": {"chunk_shape": shape}}
+
+
+def test_windows_that_have_no_shards_are_not_believed(lake: Path) -> None:
+    many = 10**12
+    for name in (lake / GROUP).glob("*/zarr.json"):
+        if json.loads(name.read_text()).get("dimension_names") == ["window"]:
+            rewrite(lake, name.parent.name, shape=[many])
+    rewrite(lake, "eeg", shape=[many, 129, 200])
+    with pytest.raises(LakeError, match="claims 1,000,000,000,000 entries"):
+        eegzarr.open_windows(lake, "challenge1")
+    assert verify_lake(lake)
+
+
+def test_recordings_that_are_not_stored_are_not_believed(lake: Path) -> None:
+    for name in (lake / GROUP / "recordings").glob("*/zarr.json"):
+        shape = json.loads(name.read_text())["shape"]
+        rewrite(lake, f"recordings/{name.parent.name}", shape=[10**12, *shape[1:]])
+    with pytest.raises(LakeError, match=r"claims 129,000,000,000,000 entries, and has the files of fewer"):
+        eegzarr.open_windows(lake, "challenge1")["flat_channels"].load()
+
+
+def test_a_chunk_larger_than_any_memory_is_refused(lake: Path) -> None:
+    rewrite(lake, "age", chunk_grid=chunks(2**40))
+    with pytest.raises(LakeError, match="age claims chunks"):
+        eegzarr.open_windows(lake, "challenge1")
+
+
+def test_a_frame_whose_header_reaches_beyond_it_is_not_decoded() -> None:
+    geometry = Geometry.of(3, 40)
+    header = bytes([2, 1, 36, 4]) + np.array([3 * 40 * 4, 3 * 40 * 4, 2**31], "<u4").tobytes()
+    body = header + bytes(100)
+    stored = np.frombuffer(body + crc32c(body).to_bytes(4, "little"), np.uint8)
+    with pytest.raises(LakeError, match="no Blosc buffer"):
+        checked_frame(stored, len(stored), geometry, "frame 0")
+
+
+def test_a_table_of_checksums_reads_no_file_outside_of_its_group(lake: Path) -> None:
+    table = f"{GROUP}/checksums"
+    names = zarr.open_array(lake / table / "file", mode="r+")
+    names[0] = "../../../secret"
+    assert "names '../../../secret', which lies outside" in " ".join(map(str, verify_lake(lake)))
+
+
+def test_a_label_that_is_damaged_is_named_when_it_is_read(lake: Path) -> None:
+    path = lake / GROUP / "age/c/0"
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    windows = eegzarr.open_windows(lake, "challenge1")
+    assert windows.variables["sex"].to_numpy().size == windows.sizes["window"]
+    with pytest.raises(LakeError, match=r"R1/age is damaged .*python -m eegzarr.verify"):
+        windows.variables["age"].to_numpy()
