@@ -23,7 +23,18 @@ from zarr.storage import MemoryStore
 from eegzarr.errors import LakeError, UsageError
 from eegzarr.machine.system import Locked, locked
 from eegzarr.store.checksums import write_checksums
-from eegzarr.store.layout import CHECKSUMS, COMPLETE, EEG, METADATA, PARTS, SCRATCH, SPLITS, open_group, open_store
+from eegzarr.store.layout import (
+    CHECKSUMS,
+    COMPLETE,
+    EEG,
+    METADATA,
+    PARTS,
+    SCRATCH,
+    SPLITS,
+    UNREADABLE,
+    open_group,
+    open_store,
+)
 from eegzarr.store.private import get_bytes, run, set_bytes
 from eegzarr.store.staging import delete_all, get_all, paths_below
 
