@@ -31,7 +31,6 @@ from eegzarr.machine.system import flush_folder
 from eegzarr.recipes.recipe import Recipe, recipe_from_json
 from eegzarr.store.checksums import stage_checksums
 from eegzarr.store.codec import codec_mark
-from eegzarr.store.damage import damage_named
 from eegzarr.store.dataset import write_dataset
 from eegzarr.store.group import put_attributes, read_attributes, stored_geometry
 from eegzarr.store.layout import (
@@ -56,6 +55,7 @@ from eegzarr.store.layout import (
     open_store,
 )
 from eegzarr.store.private import run
+from eegzarr.store.reading.damage import damage_named
 from eegzarr.store.receipt import Receipt
 from eegzarr.store.root import drop, is_settled, leave_root, settle
 from eegzarr.store.staging import delete_all, list_names, paths_below, put_all, same_as_staged

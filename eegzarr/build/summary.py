@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import xarray as xr
 
-from eegzarr.store.damage import damage_named
 from eegzarr.store.engine import stored_type
 from eegzarr.store.group import read_tables, unreadable_windows
+from eegzarr.store.reading.damage import damage_named
 
 RELABEL = "write labels again"
 

@@ -9,9 +9,9 @@ from typing import Any
 from eegzarr.errors import LakeError
 from eegzarr.recipes.load import PRESETS
 from eegzarr.recipes.recipe import GIVEN, recipe_from_json
-from eegzarr.store.damage import damage_named
 from eegzarr.store.group import finished_shards, read_attributes, stored_geometry
 from eegzarr.store.layout import BUILDING, COMPLETE, FORMATS
+from eegzarr.store.reading.damage import damage_named
 
 
 def check_complete(lake: str, group: str) -> dict[str, Any]:

@@ -12,12 +12,12 @@ import xarray as xr
 
 from eegzarr.errors import EegzarrError
 from eegzarr.recipes.recipe import recipe_from_json
-from eegzarr.store.damage import damage_named
 from eegzarr.store.engine import stored_type
 from eegzarr.store.group import finished_shards, read_attributes, read_tables, stored_geometry, unreadable_windows
 from eegzarr.store.layout import BUILDING, COMPLETE, EEG, LABELS, group_path, lake_url, open_array
 from eegzarr.store.open import LAKE, RECIPE_NAME, open_recordings, recipes
 from eegzarr.store.quality import GoodWindows, faults
+from eegzarr.store.reading.damage import damage_named
 
 DAMAGED = "damaged"
 TOO_NEAR = "too near an end of the recording"

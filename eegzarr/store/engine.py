@@ -21,12 +21,12 @@ from xarray.backends import BackendArray, BackendEntrypoint
 from eegzarr.errors import LakeError
 from eegzarr.machine.system import usable_cores
 from eegzarr.store.complete import check_complete
-from eegzarr.store.damage import damage_named
 from eegzarr.store.group import check_windows, stored_geometry
 from eegzarr.store.integers import to_microvolts
 from eegzarr.store.layout import EEG, Geometry, lake_url, open_dataset, open_store
 from eegzarr.store.private import indexing
 from eegzarr.store.reading.checked import decode_frame
+from eegzarr.store.reading.damage import damage_named
 from eegzarr.store.reading.read import LocalReader, WindowDecoder
 
 _FRAMES_FOR_THREADS = 4  # with fewer, starting threads takes longer than they save

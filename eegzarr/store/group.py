@@ -12,7 +12,6 @@ from zarr.codecs import BloscCodec
 from zarr.storage import MemoryStore
 
 from eegzarr.errors import LakeError
-from eegzarr.store.damage import damage_named
 from eegzarr.store.layout import (
     COMPLETE,
     DTYPES,
@@ -30,6 +29,7 @@ from eegzarr.store.layout import (
     open_group,
     open_store,
 )
+from eegzarr.store.reading.damage import damage_named
 from eegzarr.store.receipt import Imprint
 from eegzarr.store.staging import list_names, put_all
 

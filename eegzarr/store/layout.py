@@ -262,8 +262,8 @@ def open_group(store: Store, path: str = "", mode: Literal["r", "r+", "a"] = "r"
 
 
 def open_dataset(store: Store, group: str, drop_variables: str | Iterable[str] | None = None) -> xr.Dataset:
-    """Open a group's arrays as they are stored, none of them read; see `eegzarr.store.variables`."""
-    from eegzarr.store.variables import open_variables  # not in workers, nor xarray
+    """Open a group's arrays as they are stored, none of them read; see `eegzarr.store.reading.variables`."""
+    from eegzarr.store.reading.variables import open_variables  # not in workers, nor xarray
 
     return open_variables(store, group, EEG, drop_variables)
 

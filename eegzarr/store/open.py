@@ -15,7 +15,6 @@ from zarr.abc.store import Store
 
 from eegzarr.errors import LakeError, UsageError
 from eegzarr.store.complete import check_complete
-from eegzarr.store.damage import damage_named
 from eegzarr.store.engine import signals
 from eegzarr.store.layout import (
     EEG,
@@ -31,6 +30,7 @@ from eegzarr.store.layout import (
 )
 from eegzarr.store.lazy import Label, joined
 from eegzarr.store.quality import quality_labels
+from eegzarr.store.reading.damage import damage_named
 from eegzarr.store.receipt import Moments
 from eegzarr.store.whole import refuse_part
 from eegzarr.suggest import did_you_mean

@@ -16,8 +16,8 @@ from xarray.backends import BackendArray, ZarrStore
 from zarr.abc.store import Store
 
 from eegzarr.errors import LakeError
-from eegzarr.store.damage import damage_named
 from eegzarr.store.private import indexing
+from eegzarr.store.reading.damage import damage_named
 from eegzarr.store.staging import list_names
 
 # What may be claimed without a look at what is there.
