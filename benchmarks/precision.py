@@ -21,6 +21,7 @@ import zarr
 from benchmarks.ablation import run_of
 from benchmarks.measure import progress, table
 from eegzarr.store.group import stored_geometry
+from eegzarr.store.integers import round_to
 from eegzarr.store.layout import EEG, Geometry, create_eeg, open_store
 from eegzarr.store.open import open_windows, recipes
 from eegzarr.store.receipt import Rounding, max_rounding
@@ -30,7 +31,7 @@ from eegzarr.stream.stream import WindowStream
 from eegzarr.train.options import FitOptions
 
 TURNS = 5
-DTYPES = ("float32", "float16")
+DTYPES = ("float32", "float16", "int16")
 CODECS = (("lz4", 5, "bitshuffle"), ("lz4", 5, "shuffle"), ("zstd", 1, "bitshuffle"), ("zstd", 5, "shuffle"))
 
 
@@ -44,17 +45,23 @@ class Recoded:
     rounding: Rounding
 
 
-def recode(lake: Path, group: str, out: Path, dtype: str, codec: tuple[str, int, str]) -> Recoded:
-    """Copy a group with its signals in another type and codec; all else stays, also its checksums."""
+def recode(
+    lake: Path, group: str, out: Path, dtype: str, codec: tuple[str, int, str], step: float | None = None
+) -> Recoded:
+    """Copy a group with its signals in another type, step and codec; all else stays, also its checksums."""
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(lake / group, out / group, ignore=lambda folder, names: ["c"] if Path(folder).name == EEG else [])
     signals = zarr.open_array(lake / group / EEG, mode="r")
+    assert signals.dtype.kind == "f"
     stored = stored_geometry(str(lake), group)
     assert stored is not None
     cname, clevel, shuffle = codec
     shard_size = stored.windows_per_shard * stored.window_bytes
     geometry = replace(
-        Geometry.of(stored.n_channels, stored.n_times, dtype, shard_size), cname=cname, clevel=clevel, shuffle=shuffle
+        Geometry.of(stored.n_channels, stored.n_times, dtype, shard_size, step=step),
+        cname=cname,
+        clevel=clevel,
+        shuffle=shuffle,
     )
     store = open_store(str(out))
     node = zarr.open_group(store, mode="a", zarr_format=3, use_consolidated=False).require_group(group)
@@ -67,6 +74,8 @@ def recode(lake: Path, group: str, out: Path, dtype: str, codec: tuple[str, int,
         nbytes += len(encoded)
         if dtype == "float16":
             rounding = max_rounding(rounding, Rounding.of(windows))
+        elif geometry.step:
+            rounding = max_rounding(rounding, round_to(windows.copy(), geometry.step)[1])
     consolidate(store)
     return Recoded(out, nbytes, signals.size * geometry.itemsize, rounding)
 

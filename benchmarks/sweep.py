@@ -44,7 +44,7 @@ CODECS = (
 def variants(n_channels: int, n_times: int) -> dict[str, Geometry]:
     """Return what is compared: codecs at the default geometry, then geometries with the default codec."""
     compared = {}
-    for dtype in ("float32", "float16"):
+    for dtype in ("float32", "float16", "int16"):
         default = Geometry.of(n_channels, n_times, dtype)
         for cname, clevel, shuffle in CODECS:
             name = f"{dtype}, {cname}-{clevel}, {shuffle}" if clevel else f"{dtype}, uncompressed"

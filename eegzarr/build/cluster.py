@@ -239,6 +239,19 @@ def write_shards(
         yield receipt
 
 
+def asked_of_shards(
+    client: Client,
+    question: Callable[[ShardTask], Any],
+    tasks: Callable[[int], ShardTask],
+    shards: Sequence[int],
+    gate: MemoryGate,
+    watchers: tuple[Listener, ...] = (),
+) -> Iterator[Any]:
+    """Ask something of shards on the workers, without writing them; yield each answer as it comes."""
+    for _, answer in _unordered(client, lambda shard: (question, tasks(shard)), shards, 2, watchers, gate):
+        yield answer
+
+
 def _unordered(
     client: Client,
     call: Callable[[int], tuple],

@@ -22,6 +22,7 @@ from eegzarr.build.resources import Resources
 from eegzarr.build.script import refuse_in_worker
 from eegzarr.build.session import session, worker_memory
 from eegzarr.build.state import Asked, Found, Step, decide, touched
+from eegzarr.build.steps import in_recorded_step
 from eegzarr.build.summary import BuildSummary, Forecast, summarize
 from eegzarr.build.write import disk_faults_named, finish_group, write_group
 from eegzarr.errors import LakeError, RecordingError
@@ -51,6 +52,8 @@ def run_build(request: BuildRequest, listeners: Sequence[Listener] = ()) -> Buil
         with session(request, place.lake, place.source, _kept(found, step), watchers, held) as work:
             client, plan, resources, watch = work
             gate = MemoryGate(request.max_memory)
+            if request.step is None and _kept(found, step) is None:
+                plan = in_recorded_step(client, place.lake, place.group, plan, gate, watchers)
             step, receipts = resumed(client, place.lake, place.group, plan, (found, asked, step), gate, watchers)
             done = write_group(client, place.lake, place.group, plan, receipts, resources, gate, watchers)
         # Without the workers, whose memory the labels of many windows may need.

@@ -114,7 +114,7 @@ def write_shard(task: ShardTask, prepared: dict[int, str]) -> Receipt:
 
     def windows_of(piece: Piece) -> npt.NDArray[np.float32]:
         part = buffer[: len(piece.starts)]
-        _read(task, piece, prepared, part)
+        read_piece(task, piece, prepared, part)
         return part
 
     return fill_shard(task, windows_of)
@@ -207,9 +207,16 @@ def _there(task: ShardTask, piece: Piece) -> npt.NDArray[np.int64] | None:
     return np.flatnonzero(~np.isin(task.channels, lacking)) if lacking else None
 
 
-def _read(task: ShardTask, piece: Piece, prepared: dict[int, str], out: npt.NDArray[np.float32]) -> None:
+def read_piece(task: ShardTask, piece: Piece, prepared: dict[int, str], out: npt.NDArray[np.float32]) -> None:
+    """Read the windows of a piece in uV, prepared as the task says.
+
+    Raises
+    ------
+    RecordingError
+        If they can't be read.
+    """
     if piece.as_it_stands:
-        surroundings = _unchanged(task.source_root, piece)
+        surroundings = unchanged(task.source_root, piece)
         with at_hand(task.source_root, surroundings.files) as path:
             _read_as_it_stands(path, task, piece, out)
         return
@@ -231,8 +238,8 @@ def _read(task: ShardTask, piece: Piece, prepared: dict[int, str], out: npt.NDAr
 def _read_as_it_stands(path: Path, task: ShardTask, piece: Piece, out: npt.NDArray[np.float32]) -> None:
     """Read windows as they stand; where their recording lacks channels, fill these, some windows at a time."""
     read = read_tiles if task.whole else read_windows
-    if task.missing == "skip" or not _header(piece).lacking(task.channels):
-        read(path, piece.starts, task.channels, out, _header(piece))
+    if task.missing == "skip" or not header_of(piece).lacking(task.channels):
+        read(path, piece.starts, task.channels, out, header_of(piece))
         return
     mixed = _mixing(task, piece)
     together = max(1, _TOGETHER // (4 * mixed.rows * out.shape[2]))
@@ -240,27 +247,28 @@ def _read_as_it_stands(path: Path, task: ShardTask, piece: Piece, out: npt.NDArr
     for first in range(0, len(out), together):
         some = slice(first, first + together)
         windows = buffer[: len(out[some])]
-        read(path, piece.starts[some], mixed.channels, windows[:, : len(mixed.channels)], _header(piece))
+        read(path, piece.starts[some], mixed.channels, windows[:, : len(mixed.channels)], header_of(piece))
         mixed.apply(windows)
         mixed.give(windows, out[some])
 
 
 def _mixing(task: ShardTask, piece: Piece) -> Mixing:
-    return mixing(_header(piece), task.channels, task.preparation, task.missing)
+    return mixing(header_of(piece), task.channels, task.preparation, task.missing)
 
 
 def _blocks(task: ShardTask, piece: Piece, mixed: Mixing, *, is_stored: bool) -> Iterator[npt.NDArray[np.float32]]:
     """Yield a recording's prepared channels, a few at a time: those that `prepare` has put, or as they are made."""
     if is_stored:
-        for number, _ in enumerate(channel_blocks(mixed.channels, _header(piece).n_times)):
+        for number, _ in enumerate(channel_blocks(mixed.channels, header_of(piece).n_times)):
             yield _get_prepared(task.lake, _prepared_key(task.group, piece.recording, number))
         return
-    surroundings = _unchanged(task.source_root, piece)
+    surroundings = unchanged(task.source_root, piece)
     with at_hand(task.source_root, surroundings.files) as path:
-        yield from prepare_recording(path, mixed.channels, task.preparation, task.sfreq, _header(piece))
+        yield from prepare_recording(path, mixed.channels, task.preparation, task.sfreq, header_of(piece))
 
 
-def _header(piece: Piece) -> Header:
+def header_of(piece: Piece) -> Header:
+    """Return the header of a piece's recording."""
     if piece.header is None:
         raise ValueError(f"{piece.source.path} was cut elsewhere: it has no header")
     return piece.header
@@ -310,7 +318,7 @@ def _get_prepared(lake: str, key: str) -> npt.NDArray[np.float32]:
     return fetched
 
 
-def _unchanged(root: str, piece: Piece) -> Surroundings:
+def unchanged(root: str, piece: Piece) -> Surroundings:
     """Return what lies beside a piece's recording, which is what the plan was made from."""
     path = f"{root}/{piece.source.path}"
     try:

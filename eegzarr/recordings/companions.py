@@ -61,12 +61,18 @@ def brainvision_files(path: Path) -> tuple[dict[str, str], dict[str, Path]]:
 
 def brainvision_units(path: Path) -> tuple[str, ...]:
     """Return the units of a BrainVision header's channels, "" where it leaves them out, which means uV."""
+    return tuple(unit for _, _, _, unit in brainvision_channels(path)[1])
+
+
+def brainvision_channels(path: Path) -> tuple[str, tuple[tuple[str, str, str, str], ...]]:
+    """Return a BrainVision header's text, and name, reference, resolution and unit of each channel as it has them."""
     text = _as_utf8(path.read_bytes()[:_HEADER_BYTES].decode("latin-1"))
     section = re.search(r"\[Channel Infos\](.*?)(?=^\[|\Z)", text, re.IGNORECASE | re.MULTILINE | re.DOTALL)
     lines = _CHANNEL.findall(section[1]) if section else []
     numbered = {int(number): fields.split(",") for number, fields in lines}
-    fields = [numbered.get(number, []) for number in range(1, max(numbered, default=0) + 1)]
-    return tuple(field[3].strip() if len(field) > 3 else "" for field in fields)
+    rows = [numbered.get(number, []) for number in range(1, max(numbered, default=0) + 1)]
+    padded = [[field.strip().replace("\\1", ",") for field in [*row, "", "", "", ""][:4]] for row in rows]
+    return text, tuple((name, reference, resolution, unit) for name, reference, resolution, unit in padded)
 
 
 def _as_utf8(name: str) -> str:
