@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import eegzarr
+from eegzarr.build.repair import repair_lake
 from eegzarr.errors import LakeError, UsageError
 from eegzarr.exchange.write import GivenWindows, write_windows
 from eegzarr.store.integers import FILL, LARGEST, as_step, round_to, step_that_holds, to_integers, to_microvolts
@@ -263,3 +265,33 @@ def test_a_write_that_was_stopped_continues_to_the_same_bytes(tmp_path: Path) ->
         write_windows(tmp_path / lake, "r", "R", given_windows(noise()), **options)
     assert tree_digests(tmp_path / "a.zarr") == tree_digests(tmp_path / "b.zarr")
     assert write_windows(tmp_path / "a.zarr", "r", "R", given_windows(noise()), **options).already
+
+
+def test_a_repair_brings_flipped_integers_back_to_the_same_bytes(
+    integer_lake: Path, sample_root: Path, tmp_path: Path
+) -> None:
+    lake = Path(shutil.copytree(integer_lake, tmp_path / "lake.zarr"))
+    before = tree_digests(lake)
+    for path in (f"{GROUP}/eeg/c/1/0/0", f"{GROUP}/peak_to_peak/c/0"):
+        content = bytearray((lake / path).read_bytes())
+        content[len(content) // 2] ^= 1
+        (lake / path).write_bytes(content)
+    faults = verify_lake(lake)
+    assert {fault.path for fault in faults} == {f"{GROUP}/eeg/c/1/0/0", f"{GROUP}/peak_to_peak/c/0"}
+    repair_lake(lake, faults, source=sample_root, workers=1)
+    assert verify_lake(lake) == []
+    assert tree_digests(lake) == before
+
+
+@pytest.mark.needs("braindecode")
+def test_training_from_integers_scores_what_training_from_floats_does(
+    integer_lake: Path, sample_lake: Path, tmp_path: Path
+) -> None:
+    from eegzarr.train.loop.fit import fit
+    from eegzarr.train.options import FitOptions
+
+    scores = []
+    for lake in (integer_lake, sample_lake):
+        options = FitOptions(lake=str(lake), epochs=2, batch_size=32, device="cpu", threads=1)
+        scores.append(fit(options, tmp_path / lake.parent.name, max_memory=1.0).scores["test"].nrmse)
+    assert scores[0] == pytest.approx(scores[1], abs=0.02)

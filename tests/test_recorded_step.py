@@ -15,10 +15,11 @@ import xarray as xr
 
 import eegzarr
 from eegzarr.build.steps import Recorded, shared_step
-from eegzarr.events import Event, Noticed
+from eegzarr.events import Event, Noticed, ShardFinished
 from eegzarr.recipes.recipe import Preparation, Recipe, WindowSpan
 from eegzarr.recordings.digital import common_step, recorded_step
 from eegzarr.recordings.reader import read_header
+from eegzarr.store.verify import verify_lake
 
 NAMES = ("Fz", "Cz", "Pz")
 REST = Recipe(
@@ -127,10 +128,14 @@ def test_integers_in_the_recorded_step_are_every_sample(tmp_path: Path) -> None:
 
     def listen(event: Event) -> None:
         told.extend([event.message] if isinstance(event, Noticed) else [])
+        if isinstance(event, ShardFinished):
+            raise KeyboardInterrupt
 
-    options = {"recipe": REST, "dtype": "int16", "step": "auto", "workers": 1}
-    eegzarr.build_lake(root, lake, **options, listeners=[listen])
+    options = {"recipe": REST, "dtype": "int16", "step": "auto", "workers": 1, "shard_size": 2**12}
+    with pytest.raises(KeyboardInterrupt):
+        eegzarr.build_lake(root, lake, **options, listeners=[listen])
     assert told == ["--step auto is 0.1 uV: 2 recordings share it"]
+    eegzarr.build_lake(root, lake, **options)  # resumes in that step
     windows = eegzarr.open_windows(lake, "rest")
     assert windows.attrs["lossless"] is True
     expected = by_mne(root)
@@ -138,6 +143,7 @@ def test_integers_in_the_recorded_step_are_every_sample(tmp_path: Path) -> None:
     plain = xr.open_zarr(lake, group=f"rest/{windows.attrs['release']}")
     np.testing.assert_allclose(plain["eeg"].values, expected, rtol=1e-12)
     assert bool(windows["valid"].all())
+    assert verify_lake(lake) == []
     assert eegzarr.build_lake(root, lake, **options).already
 
 

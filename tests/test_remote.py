@@ -19,13 +19,14 @@ from eegzarr.store.reading.remote import RangeFetcher
 from eegzarr.store.reading.signed import SignedRanges
 from eegzarr.train import WindowStream
 
-URL = f"s3://{BUCKET}/lake.zarr"
+URL, INTEGERS = (f"s3://{BUCKET}/{name}.zarr" for name in ("lake", "integers"))
 
 
 @pytest.fixture(scope="module")
-def server(sample_lake: Path) -> Iterator[int]:
+def server(sample_lake: Path, integer_lake: Path) -> Iterator[int]:
     with s3_server() as port:
         upload(sample_lake, URL, f"http://127.0.0.1:{port}")
+        upload(integer_lake, INTEGERS, f"http://127.0.0.1:{port}")
         yield port
 
 
@@ -49,6 +50,18 @@ def test_a_lake_in_a_bucket_streams_as_a_local_one_does(proxy: Proxy, sample_lak
     got = drain(stream)
     np.testing.assert_array_equal(got[0], expected[0])
     np.testing.assert_array_equal(got[1], expected[1])
+
+
+def test_integers_in_a_bucket_are_the_samples_of_a_local_lake(proxy: Proxy, integer_lake: Path) -> None:
+    lakes = (INTEGERS, integer_lake)
+    remote, local = (eegzarr.open_windows(lake, "challenge1").isel(window=slice(5, 90)) for lake in lakes)
+    some = {"window": [3, 70], "channel": [5, 2]}
+    xr.testing.assert_identical(
+        remote["eeg"].isel(some).drop_attrs().load(), local["eeg"].isel(some).drop_attrs().load()
+    )
+    for options in ({}, {"dtype": "int16"}, {"crop": "1s", "random_crop": False}):
+        got, expected = (WindowStream(windows, 32, shuffle="block", seed=3, **options) for windows in (remote, local))
+        np.testing.assert_array_equal(drain(got)[0], drain(expected)[0])
 
 
 def test_a_split_is_stored_in_a_bucket(proxy: Proxy) -> None:

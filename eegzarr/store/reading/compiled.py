@@ -41,6 +41,12 @@ def gather(decompress: int, buffers: npt.NDArray[np.int64], rows: int, nbytes: i
     return -1
 
 
+@numba.njit("float32(int16, float64)", inline="always", cache=True)
+def _scaled(value: int, step: float) -> Any:
+    """Return an integer in uV, NaN for the fill value."""
+    return np.float32(np.float64(value) * step) if value != -32768 else np.float32(np.nan)
+
+
 @numba.njit(
     "int64(int64, int64[::1], float64[::1], int16[:, ::1], float32[:, :, ::1], int64[::1], int64[::1], int64[::1])",
     nogil=True,
@@ -85,11 +91,13 @@ def gather_integers(
         for c in range(rows.shape[1]):
             stored, row = window[channels[c]], rows[i, c]
             if len(times):
+                own = times[first : first + len(row)]
                 for t in range(len(row)):
-                    value = stored[times[first + t]]
-                    row[t] = np.float32(np.float64(value) * step) if value != -32768 else np.float32(np.nan)
+                    row[t] = _scaled(stored[own[t]], step)
             else:
+                # A part of its own: an index that may be negative keeps LLVM from using vectors, and takes five times
+                # as long.
+                part = stored[first : first + len(row)]
                 for t in range(len(row)):
-                    value = stored[first + t]
-                    row[t] = np.float32(np.float64(value) * step) if value != -32768 else np.float32(np.nan)
+                    row[t] = _scaled(part[t], step)
     return -1
