@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 
 import eegzarr
-from eegzarr.build.steps import Recorded, shared_step
+from eegzarr.build.content import Recorded, shared_step
 from eegzarr.events import Event, Noticed, ShardFinished
 from eegzarr.recipes.recipe import Preparation, Recipe, WindowSpan
 from eegzarr.recordings.digital import common_step, recorded_step

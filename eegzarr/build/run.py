@@ -14,7 +14,7 @@ from eegzarr.bids.beside import fingerprint_of
 from eegzarr.bids.dataset import Source
 from eegzarr.build import group as groups
 from eegzarr.build.checks import at_own_rate, check_target, check_writable, named_source
-from eegzarr.build.content import compare_shards, shards_with
+from eegzarr.build.content import compare_shards, in_recorded_step, shards_with
 from eegzarr.build.digest import labels_digest, prepared_with, signals_digest
 from eegzarr.build.plan import Plan
 from eegzarr.build.request import BuildRequest
@@ -22,7 +22,6 @@ from eegzarr.build.resources import Resources
 from eegzarr.build.script import refuse_in_worker
 from eegzarr.build.session import session, worker_memory
 from eegzarr.build.state import Asked, Found, Step, decide, touched
-from eegzarr.build.steps import in_recorded_step
 from eegzarr.build.summary import BuildSummary, Forecast, summarize
 from eegzarr.build.write import disk_faults_named, finish_group, write_group
 from eegzarr.errors import LakeError, RecordingError
