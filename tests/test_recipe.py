@@ -65,7 +65,7 @@ def test_a_wrong_recipe_is_named_with_its_file(toml: str, told: str, tmp_path: P
 
 
 def test_an_unknown_recipe_names_the_known() -> None:
-    with pytest.raises(RecipeError, match="challenge1 or challenge2"):
+    with pytest.raises(RecipeError, match="challenge1, challenge2"):
         load_recipe("challenge3")
 
 

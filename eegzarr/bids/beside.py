@@ -57,9 +57,11 @@ def look_around(root: str, recording: Recording) -> Surroundings:
     """
     check_there(root, recording.path)
     files, notes = files_opened(root, recording)
-    asked = [*recording.sidecars, *([recording.events] if recording.events else [])]
-    contents = read_many(root, asked)
-    events = contents.pop(recording.events) if recording.events else None
+    own = recording.events if recording.given is None else ""
+    contents = read_many(root, [*recording.sidecars, *([own] if own else [])])
+    events: bytes | RecordingError | None = contents.pop(own) if own else None
+    if recording.given is not None:
+        events = recording.given.encode()
     try:
         fingerprint = _fingerprint(root, files, contents, events)
     except OSError as error:

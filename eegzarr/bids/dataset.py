@@ -44,6 +44,8 @@ class Source:
         ``Name``, ``License`` and ``DatasetDOI`` of dataset_description.json, those that it has.
     notes : tuple of str
         What of the tables couldn't be read, or was assumed.
+    windows : str
+        Table that gives the windows instead of events, "" for none.
     """
 
     root: str
@@ -54,9 +56,10 @@ class Source:
     sessions: pd.DataFrame = field(default_factory=pd.DataFrame)
     description: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    windows: str = ""
 
 
-def find_source(root: str | Path, tasks: tuple[str, ...] = ()) -> Source:
+def find_source(root: str | Path, tasks: tuple[str, ...] = (), runs: tuple[str, ...] = ()) -> Source:
     """Find the recordings of a BIDS dataset.
 
     Parameters
@@ -65,6 +68,8 @@ def find_source(root: str | Path, tasks: tuple[str, ...] = ()) -> Source:
         Folder with the dataset's ``sub-*`` folders.
     tasks : tuple of str
         Tasks to keep; empty for all.
+    runs : tuple of str
+        Runs to keep; empty for all.
 
     Raises
     ------
@@ -77,7 +82,7 @@ def find_source(root: str | Path, tasks: tuple[str, ...] = ()) -> Source:
         root = os.path.abspath(root)
     files = list_files(root)
     found = find_recordings(files)
-    kept = _of_tasks(root, files, found, tasks)
+    kept = _of_runs(root, _of_tasks(root, files, found, tasks), runs)
     there = frozenset(files)
     people = read_people(root, there)
     sessions, notes = read_sessions(root, there, kept)
@@ -131,6 +136,18 @@ def _of_tasks(
         for recording in found
         if not tasks or recording.task in tasks or (recording.reason and not recording.task)
     )
+
+
+def _of_runs(root: str, found: tuple[Recording, ...], runs: tuple[str, ...]) -> tuple[Recording, ...]:
+    """Return the recordings of the runs: 4 is 04, and the other way round."""
+    if not runs:
+        return found
+    wanted = {run.lstrip("0") for run in runs}
+    kept = tuple(recording for recording in found if recording.run.lstrip("0") in wanted)
+    if not kept:
+        there = ", ".join(sorted({recording.run for recording in found if recording.run})) or "none with a run"
+        raise SourceError(f"source {root} has no recording of the run {' or '.join(runs)}; it has {there}")
+    return kept
 
 
 def _what_instead(files: Sequence[str], found: tuple[Recording, ...]) -> str:

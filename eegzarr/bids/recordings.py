@@ -76,6 +76,8 @@ class Recording:
         What was chosen or assumed.
     reason : str
         Why it can't be read, where its name tells that already; else "".
+    given : str, optional
+        Events that take the place of events.tsv, as the content of one.
     """
 
     path: str
@@ -89,6 +91,7 @@ class Recording:
     sidecars: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     reason: str = ""
+    given: str | None = None
 
 
 def find_recordings(files: Iterable[str]) -> tuple[Recording, ...]:

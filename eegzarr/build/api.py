@@ -37,6 +37,7 @@ def build_lake(
     out: str | Path,
     *,
     recipe: str | Path | Recipe = "challenge1",
+    windows: str | Path | Any = None,
     name: str | None = None,
     mini: bool = False,
     data_dir: str | Path | None = None,
@@ -72,6 +73,10 @@ def build_lake(
     recipe : str, path or Recipe
         What a window is: the name of a preset (challenge1, challenge2, or continuous for whole recordings), or a .toml
         file.
+    windows : path or DataFrame, optional
+        A table of windows (TSV) in place of the recordings' events: a column recording (path in the source) or subject,
+        session, task, run; onset in s; duration in s where it has one; every other column becomes a label. The recipe
+        says the rest, with the anchor event or interval.
     name : str, optional
         Name of the release in the lake. Default: the HBN release that the participants belong to, else the name of the
         source's folder.

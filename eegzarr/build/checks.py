@@ -19,7 +19,7 @@ from eegzarr.store.layout import METADATA, PARTS
 
 def named_source(root: str | Path, recipe: Recipe, name: str | None) -> Source:
     """Find a recipe's recordings, under the name that their group has."""
-    found = find_source(root, recipe.tasks)
+    found = find_source(root, recipe.tasks, recipe.runs)
     return found if name is None else replace(found, name=checked_name(name))
 
 

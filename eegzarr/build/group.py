@@ -306,7 +306,8 @@ def _of_dataset(plan: Plan) -> dict[str, Any]:
     known = {"dataset": "Name", "license": "License", "dataset_doi": "DatasetDOI"}
     told = {name: plan.source.description[key] for name, key in known.items() if key in plan.source.description}
     notes = [*plan.source.notes, *plan.subjects.notes]
-    return told | ({"notes": notes} if notes else {})
+    windows = {"windows": plan.source.windows} if plan.source.windows else {}
+    return told | windows | ({"notes": notes} if notes else {})
 
 
 def _attributes(plan: Plan, status: str) -> dict[str, Any]:

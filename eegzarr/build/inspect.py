@@ -119,7 +119,12 @@ def inspected(observed: Observed, recipe: Recipe) -> Inspection:
         seen = replace(seen, notes=(*seen.notes, *_told_of_missing(header, recipe)))
         return _cut(seen, observed, recipe, header.at(recipe.sfreq))
     except RecordingError as error:
-        return replace(seen, reason=str(error))
+        return replace(seen, reason=_named(str(error), observed))
+
+
+def _named(reason: str, observed: Observed) -> str:
+    """Return a reason with the name of what has the events."""
+    return reason if observed.recording.given is None else reason.replace("events.tsv", "the table of windows")
 
 
 def _check_header(header: Header, recipe: Recipe) -> None:
@@ -150,7 +155,7 @@ def _cut(seen: Inspection, observed: Observed, recipe: Recipe, header: Header) -
         left_out=table.left_out,
         found=table.found,
         notes=(*seen.notes, *told, *table.notes),
-        reason=table.reason,
+        reason=_named(table.reason, observed),
     )
 
 

@@ -18,6 +18,7 @@ import zarr
 from dask.distributed import Client
 from zarr.storage import MemoryStore
 
+from eegzarr.bids.given_windows import read_window_table, with_windows
 from eegzarr.build import group as groups
 from eegzarr.build.checks import named_source
 from eegzarr.build.cluster import local_client, write_shards
@@ -130,6 +131,8 @@ def _repair_group(
         _check_codec(lake, group, origin.geometry, {fault.path for fault in faults})
     resources = Resources.fit(shard_memory(origin.recipe, lake, origin.geometry), *limits)
     source = named_source(moved_to or origin.source, origin.recipe, origin.release)
+    if told := origin.attributes.get("windows"):
+        source = with_windows(source, origin.recipe, *read_window_table(told))
     with watched_memory(resources, watchers), local_client(resources) as client:
         plan = plan_on(client, source, origin.recipe, lambda channels, times: origin.geometry, watchers)
         _check_windows(lake, group, plan, origin)

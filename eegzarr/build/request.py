@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from eegzarr.errors import RecipeError, UsageError
 from eegzarr.recipes.recipe import GIVEN, Recipe
@@ -15,12 +16,13 @@ class BuildRequest:
     """What to build, and with what.
 
     `eegzarr.build_lake` says what each is; here they are read: a recipe, bytes, a share. `step` is in uV, 0 for
-    floats, None where the recordings decide.
+    floats, None where the recordings decide. `windows` is a path or a DataFrame.
     """
 
     source: str | Path
     out: str | Path
     recipe: Recipe
+    windows: Any = None
     name: str | None = None
     dtype: str = "float32"
     step: float | None = 0.0

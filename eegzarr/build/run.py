@@ -12,6 +12,7 @@ from dask.distributed import Client
 
 from eegzarr.bids.beside import fingerprint_of
 from eegzarr.bids.dataset import Source
+from eegzarr.bids.given_windows import for_windows, read_window_table, with_windows
 from eegzarr.build import group as groups
 from eegzarr.build.checks import at_own_rate, check_target, check_writable, named_source
 from eegzarr.build.content import compare_shards, in_recorded_step, shards_with
@@ -123,6 +124,10 @@ class _Place:
 def _placed(request: BuildRequest) -> tuple[BuildRequest, _Place]:
     """Find mistakes in a request before anything is touched or started; settle the rate of whole recordings."""
     source = named_source(request.source, request.recipe, request.name)
+    if request.windows is not None:
+        table, name = read_window_table(request.windows)
+        request = replace(request, recipe=for_windows(request.recipe, table))
+        source = with_windows(source, request.recipe, table, name)
     check_target(request.recipe, source)
     lake = lake_url(request.out)
     check_writable(lake)

@@ -30,6 +30,7 @@ _METAVARS = {
     "step": "UV|auto",
     "sfreq": "HZ",
     "source": "DIR|URL",
+    "windows": "TABLE.tsv",
     "fractions": "TRAIN VALID TEST",
     "model_arg": "KEY=VALUE",
     "augment": "NAME[:P]",

@@ -12,6 +12,8 @@ from eegzarr.recipes.recipe import Recipe, recipe_from_fields
 from eegzarr.suggest import did_you_mean
 
 PRESETS = {recipe.name: recipe for recipe in (CHALLENGE1, CHALLENGE2, CONTINUOUS)}
+# Recipes of well-known datasets, each of which says its source.
+FILES = {path.stem: path for path in sorted(Path(__file__).with_name("datasets").glob("*.toml"))}
 
 
 def as_recipe(recipe: str | Path | Recipe) -> Recipe:
@@ -31,10 +33,13 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         return PRESETS[str(name_or_path)]
     path = Path(name_or_path)
     if path.suffix != ".toml":
-        raise RecipeError(
-            f"unknown recipe {str(name_or_path)!r}: choose {' or '.join(PRESETS)}, or give a .toml file."
-            f"{did_you_mean(str(name_or_path), PRESETS)}"
-        )
+        known = (*PRESETS, *FILES)
+        if str(name_or_path) not in FILES:
+            raise RecipeError(
+                f"unknown recipe {str(name_or_path)!r}: choose {', '.join(PRESETS)}, a recipe of a dataset "
+                f"({', '.join(FILES)}), or give a .toml file.{did_you_mean(str(name_or_path), known)}"
+            )
+        path = FILES[str(name_or_path)]
     try:
         fields = tomllib.loads(path.read_text(encoding="utf8"))
     except OSError as error:

@@ -146,6 +146,8 @@ class Recipe:
         `eegzarr.recipes.expression`. Several are given as a list; "" is for none.
     tasks : tuple of str
         BIDS task names that are used; empty for all.
+    runs : tuple of str
+        BIDS runs that are used, with or without leading zeros; empty for all.
     stride : float, optional
         Seconds from one window to the next, for the anchors ``recording`` and ``interval``.
     sfreq : float
@@ -177,6 +179,7 @@ class Recipe:
     anchor: Anchor
     target: Target
     tasks: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
     stride: float | None = None
     sfreq: float = 100.0
     channels: tuple[str, ...] = ()
@@ -281,7 +284,7 @@ class Recipe:
         fields = dataclasses.asdict(self)
         # What older recipes don't have is left out where it says nothing, so that their text stays what it was.
         added = (
-            (fields, ("labels", "whole", "rename", "types", "missing")),
+            (fields, ("labels", "runs", "whole", "rename", "types", "missing")),
             (fields["preparation"], ("notch", "interpolate_bads")),
             (fields["events"], ADDED),
         )
