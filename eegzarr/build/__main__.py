@@ -22,13 +22,14 @@ SKIPPED_WITH_STRICT = 3
 _MOST_NOTES = 12  # that are printed
 
 
-@options_of(build_lake, leave_out=("listeners",))
+@options_of(build_lake, leave_out=("listeners", "windows"))
 def build(
     *places: Annotated[str, Parameter(name="SOURCE ... LAKE")],
     source: tuple[str, ...] = (),
     releases: tuple[str, ...] = (),
     sample: bool = False,
     out: Annotated[str | None, Parameter(alias="-o", metavar="LAKE")] = None,
+    windows: Annotated[Path | None, Parameter(metavar="TABLE.tsv")] = None,
     dry_run: bool = False,
     strict: bool = False,
     log_dir: Path | None = None,
@@ -53,6 +54,9 @@ def build(
         A small simulated dataset, made beside the lake, instead of a source.
     out
         The lake, as an option; its other groups are left alone.
+    windows
+        A table of windows in place of the recordings' events: a column recording (path in the source) or subject,
+        session, task, run; onset in s; duration in s where it has one; every other column becomes a label.
     dry_run
         Print what would be built and skipped, without reading a signal.
     strict
@@ -74,6 +78,7 @@ def build(
     if sample:
         given = (_sample(lake),)
     given = given or _found(releases, mini, data_dir)
+    options |= {} if windows is None else {"windows": windows}
     if dry_run:
         summaries: list[BuildSummary | Forecast] = [_foresee(source, lake, options) for source in given]
     else:
