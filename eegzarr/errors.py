@@ -5,6 +5,7 @@ it as one line. Any other exception that reaches a user is a defect of eegzarr.
 """
 
 import re
+from collections import Counter
 
 _URL = re.compile(r"\w+://[^\s'\"<>|]+")
 _USER = re.compile(r"(?<=://)(?:[^/@\s]*|[^/@\s:]+:[^@\s]+)@")
@@ -61,6 +62,25 @@ class LakeError(EegzarrError):
 
 class UnreadableLakeError(LakeError):
     """A disk or a server gives no answer of a lake: nothing is known of what is there."""
+
+
+class NothingToBuild(LakeError):
+    """No recording gives a window.
+
+    Parameters
+    ----------
+    skipped : tuple of (str, str)
+        Each recording, and why.
+    """
+
+    def __init__(self, message: object = "", skipped: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(message)
+        self.skipped = skipped
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """Recordings by the reason."""
+        return Counter(reason for _, reason in self.skipped)
 
 
 class RecordingError(EegzarrError):

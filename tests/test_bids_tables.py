@@ -15,7 +15,7 @@ from eegzarr.errors import RecordingError
 from eegzarr.exchange.labels import stored_names
 from eegzarr.names import label_names, safe_name
 from eegzarr.store.layout import LABELS, TAKEN
-from eegzarr.store.lazy import Label, joined
+from eegzarr.store.opening.lazy import Label, joined
 
 CELL = st.text(st.characters(codec="utf-8", exclude_characters="\t\r\n", exclude_categories=["Cc", "Cs"]), max_size=6)
 

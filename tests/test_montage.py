@@ -3,79 +3,24 @@
 from __future__ import annotations
 
 import json
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import mne
 import numpy as np
-import numpy.typing as npt
 import pytest
-import xarray as xr
-from edfio import Edf, EdfSignal
+from montages import NAMES, RECIPE, by_mne, filled_by_mne, standard_1005, write_edf
 
-import eegzarr
 from eegzarr.bids.sidecars import ChannelRow, Sidecars
 from eegzarr.errors import RecipeError, RecordingError
 from eegzarr.recipes.load import load_recipe
 from eegzarr.recipes.montage import Naming, ten_twenty
-from eegzarr.recipes.recipe import Preparation, Recipe, WindowSpan, recipe_from_json
+from eegzarr.recipes.recipe import Preparation, recipe_from_json
 from eegzarr.recordings.mixing import check_mixing, mixing
 from eegzarr.recordings.positions import channel_positions
 from eegzarr.recordings.preparation import cut, prepare_recording
 from eegzarr.recordings.reader import read_header, read_windows
 from eegzarr.store.receipt import Moments
-
-NAMES = ("Fp1", "Fp2", "F3", "Fz", "F4", "C3", "Cz", "C4", "P3", "Pz", "P4", "O1")
-FEW = ("Fp1", "Fz", "C3", "Cz", "C4", "Pz", "O1")
-LACKING = tuple(name for name in NAMES if name not in FEW)
-OTHERWISE = {name: f"EEG {name.upper()}-REF" for name in NAMES}
-RECIPE = Recipe(
-    name="rest", anchor="recording", span=WindowSpan(start=0, stop=1), stride=1.0, sfreq=100, target="age", require=()
-)
-FILLED = replace(
-    RECIPE,
-    name="filled",
-    channels=NAMES[::-1],
-    rename="10-20",
-    missing="interpolate",
-    preparation=Preparation(resample=True),
-)
-
-
-def write_edf(path: Path, names: tuple[str, ...], rate: int = 100, seed: int = 0, seconds: int = 6) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    signals = np.cumsum(np.random.default_rng(seed).normal(0, 3, (len(names), seconds * rate)), axis=1)
-    made = [
-        EdfSignal(
-            np.clip(np.round(signal), -800, 800), rate, label=n, physical_dimension="uV", physical_range=(-1e3, 1e3)
-        )
-        for n, signal in zip(names, signals, strict=True)
-    ]
-    Edf(made).write(path)
-
-
-def by_mne(path: Path, rename: dict[str, str] | None = None) -> mne.io.BaseRaw:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        raw = mne.io.read_raw_edf(path, preload=True, verbose="error")
-    return raw.rename_channels({old: new for new, old in (rename or {}).items() if old in raw.ch_names})
-
-
-def standard_1005() -> mne.channels.DigMontage:
-    names = mne.channels.get_builtin_montages()
-    return mne.channels.make_standard_montage("standard_1005" if "standard_1005" in names else "colin27_1005")
-
-
-def filled_by_mne(raw: mne.io.BaseRaw, lacking: tuple[str, ...], but: tuple[str, ...] = ()) -> mne.io.BaseRaw:
-    """Add channels to a whole recording, as bad ones with positions, and have MNE interpolate all bads but some."""
-    if lacking:
-        info = mne.create_info(list(lacking), raw.info["sfreq"], "eeg")
-        nothing = mne.io.RawArray(np.zeros((len(lacking), raw.n_times)), info, verbose="error")
-        raw.add_channels([nothing], force_update_info=True)
-    raw.set_montage(standard_1005())
-    raw.info["bads"] = [*raw.info["bads"], *lacking]
-    return raw.interpolate_bads(exclude=but, verbose="error")
 
 
 def test_every_electrode_of_the_10_05_system_is_known_in_any_case() -> None:
@@ -157,7 +102,7 @@ def test_a_montage_is_part_of_the_recipe_that_is_stored(tmp_path: Path) -> None:
 def test_renamed_channels_are_read_by_their_names_in_the_file(suffix: str, tmp_path: Path) -> None:
     edf, path = tmp_path / "a.edf", tmp_path / f"a{suffix}"
     write_edf(edf, ("EEG FZ-REF", "EEG CZ-REF", "ECG2", "EEG T3-REF"))
-    raw = by_mne(edf)
+    raw = mne.io.read_raw_edf(edf, preload=True, verbose="error")
     if suffix != ".edf":
         raw.save(path, verbose="error")
     rows = tuple(ChannelRow(name=name, status="bad" if "CZ" in name else "good") for name in raw.ch_names)
@@ -244,74 +189,3 @@ def test_moments_of_recordings_that_lack_channels_add_up() -> None:
     for channel, own in enumerate((signal[:, 0], signal[:4, 1], signal[:, 2])):
         np.testing.assert_allclose([mean[channel], std[channel]], [own.mean(), own.std()], rtol=1e-6)
     assert np.isnan(Moments.of_some(signal, some).scales()[0][1])
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two montages, two spellings, two rates, and what can't be read."""
-    root = tmp_path_factory.mktemp("montages") / "study"
-
-    def place(subject: str) -> Path:
-        return root / f"sub-{subject}" / "eeg" / f"sub-{subject}_task-x_eeg.edf"
-
-    for number in (1, 2):
-        write_edf(place(f"full{number}"), (*NAMES, "VEOG"), seed=number)
-    write_edf(place("other"), tuple(OTHERWISE[name] for name in NAMES), seed=3)
-    write_edf(place("few"), FEW, seed=4)
-    write_edf(place("fast"), NAMES, rate=200, seed=5)
-    write_edf(place("fastfew"), FEW, rate=200, seed=6)
-    place("broken").parent.mkdir(parents=True)
-    place("broken").touch()
-    subjects = [folder.name for folder in sorted(root.glob("sub-*"))]
-    people = "".join(f"{name}\t{20 + i}\n" for i, name in enumerate(subjects))
-    (root / "participants.tsv").write_text(f"participant_id\tage\n{people}")
-    return root
-
-
-def recording_windows(windows: xr.Dataset, subject: str) -> npt.NDArray[np.float32]:
-    found: npt.NDArray[np.float32] = windows.eeg.isel(window=(windows.subject == subject).values).values
-    return found
-
-
-def test_channels_and_missing_make_one_group_that_is_as_mne_interpolates_it(root: Path, tmp_path: Path) -> None:
-    summary = eegzarr.build_lake(root, tmp_path / "lake", recipe=FILLED, workers=1)
-    windows = eegzarr.open_windows(tmp_path / "lake", "filled").load()
-    assert summary.windows == 6 * 6
-    assert sum(summary.reasons.values()) == 1  # the broken one
-    assert tuple(windows.channel.values) == NAMES[::-1]
-    assert windows.valid.all()
-    np.testing.assert_allclose(windows.x.values, channel_positions(NAMES[::-1])[:, 0], atol=1e-6)
-    for path in sorted(root.rglob("*_eeg.edf")):
-        subject = path.name.split("_")[0].removeprefix("sub-")
-        if subject == "broken":
-            continue
-        raw = by_mne(path, OTHERWISE)
-        raw.pick([name for name in raw.ch_names if name != "VEOG"])
-        if raw.info["sfreq"] != 100:
-            raw.resample(100, verbose="error")
-        raw = filled_by_mne(raw, tuple(name for name in NAMES if name not in raw.ch_names))
-        due = raw.get_data(picks=list(NAMES[::-1])).reshape(12, 6, 100).swapaxes(0, 1) * 1e6
-        np.testing.assert_allclose(recording_windows(windows, subject), due, atol=2e-3, err_msg=subject)
-    table = eegzarr.open_windows(tmp_path / "lake", "filled")
-    notes = xr.open_zarr(tmp_path / "lake", group="filled/study/recordings").load()
-    few = notes.notes.values[notes.path.values == "sub-few/eeg/sub-few_task-x_eeg.edf"][0]
-    assert "lacks P4, P3, F4, F3, Fp2: interpolated" in few
-    assert table.sizes["window"] == 36
-
-
-def test_missing_channels_are_nan_and_their_windows_valid(root: Path, tmp_path: Path) -> None:
-    recipe = replace(FILLED, name="gaps", missing="nan", preparation=Preparation())
-    eegzarr.build_lake(root, tmp_path / "lake", recipe=recipe, workers=1)
-    windows = eegzarr.open_windows(tmp_path / "lake", "gaps").load()
-    assert set(windows.subject.values) == {"full1", "full2", "other", "few"}
-    assert windows.valid.all()
-    there = np.isin(NAMES[::-1], FEW)
-    few = recording_windows(windows, "few")
-    due = by_mne(root / "sub-few/eeg/sub-few_task-x_eeg.edf").get_data(picks=[n for n in NAMES[::-1] if n in FEW]) * 1e6
-    np.testing.assert_allclose(few[:, there], due.reshape(7, 6, 100).swapaxes(0, 1), atol=1e-3)
-    assert np.isnan(few[:, ~there]).all()
-    np.testing.assert_allclose(windows["mean"], np.nanmean(windows.eeg, axis=(0, 2)), rtol=1e-3, atol=1e-3)
-    np.testing.assert_allclose(windows["std"], np.nanstd(windows.eeg, axis=(0, 2)), rtol=1e-3)
-    reach = (windows.eeg.max("time", skipna=False) - windows.eeg.min("time", skipna=False)).values
-    np.testing.assert_allclose(windows.peak_to_peak, np.nanmax(reach, axis=1), rtol=1e-6)
-    assert not windows.flat_channels.any()

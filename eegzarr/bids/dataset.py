@@ -46,6 +46,8 @@ class Source:
         What of the tables couldn't be read, or was assumed.
     windows : str
         Table that gives the windows instead of events, "" for none.
+    montage : str
+        Where its recordings of one montage alone are meant: the montage's name.
     """
 
     root: str
@@ -57,6 +59,7 @@ class Source:
     description: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     windows: str = ""
+    montage: str = ""
 
 
 def find_source(root: str | Path, tasks: tuple[str, ...] = (), runs: tuple[str, ...] = ()) -> Source:

@@ -83,7 +83,8 @@ def build(
         summaries: list[BuildSummary | Forecast] = [_foresee(source, lake, options) for source in given]
     else:
         summaries = [_build(source, lake, options, log_dir, str(invocation)) for source in given]
-    return SKIPPED_WITH_STRICT if strict and any(summary.reasons for summary in summaries) else 0
+    every = [one for summary in summaries for one in (summary, *summary.others)]
+    return SKIPPED_WITH_STRICT if strict and any(summary.reasons for summary in every) else 0
 
 
 def _places(
@@ -122,7 +123,7 @@ def _foresee(source: str, lake: str, options: dict[str, Any]) -> Forecast:
 
     with BuildProgress() as progress:
         foreseen = forecast(source, lake, **options, listeners=(progress,))
-    print(describe_forecast(foreseen, lake))
+    print("\n".join(describe_forecast(one, lake) for one in (foreseen, *foreseen.others)))
     return foreseen
 
 
@@ -140,7 +141,7 @@ def _build(source: str, lake: str, options: dict[str, Any], log_dir: Path | None
     ):
         summary = build_lake(source, lake, **options, listeners=(progress, log, interrupts))
         log.write(str(summary))
-    print(describe(summary, lake))
+    print("\n".join(describe(one, lake) for one in (summary, *summary.others)))
     if not summary.already:
         print(f"  log: {log.path}")
     return summary

@@ -56,6 +56,7 @@ def build_lake(
     notch: float | str | None = None,
     interpolate_bads: bool = False,
     reference: str | None = None,
+    by_montage: bool = False,
     overwrite: bool = False,
     listeners: Sequence[Listener] = (),
 ) -> BuildSummary:
@@ -120,6 +121,9 @@ def build_lake(
         Replace bad channels by what the others say of their places.
     reference : str, optional
         Reference to subtract: average (of the good EEG channels), or the name of a channel.
+    by_montage : bool
+        Put recordings of other channels or another rate than the recipe's, or than most have, into groups of their
+        own, named after these, such as <recipe>/<release>-64ch-256Hz-3f9a1c, instead of skipping them.
     overwrite : bool
         Build anew where a group of another recipe or source stands.
     listeners : sequence of callable
@@ -139,10 +143,13 @@ def build_lake(
         If a full disk, a full memory or a recording that went away stopped it: call again later.
     """
     arguments = dict(locals())  # all of them, by their names
-    from eegzarr.build.run import run_build
+    if by_montage:
+        from eegzarr.build.montages.run import build_by_montage as build
+    else:
+        from eegzarr.build.run import run_build as build
 
     with one_line_errors(str(out), LakeError):
-        return run_build(_request(arguments), listeners)
+        return build(_request(arguments), listeners)
 
 
 def same_arguments(original: Callable[P, Any]) -> Callable[[Callable[..., R]], Callable[P, R]]:
@@ -170,10 +177,13 @@ def forecast(**arguments: Any) -> Forecast:
 
     Parameters and errors are those of `build_lake`.
     """
-    from eegzarr.build.run import run_forecast
+    if arguments["by_montage"]:
+        from eegzarr.build.montages.run import forecast_by_montage as foresee
+    else:
+        from eegzarr.build.run import run_forecast as foresee
 
     with one_line_errors(str(arguments["out"]), LakeError):
-        return run_forecast(_request(arguments), arguments["listeners"])
+        return foresee(_request(arguments), arguments["listeners"])
 
 
 def _request(arguments: dict[str, Any]) -> BuildRequest:
@@ -181,7 +191,8 @@ def _request(arguments: dict[str, Any]) -> BuildRequest:
     from eegzarr.build.request import BuildRequest
     from eegzarr.store.integers import as_step
 
-    read = {name: value for name, value in arguments.items() if name not in _SOURCE | _PREPARATION | {"listeners"}}
+    others = _SOURCE | _PREPARATION | {"listeners", "by_montage"}
+    read = {name: value for name, value in arguments.items() if name not in others}
     read["source"] = find_source_root(**{name: arguments[name] for name in _SOURCE})
     read["recipe"] = prepared(as_recipe(arguments["recipe"]), **{name: arguments[name] for name in _PREPARATION})
     read["step"] = as_step(arguments["step"], arguments["dtype"])

@@ -96,10 +96,11 @@ def _found(lake: str, group: str) -> Found:
     )
 
 
-def clash(lake: str, group: str, recipe: Recipe) -> str:
+def clash(lake: str, group: str, recipe: Recipe, montage: str = "") -> str:
     """Return why a new group can't stand beside those of its recipe's name, "" where it can.
 
-    All releases of a recipe are opened together, which takes that their windows mean the same.
+    All releases of a recipe are opened together, which takes that their windows mean the same. Groups of a montage
+    have its rate.
     """
     mine = flattened(json.loads(recipe.to_json()))
     name, _, release = group.partition("/")
@@ -110,7 +111,8 @@ def clash(lake: str, group: str, recipe: Recipe) -> str:
             theirs = flattened(json.loads(attributes.get("recipe", "{}")))
         except UNREADABLE:
             continue
-        if theirs and (differing := sorted(key for key in mine if mine[key] != theirs.get(key))):
+        keys = set(mine) - ({"sfreq"} if montage or attributes.get("montage") else set())
+        if theirs and (differing := sorted(key for key in keys if mine[key] != theirs.get(key))):
             told = ", ".join(f"{key} {theirs.get(key)!r} there and {mine[key]!r} here" for key in differing[:3])
             return (
                 f"{lake}/{path} is of another recipe named {name} ({told}), and all releases of a recipe are opened "
@@ -321,6 +323,7 @@ def _attributes(plan: Plan, status: str) -> dict[str, Any]:
         "format_version": FORMAT_2 if recipe.whole else plan.geometry.format_version,
         "recipe": recipe.to_json(),
         "release": plan.source.name,
+        **({"montage": plan.source.montage} if plan.source.montage else {}),
         "sampling_rate": recipe.sfreq,
         "source": redacted(plan.source.root),
         **_of_dataset(plan),

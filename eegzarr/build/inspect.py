@@ -130,11 +130,10 @@ def _named(reason: str, observed: Observed) -> str:
 def _check_header(header: Header, recipe: Recipe) -> None:
     check_preparation(header, recipe.preparation, recipe.sfreq)
     check_mixing(header, recipe.preparation, recipe.channels, recipe.missing)
-    header.check(recipe.channels, missing=recipe.missing)
 
 
 def _told_of_missing(header: Header, recipe: Recipe) -> tuple[str, ...]:
-    lacking = header.lacking(recipe.channels)
+    lacking = header.lacking(recipe.channels) if recipe.missing != "skip" else ()
     what = "interpolated" if recipe.missing == "interpolate" else "NaN"
     return (f"lacks {listed([*lacking])}: {what}",) if lacking else ()
 

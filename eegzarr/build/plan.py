@@ -20,9 +20,10 @@ from eegzarr.bids.dataset import Source
 from eegzarr.bids.recordings import Recording
 from eegzarr.build.inspect import Inspection, channel_difference, with_shared_channels
 from eegzarr.build.labels import SubjectLabels, subject_labels, window_labels
+from eegzarr.build.montages.grouping import of_montage, usual_channels
 from eegzarr.build.target import check_values
 from eegzarr.build.task import Piece
-from eegzarr.errors import LakeError, RecordingError
+from eegzarr.errors import NothingToBuild, RecordingError
 from eegzarr.recipes.recipe import Recipe
 from eegzarr.recordings.header import Header
 from eegzarr.recordings.memory import preparation_memory
@@ -141,22 +142,29 @@ def make_plan(
 
     Raises
     ------
-    LakeError
+    NothingToBuild
         If no recording gives a window.
     RecipeError
         If what the recipe predicts is missing for all windows.
     """
     inspections = tuple(_with_labels(source, i) for i in inspect_all(source.recordings))
-    channels = recipe.channels or _usual_channels(inspections)
+    if source.montage:
+        inspections, channels = of_montage(inspections, recipe, source.montage)
+    else:
+        channels = recipe.channels or usual_channels(inspections)
     inspections = tuple(_with_channels(inspection, channels, recipe) for inspection in inspections)
     if not any(inspection.n_windows for inspection in inspections):
         reasons = Counter(inspection.reason for inspection in inspections)
         listed = "; ".join(f"{reason} ({n})" for reason, n in reasons.most_common(3))
-        raise LakeError(f"source {source.root} gives no window for the recipe {recipe.name}: {listed}")
+        raise NothingToBuild(
+            f"source {source.root} gives no window for the recipe {recipe.name}: {listed}",
+            tuple((inspection.recording.path, inspection.reason) for inspection in inspections),
+        )
     geometry = geometry_for(len(channels), recipe.n_times)
     windows = _joined(inspections, recipe)
     subjects = subject_labels(source, [inspection.recording for inspection in inspections], recipe)
-    check_values(recipe, _target_columns(windows, subjects), subjects.given)
+    if not source.montage:  # a few recordings may all lack what others have
+        check_values(recipe, _target_columns(windows, subjects), subjects.given)
     slimmed = tuple(replace(i, windows={}) for i in with_shared_channels(inspections))
     return Plan(recipe, source, geometry, channels, slimmed, windows, subjects)
 
@@ -175,11 +183,6 @@ def _joined(inspections: tuple[Inspection, ...], recipe: Recipe) -> pd.DataFrame
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     columns = window_labels(columns, recipe)
     return pd.DataFrame({**columns, "recording": np.repeat(np.arange(len(counts), dtype=np.int32), counts)})
-
-
-def _usual_channels(inspections: tuple[Inspection, ...]) -> tuple[str, ...]:
-    counts = Counter(i.header.channels for i in inspections if i.header is not None and i.n_windows)
-    return max(counts, key=lambda names: (counts[names], names)) if counts else ()
 
 
 def _with_channels(inspection: Inspection, channels: tuple[str, ...], recipe: Recipe) -> Inspection:

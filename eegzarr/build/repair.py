@@ -133,6 +133,7 @@ def _repair_group(
     source = named_source(moved_to or origin.source, origin.recipe, origin.release)
     if told := origin.attributes.get("windows"):
         source = with_windows(source, origin.recipe, *read_window_table(told))
+    source = replace(source, montage=str(origin.attributes.get("montage", "")))
     with watched_memory(resources, watchers), local_client(resources) as client:
         plan = plan_on(client, source, origin.recipe, lambda channels, times: origin.geometry, watchers)
         _check_windows(lake, group, plan, origin)

@@ -16,7 +16,8 @@ class BuildRequest:
     """What to build, and with what.
 
     `eegzarr.build_lake` says what each is; here they are read: a recipe, bytes, a share. `step` is in uV, 0 for
-    floats, None where the recordings decide. `windows` is a path or a DataFrame.
+    floats, None where the recordings decide. `windows` is a path or a DataFrame. With `montage` only the recordings
+    `only` are built, which have that montage.
     """
 
     source: str | Path
@@ -34,6 +35,8 @@ class BuildRequest:
     scheduler: str | None = None
     scheduler_file: str | None = None
     overwrite: bool = False
+    montage: str = ""
+    only: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_storage(self.dtype, self.compression)

@@ -39,7 +39,7 @@ def run_build(request: BuildRequest, listeners: Sequence[Listener] = ()) -> Buil
     refuse_in_worker()
     began = time.monotonic()
     watchers = tuple(listeners)
-    request, place = _placed(request)
+    request, place = placed(request)
     with ExitStack() as held:
         held.enter_context(disk_faults_named(place.lake))
         held.enter_context(only_builder(place.lake, place.group))
@@ -70,7 +70,7 @@ def run_build(request: BuildRequest, listeners: Sequence[Listener] = ()) -> Buil
 def run_forecast(request: BuildRequest, listeners: Sequence[Listener] = ()) -> Forecast:
     """Do what `eegzarr.build.api.forecast` promises."""
     refuse_in_worker()
-    request, place = _placed(request)
+    request, place = placed(request)
     watchers = tuple(listeners)
     found, asked = _look(request, place)
     step = _allowed(found, asked)
@@ -88,7 +88,7 @@ def _kept(found: Found, step: Step) -> Geometry | None:
     return None if step in (Step.BEGIN, Step.OVERWRITE) else found.geometry
 
 
-def _foreseen(request: BuildRequest, place: _Place, plan: Plan, resources: Resources, finished: int) -> Forecast:
+def _foreseen(request: BuildRequest, place: Placed, plan: Plan, resources: Resources, finished: int) -> Forecast:
     geometry = plan.geometry
     skipped = [(i.recording.path, i.reason) for i in plan.inspections if i.reason]
     with_windows = [inspection for inspection in plan.inspections if inspection.n_windows]
@@ -113,7 +113,7 @@ def _foreseen(request: BuildRequest, place: _Place, plan: Plan, resources: Resou
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Place:
+class Placed:
     """Where a request goes, and from where: what needs no look into the lake."""
 
     lake: str
@@ -121,24 +121,29 @@ class _Place:
     source: Source
 
 
-def _placed(request: BuildRequest) -> tuple[BuildRequest, _Place]:
+def placed(request: BuildRequest) -> tuple[BuildRequest, Placed]:
     """Find mistakes in a request before anything is touched or started; settle the rate of whole recordings."""
     source = named_source(request.source, request.recipe, request.name)
     if request.windows is not None:
         table, name = read_window_table(request.windows)
         request = replace(request, recipe=for_windows(request.recipe, table))
         source = with_windows(source, request.recipe, table, name)
+    if request.montage:
+        own = tuple(recording for recording in source.recordings if recording.path in request.only)
+        name = f"{source.name}-{request.montage}"
+        source = replace(source, name=name, recordings=own, montage=request.montage)
     check_target(request.recipe, source)
     lake = lake_url(request.out)
     check_writable(lake)
     settled = replace(request, recipe=at_own_rate(request.recipe, source))
-    return settled, _Place(lake=lake, group=group_path(request.recipe.name, source.name), source=source)
+    return settled, Placed(lake=lake, group=group_path(request.recipe.name, source.name), source=source)
 
 
-def _look(request: BuildRequest, place: _Place) -> tuple[Found, Asked]:
+def _look(request: BuildRequest, place: Placed) -> tuple[Found, Asked]:
     """Return what stands at the place, and what is asked for."""
     found = groups.look_at(place.lake, place.group)
-    fingerprints = {} if found.status == "nothing" else _fingerprints(place.source)
+    is_new = found.status == "nothing"
+    fingerprints = {} if is_new else _fingerprints(place.source)
     asked = Asked(
         place=f"{place.lake}/{place.group}",
         source=place.source.root,
@@ -150,7 +155,7 @@ def _look(request: BuildRequest, place: _Place) -> tuple[Found, Asked]:
         fingerprints=fingerprints,
         labels_digest=labels_digest(request.recipe, place.source, fingerprints),
         prepared_with=prepared_with(request.recipe.preparation),
-        clash=groups.clash(place.lake, place.group, request.recipe) if found.status == "nothing" else "",
+        clash=groups.clash(place.lake, place.group, request.recipe, request.montage) if is_new else "",
     )
     return found, asked
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,9 @@ from distributed.scheduler import KilledWorker
 
 from eegzarr.bids.buckets import is_url
 from eegzarr.bids.dataset import Source
+from eegzarr.bids.recordings import Recording
 from eegzarr.build.cluster import check_worker_memory, inspect_on, local_client, running_client
+from eegzarr.build.inspect import Inspection
 from eegzarr.build.plan import Plan, make_plan
 from eegzarr.build.request import BuildRequest
 from eegzarr.build.resources import Resources, affordable_shard_size, least_shard_size, projected_worker_memory
@@ -74,6 +76,32 @@ def session(
                 resources = roomy
                 client = stack.enter_context(local_client(resources))
         yield client, plan, resources, watch
+
+
+def inspections_of(request: BuildRequest, source: Source, watchers: tuple[Listener, ...]) -> list[Inspection]:
+    """Inspect a source's recordings on workers that are there for nothing else."""
+    foreseen = _reading_foreseen(source)
+    least = projected_worker_memory(least_shard_size(SHARD_SIZE), np.dtype(request.dtype).itemsize, reading=foreseen[1])
+    with ExitStack() as stack:
+        stack.enter_context(_lost_workers_named())
+        if request.on_running_cluster:
+            client = stack.enter_context(running_client(request.scheduler, request.scheduler_file, least))
+        else:
+            client = stack.enter_context(local_client(_room_for(least, request, *foreseen)))
+        return _inspected(client, source, request.recipe, source.recordings, watchers)
+
+
+def _inspected(
+    client: Client,
+    source: Source,
+    recipe: Recipe,
+    recordings: Iterable[Recording],
+    watchers: tuple[Listener, ...],
+) -> list[Inspection]:
+    def inspected(done: int) -> None:
+        tell(watchers, Inspected(done=done, total=len(source.recordings)))
+
+    return inspect_on(client, source.root, recipe, list(recordings), inspected, watchers)
 
 
 def _with_affordable_shards(plan: Plan, lake: str, request: BuildRequest) -> Plan:
@@ -159,13 +187,6 @@ def plan_on(
     watchers: tuple[Listener, ...],
 ) -> Plan:
     """Inspect a source's recordings on the workers and plan its group."""
-
-    def inspected(done: int) -> None:
-        tell(watchers, Inspected(done=done, total=len(source.recordings)))
-
     return make_plan(
-        source,
-        recipe,
-        geometry,
-        lambda recordings: inspect_on(client, source.root, recipe, list(recordings), inspected, watchers),
+        source, recipe, geometry, lambda recordings: _inspected(client, source, recipe, recordings, watchers)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -37,6 +38,8 @@ class BuildSummary:
         The group was complete before.
     relabelled : bool
         It was complete but for its labels, which alone were written again.
+    others : tuple of BuildSummary
+        Of the further groups that were built, one for each other montage.
     """
 
     group: str
@@ -56,6 +59,7 @@ class BuildSummary:
     memory_limit: int = 0
     already: bool = False
     relabelled: bool = False
+    others: tuple[BuildSummary, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +82,8 @@ class Forecast:
         Shards that an earlier run has written.
     step : str
         What would be done: begin, resume, write labels again, tidy up, nothing, overwrite.
+    others : tuple of Forecast
+        Of the further groups that would be built, one for each other montage.
     """
 
     group: str
@@ -97,6 +103,7 @@ class Forecast:
     left_out: Counter[str] = field(default_factory=Counter)
     notes: tuple[str, ...] = ()
     step: str = "begin"
+    others: tuple[Forecast, ...] = ()
 
     @property
     def only_labels(self) -> bool:
@@ -104,11 +111,18 @@ class Forecast:
         return self.step == RELABEL
 
 
-def summarize(lake: str, group: str) -> BuildSummary:
-    """Summarize a complete group from what is stored of it."""
+def summarize(lake: str, group: str, *, but: Collection[str] = ()) -> BuildSummary:
+    """Summarize a complete group from what is stored of it.
+
+    Parameters
+    ----------
+    but : collection of str
+        Recordings that need no look, since they are in other groups.
+    """
     with damage_named(f"{lake}/{group}", but=()):
         labels, recordings, shards = read_tables(lake, group)
-        reasons = Counter(str(reason) for reason in recordings["reason"].to_numpy() if reason)
+        told = zip(recordings["path"].to_numpy().tolist(), recordings["reason"].to_numpy().tolist(), strict=True)
+        reasons = Counter(str(reason) for path, reason in told if reason and path not in but)
         eeg = labels["eeg"]
         return BuildSummary(
             group=group,

@@ -5,6 +5,7 @@ Names of the 10-20 system and its extensions: Oostenveld & Praamstra (2001), doi
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -107,6 +108,31 @@ class Naming:
 
 
 AS_THEY_ARE = Naming()
+_OF_MONTAGE = re.compile(r"-\d+ch-[\d.]+Hz-[0-9a-f]{6}$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Montage:
+    """Channels of windows, in order, and their rate in Hz."""
+
+    channels: tuple[str, ...]
+    sfreq: float
+
+    @property
+    def name(self) -> str:
+        """Their number, their rate, and six digits that stand for their names: ``64ch-256Hz-3f9a1c``."""
+        digest = hashlib.sha256("\0".join(self.channels).encode()).hexdigest()
+        return f"{len(self.channels)}ch-{self.sfreq:.6g}Hz-{digest[:6]}"
+
+
+def rounded_rate(sfreq: float) -> float:
+    """Return a rate as groups are named after it: exporters round in the digits after these."""
+    return float(f"{sfreq:.6g}")
+
+
+def without_montage(release: str) -> str:
+    """Return the release that a group of one montage belongs to: people are the same in all of its groups."""
+    return _OF_MONTAGE.sub("", release)
 
 
 def checked_rename(value: object, where: str) -> Pairs | str:

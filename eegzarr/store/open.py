@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -28,7 +28,14 @@ from eegzarr.store.layout import (
     open_group,
     open_store,
 )
-from eegzarr.store.lazy import Label, joined
+from eegzarr.store.opening.lazy import Label, joined
+from eegzarr.store.opening.together import (
+    check_channels_option,
+    check_joinable,
+    check_same_channels,
+    common_channels,
+    of_channels,
+)
 from eegzarr.store.quality import quality_labels
 from eegzarr.store.reading.damage import damage_named
 from eegzarr.store.receipt import Moments
@@ -40,7 +47,13 @@ from eegzarr.urls import one_line_errors
 LAKE, RECIPE_NAME = "lake", "recipe_name"
 
 
-def open_windows(lake: str | Path, recipe: str, releases: Sequence[str] | None = None) -> xr.Dataset:
+def open_windows(
+    lake: str | Path,
+    recipe: str,
+    releases: Sequence[str] | None = None,
+    *,
+    channels: Literal["common"] | None = None,
+) -> xr.Dataset:
     """Open the windows of a recipe, lazily.
 
     Parameters
@@ -51,6 +64,9 @@ def open_windows(lake: str | Path, recipe: str, releases: Sequence[str] | None =
         Name of the recipe, such as ``"challenge1"``.
     releases : sequence of str, optional
         Releases to join along ``window``, in this order; default all of the recipe.
+    channels : "common", optional
+        Join releases with different channels by those that all of them have, in the order of the first. Default:
+        releases must have the same channels.
 
     Returns
     -------
@@ -66,15 +82,23 @@ def open_windows(lake: str | Path, recipe: str, releases: Sequence[str] | None =
     ------
     LakeError
         If the lake or a release isn't there, is still being built, or releases differ in
-        their recipe or channels.
+        their recipe, rate or channels, or have no channel in common.
     """
+    check_channels_option(channels)
     lake = lake_url(lake)
     groups = [group_path(recipe, release) for release in _releases(lake, recipe, releases)]
     opened = [_open_group(lake, group) for group in groups]
     first = opened[0]
+    names = [f"{lake}/{group}" for group in groups]
     with damage_named(f"{lake}/{recipe}", but=()):
-        for group, other in zip(groups[1:], opened[1:], strict=True):
-            _check_joinable(f"{lake}/{groups[0]}", first, f"{lake}/{group}", other)
+        for name, other in zip(names[1:], opened[1:], strict=True):
+            check_joinable((names[0], name), (first.attrs, other.attrs))
+        own = [group.channels for group in opened]
+        if channels is None:
+            check_same_channels(names, own)
+        else:
+            opened = [group.with_channels(common_channels(names, own)) for group in opened]
+            first = opened[0]
         if len(opened) > 1:
             windows = _join(lake, groups, opened)
         else:
@@ -139,6 +163,18 @@ class _OpenGroup:
     others: dict[str, xr.Variable]
     attrs: dict[str, Any]
 
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return tuple(self.others["channel"].to_numpy().tolist())
+
+    def with_channels(self, channels: tuple[str, ...]) -> _OpenGroup:
+        """Return it with some of its channels, by their names."""
+        if channels == self.channels:
+            return self
+        rows = [self.channels.index(name) for name in channels]
+        others = {name: v.isel(channel=rows) if "channel" in v.dims else v for name, v in self.others.items()}
+        return replace(self, eeg=self.eeg.isel(channel=rows), others=others)
+
     def coordinates(self) -> dict[str, xr.Variable]:
         return {name: label.variable() for name, label in self.labels.items()} | self.others
 
@@ -169,16 +205,10 @@ def _texts_as_objects(variable: xr.Variable) -> xr.Variable:
     return variable.astype(object) if variable.dtype.kind == "T" else variable
 
 
-def _check_joinable(first_name: str, first: _OpenGroup, other_name: str, other: _OpenGroup) -> None:
-    if first.attrs["recipe"] != other.attrs["recipe"]:
-        raise LakeError(f"{first_name} and {other_name} were built with different recipes: open them one by one")
-    if not np.array_equal(first.others["channel"].to_numpy(), other.others["channel"].to_numpy()):
-        raise LakeError(f"{first_name} and {other_name} have different channels: open them one by one")
-
-
 def _join(lake: str, groups: list[str], opened: list[_OpenGroup]) -> xr.Dataset:
-    statistics = pooled_statistics([_recordings(open_store(lake, read_only=True), group) for group in groups])
     first = opened[0]
+    store = open_store(lake, read_only=True)
+    statistics = pooled_statistics([of_channels(_recordings(store, group), first.channels) for group in groups])
     # A column of participants.tsv that only some releases have is left out.
     shared = [name for name in first.labels if all(name in group.labels for group in opened)]
     labels = {name: joined([group.labels[name] for group in opened]).variable() for name in shared}
@@ -201,7 +231,7 @@ def recording_subjects(lake: str, group: str) -> np.ndarray:
 
 
 def selection_statistics(windows: xr.Dataset) -> dict[str, np.ndarray]:
-    """Return mean and standard deviation in uV, (channel,), over the subjects of a selection.
+    """Return mean and standard deviation in uV, (channel,), over the subjects of a selection, for its channels.
 
     From the tables of recordings, so that no signal is read: over all valid windows of
     every recording that has a window in the selection.
@@ -210,9 +240,10 @@ def selection_statistics(windows: xr.Dataset) -> dict[str, np.ndarray]:
     release = windows["release"].to_numpy()
     recording = windows["recording"].to_numpy()
     tables = []
+    channels = tuple(map(str, np.atleast_1d(windows["channel"].to_numpy()).tolist()))
     with damage_named(f"{lake}/{recipe}", but=()):
         for name in sorted(set(release.tolist())):
-            table = _recordings(open_store(lake, read_only=True), group_path(recipe, name))
+            table = of_channels(_recordings(open_store(lake, read_only=True), group_path(recipe, name)), channels)
             tables.append(table.isel(recording=np.unique(recording[release == name])))
         return pooled_statistics(tables)
 

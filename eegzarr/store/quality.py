@@ -18,7 +18,7 @@ from eegzarr.challenge.rules import START_KIT_EXCLUSIONS
 from eegzarr.errors import UsageError
 from eegzarr.store.group import read_tables
 from eegzarr.store.layout import DERIVED
-from eegzarr.store.lazy import Label
+from eegzarr.store.opening.lazy import Label
 
 FLAT_BELOW = 0.1  # uV, standard deviation over a recording's windows: less than an amplifier's own noise
 NOISY_ABOVE = 4.0  # times the median standard deviation of the recording's channels

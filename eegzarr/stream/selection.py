@@ -14,6 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from eegzarr.errors import UsageError
+from eegzarr.recipes.montage import without_montage
 from eegzarr.store.crc import crc32c
 from eegzarr.store.layout import EEG, open_dataset, open_store
 from eegzarr.store.provenance import Part, Places, check_dimensions, is_loaded, places_of
@@ -320,13 +321,14 @@ def _kept(
 
 
 def _people(windows: xr.Dataset, kept: npt.NDArray[np.bool_]) -> frozenset[tuple[str, str]]:
-    """Return release and subject of all whose windows are kept."""
+    """Return release and subject of all whose windows are kept; groups of other montages are of the same people."""
     columns = {
         name: windows[name].to_numpy()[kept].astype(object) if name in windows.coords else ""
         for name in ("release", "subject")
     }
     table = pd.DataFrame(columns, index=range(int(kept.sum()))).drop_duplicates()
-    return frozenset(zip(table["release"].tolist(), table["subject"].tolist(), strict=True))
+    releases = map(without_montage, map(str, table["release"].tolist()))
+    return frozenset(zip(releases, table["subject"].tolist(), strict=True))
 
 
 def _positions(windows: xr.Dataset) -> npt.NDArray[np.float32]:

@@ -14,6 +14,7 @@ import xarray as xr
 
 from eegzarr.challenge.rules import START_KIT_EXCLUSIONS
 from eegzarr.errors import UsageError
+from eegzarr.recipes.montage import without_montage
 
 _MOST_STRATA, _FIFTHS = 10, 5
 
@@ -215,6 +216,8 @@ def _people(windows: xr.Dataset) -> np.ndarray:
         if label not in windows.coords:
             continue
         origin = np.broadcast_to(_labels(windows, label).astype(str), subject.shape)
+        if label == "release":
+            origin = np.array([without_montage(name) for name in origin.tolist()], object)
         pairs = set(zip(origin.tolist(), subject.tolist(), strict=True))
         if len(pairs) > len(set(subject.tolist())):
             subject = np.array([f"{place}/{name}" for place, name in zip(origin, subject, strict=True)], object)
