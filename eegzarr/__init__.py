@@ -14,6 +14,7 @@ register_accessor()
 
 if TYPE_CHECKING:
     from eegzarr.build.api import build_lake
+    from eegzarr.cut.api import cut
     from eegzarr.exchange.epochs import from_braindecode, from_mne
     from eegzarr.exchange.export import to_braindecode, to_mne
     from eegzarr.recipes.load import load_recipe
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Recipe": "eegzarr.recipes.recipe",
     "build_lake": "eegzarr.build.api",
+    "cut": "eegzarr.cut.api",
     "from_braindecode": "eegzarr.exchange.epochs",
     "from_mne": "eegzarr.exchange.epochs",
     "kfold_by_subject": "eegzarr.stream.splits",
@@ -45,6 +47,7 @@ __all__ = [
     "Recipe",
     "__version__",
     "build_lake",
+    "cut",
     "from_braindecode",
     "from_mne",
     "kfold_by_subject",

@@ -312,6 +312,11 @@ def _of_dataset(plan: Plan) -> dict[str, Any]:
     return told | windows | ({"notes": notes} if notes else {})
 
 
+def complete_attributes(plan: Plan) -> dict[str, Any]:
+    """Return the attributes that a plan's group has once it is complete."""
+    return _attributes(plan, COMPLETE)
+
+
 def _attributes(plan: Plan, status: str) -> dict[str, Any]:
     recipe = plan.recipe
     fingerprints = fingerprints_of(plan)

@@ -75,6 +75,8 @@ class ShardTask:
         Whether windows are tiles of whole recordings.
     is_kept : bool
         False where the shard is only made to compare it with the one that is there: nothing is written.
+    is_encoded : bool
+        False where only what its receipt says of windows is wanted: the shard itself isn't made.
     """
 
     lake: str
@@ -91,6 +93,7 @@ class ShardTask:
     missing: Missing = "skip"
     wanted: Imprint | None = None
     is_kept: bool = True
+    is_encoded: bool = True
 
 
 def write_shard(task: ShardTask, prepared: dict[int, str]) -> Receipt:
@@ -165,9 +168,10 @@ def fill_shard(task: ShardTask, windows_of: Callable[[Piece], npt.NDArray[np.flo
             moments.append(Moments.of(readable) if there is None else Moments.of_some(readable, there))
             if geometry.dtype == "float16":
                 rounding = max_rounding(rounding, Rounding.of(readable if there is None else readable[:, there]))
-            if not geometry.step:
+            if not geometry.step and task.is_encoded:
                 encoder.add(part)
-        encoder.close()
+        if task.is_encoded:
+            encoder.close()
         receipt = Receipt(
             shard=task.shard,
             signals_digest=task.signals_digest,

@@ -10,7 +10,7 @@ from eegzarr.errors import LakeError
 from eegzarr.recipes.load import PRESETS
 from eegzarr.recipes.recipe import GIVEN, recipe_from_json
 from eegzarr.store.group import finished_shards, read_attributes, stored_geometry
-from eegzarr.store.layout import BUILDING, COMPLETE, FORMATS
+from eegzarr.store.layout import BUILDING, COMPLETE, FORMATS, SIGNALS
 from eegzarr.store.reading.damage import damage_named
 
 
@@ -47,6 +47,8 @@ def _progress(lake: str, group: str) -> str:
 
 def _how_to_finish(lake: str, group: str, attributes: dict[str, Any]) -> str:
     recipe = recipe_from_json(attributes["recipe"])
+    if SIGNALS in attributes:
+        return f"Cut it again with\n  python -m eegzarr.cut {shlex.quote(lake)} --recipe {recipe.name}"
     if recipe.anchor == GIVEN:
         return f"The call that began it, with the windows of {attributes['source']}, goes on"
     as_named = replace(recipe, sfreq=0.0) if recipe.whole else recipe  # the rate is the source's own

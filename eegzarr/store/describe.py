@@ -14,7 +14,7 @@ from eegzarr.errors import EegzarrError
 from eegzarr.recipes.recipe import recipe_from_json
 from eegzarr.store.engine import stored_type
 from eegzarr.store.group import finished_shards, read_attributes, read_tables, stored_geometry, unreadable_windows
-from eegzarr.store.layout import BUILDING, COMPLETE, EEG, LABELS, group_path, lake_url, open_array
+from eegzarr.store.layout import BUILDING, COMPLETE, EEG, LABELS, SIGNALS, group_path, lake_url, open_array
 from eegzarr.store.open import LAKE, RECIPE_NAME, open_recordings, recipes
 from eegzarr.store.quality import GoodWindows, faults
 from eegzarr.store.reading.damage import damage_named
@@ -53,7 +53,7 @@ class GroupSummary:
     Attributes
     ----------
     status : str
-        ``complete``, ``building`` or ``damaged``; `note` says more of the latter two.
+        ``complete``, ``building`` or ``damaged``; `note` says more of the latter two, and what a group was cut from.
     step : float
         Of integers, in uV; 0 for floats.
     subjects : int
@@ -135,6 +135,9 @@ def _describe(lake: str, group: str) -> GroupSummary:
 
 def _building(lake: str, group: str, attributes: dict[str, Any]) -> GroupSummary:
     recipe = recipe_from_json(attributes["recipe"])
+    if SIGNALS in attributes:
+        note = f"being cut from {attributes[SIGNALS]}"
+        return GroupSummary(group=group, status=BUILDING, note=note, recipe=recipe.name, attributes=attributes)
     done, total = finished_shards(lake, group)
     geometry = stored_geometry(lake, group)
     signals = open_array(lake, f"{group}/{EEG}")
@@ -159,12 +162,15 @@ def _complete(lake: str, group: str, attributes: dict[str, Any]) -> GroupSummary
     recipe = recipe_from_json(attributes["recipe"])
     built = recordings["windows"].to_numpy() > 0
     reasons = Counter(map(str, recordings["reason"].to_numpy().tolist()))
+    dtype, step = _sample_type(lake, dataset)
+    samples = dataset.sizes["window"] * dataset.sizes["channel"] * dataset.sizes["time"]
     return GroupSummary(
         group=group,
         status=COMPLETE,
         recipe=recipe.name,
-        dtype=str(stored_type(dataset[EEG].variable)),
-        step=float(dataset[EEG].encoding.get("scale_factor", 0.0)),
+        note=f"cut from {attributes[SIGNALS]}" if SIGNALS in attributes else "",
+        dtype=dtype,
+        step=step,
         sampling_rate=recipe.sfreq,
         channels=dataset.sizes["channel"],
         windows=dataset.sizes["window"],
@@ -175,11 +181,20 @@ def _complete(lake: str, group: str, attributes: dict[str, Any]) -> GroupSummary
         recorded_hours=float(np.nansum(recordings["duration"].to_numpy()[built])) / 3600,
         shards=shards.sizes["shard"],
         nbytes=int(shards["nbytes"].to_numpy().sum()),
-        decoded_nbytes=dataset[EEG].size * stored_type(dataset[EEG].variable).itemsize,
+        decoded_nbytes=samples * np.dtype(dtype).itemsize,
         skipped={reason: count for reason, count in reasons.most_common() if reason},
         labels=label_statistics(dataset),
         attributes=attributes,
     )
+
+
+def _sample_type(lake: str, dataset: xr.Dataset) -> tuple[str, float]:
+    """Return type and step that a group's samples are stored in, of a cut group those of the tiles."""
+    if EEG in dataset:
+        eeg = dataset[EEG]
+        return str(stored_type(eeg.variable)), float(eeg.encoding.get("scale_factor", 0.0))
+    geometry = stored_geometry(lake, str(dataset.attrs[SIGNALS]))
+    return ("", 0.0) if geometry is None else (geometry.dtype, geometry.step)
 
 
 def label_statistics(windows: xr.Dataset) -> dict[str, NumberStatistics | TextStatistics]:

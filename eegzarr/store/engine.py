@@ -16,18 +16,20 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from xarray.backends import BackendArray, BackendEntrypoint
+from xarray.backends import BackendEntrypoint
 
 from eegzarr.errors import LakeError
 from eegzarr.machine.system import usable_cores
 from eegzarr.store.complete import check_complete
 from eegzarr.store.group import check_windows, stored_geometry
 from eegzarr.store.integers import to_microvolts
-from eegzarr.store.layout import EEG, Geometry, lake_url, open_dataset, open_store
+from eegzarr.store.layout import EEG, SIGNALS, Geometry, lake_url, open_dataset, open_store
 from eegzarr.store.private import indexing
 from eegzarr.store.reading.checked import decode_frame
 from eegzarr.store.reading.damage import damage_named
 from eegzarr.store.reading.read import LocalReader, WindowDecoder
+from eegzarr.store.reading.stored import StoredSignals
+from eegzarr.store.tiles.signals import cut_signals
 
 _FRAMES_FOR_THREADS = 4  # with fewer, starting threads takes longer than they save
 
@@ -58,6 +60,8 @@ class LakeEntrypoint(BackendEntrypoint):
         digest = str(check_complete(lake, group).get("plan_digest", ""))
         with damage_named(f"{lake}/{group}", but=()):
             dataset = open_dataset(open_store(lake, read_only=True), group, drop_variables)
+            if SIGNALS in dataset.attrs:
+                return dataset.assign({EEG: cut_signals(lake, group, dataset)})
             if EEG not in dataset:
                 return dataset
             return dataset.assign({EEG: signals(lake, group, dataset[EEG].variable, digest)})
@@ -85,20 +89,6 @@ def signals(lake: str, group: str, stored: xr.Variable, digest: str) -> xr.Varia
     preferred = dict(zip(stored.dims, (geometry.windows_per_shard, *stored.shape[1:]), strict=True))
     encoding = {**stored.encoding, "preferred_chunks": preferred}
     return xr.Variable(stored.dims, lazy, stored.attrs, encoding)
-
-
-class StoredSignals(BackendArray):
-    """A group's signals, (window, channel, time), with where they are from.
-
-    Attributes
-    ----------
-    lake, group, digest : str
-        Lake and path of the group, and its `plan_digest` when it was opened.
-    """
-
-    def __init__(self, lake: str, group: str, digest: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
-        self.lake, self.group, self.digest = lake, group, digest
-        self.shape, self.dtype = shape, dtype
 
 
 class RemoteSignalArray(StoredSignals):

@@ -21,6 +21,7 @@ from eegzarr.store.layout import (
     LABELS,
     METADATA,
     RECORDINGS,
+    SIGNALS,
     SPLITS,
     group_path,
     lake_url,
@@ -39,6 +40,7 @@ from eegzarr.store.opening.together import (
 from eegzarr.store.quality import quality_labels
 from eegzarr.store.reading.damage import damage_named
 from eegzarr.store.receipt import Moments
+from eegzarr.store.tiles.signals import cut_signals
 from eegzarr.store.whole import refuse_part
 from eegzarr.suggest import did_you_mean
 from eegzarr.urls import one_line_errors
@@ -186,7 +188,12 @@ def _open_group(lake: str, group: str) -> _OpenGroup:
 
 
 def _described(lake: str, group: str, digest: str, dataset: xr.Dataset) -> _OpenGroup:
-    shard = dataset[EEG].encoding["shards"][0]
+    if SIGNALS in dataset.attrs:
+        eeg = cut_signals(lake, group, dataset)
+        shard = eeg.encoding["preferred_chunks"]["window"]
+    else:
+        eeg = signals(lake, group, dataset[EEG].variable, digest)
+        shard = dataset[EEG].encoding["shards"][0]
     names = [
         *(name for name in LABELS if name in dataset.variables),
         *sorted(set(map(str, dataset.variables)) - set(LABELS)),
@@ -194,7 +201,7 @@ def _described(lake: str, group: str, digest: str, dataset: xr.Dataset) -> _Open
     variables = {str(name): dataset[name].variable for name in names if name != EEG}
     labels = {name: Label.stored(v) for name, v in variables.items() if v.dims == ("window",) and name != "window"}
     return _OpenGroup(
-        eeg=signals(lake, group, dataset[EEG].variable, digest).chunk({"window": shard}),
+        eeg=eeg.chunk({"window": shard}),
         labels=labels | quality_labels(lake, group, labels["recording"], labels["subject"]),
         others={name: _texts_as_objects(v) for name, v in variables.items() if name not in labels},
         attrs=dict(dataset.attrs),

@@ -19,8 +19,9 @@ from dask.local import get_sync
 from dask.utils import ensure_dict
 
 from eegzarr.errors import UsageError
-from eegzarr.store.engine import StoredSignals
 from eegzarr.store.private import indexing
+from eegzarr.store.reading.stored import StoredSignals
+from eegzarr.store.tiles.signals import CutRecordings, CutSignals
 
 _WRAPPERS = (
     indexing.ImplicitToExplicitIndexingAdapter,
@@ -34,13 +35,23 @@ WINDOW, CHANNEL, TIME = range(3)
 
 @dataclass(frozen=True)
 class Part:
-    """Channels and times that windows of one group have, as numbers in the group."""
+    """Channels and times that windows of one group have, as numbers in the group.
+
+    Attributes
+    ----------
+    lake, group, digest : str
+        Where the samples are.
+    cut : CutRecordings, optional
+        Of windows that are gathered from the group's tiles: what they were cut from. Their number is the position
+        that they begin at, and `times` count from there.
+    """
 
     lake: str
     group: str
     digest: str
     channels: tuple[int, ...]
     times: tuple[int, ...]
+    cut: CutRecordings | None = None
 
 
 class _Computed(Exception):
@@ -56,7 +67,7 @@ class Places:
     part : array of int32, shape (window,)
         Which of them each window is of.
     window : array of int64, shape (window,)
-        Its number in the part's group.
+        Its number in the part's group, the position that it begins at where it is cut.
     """
 
     __array_priority__ = 1000.0
@@ -78,6 +89,10 @@ class Places:
     def whole(cls, stored: StoredSignals) -> Places:
         """Return the places of a group, all in order."""
         windows, channels, times = stored.shape
+        if isinstance(stored, CutSignals):
+            numbers = tuple(stored.channels.tolist())
+            cut = Part(stored.lake, stored.group, stored.digest, numbers, tuple(range(times)), stored.recordings)
+            return cls([cut], np.zeros(windows, np.int32), stored.positions, np.dtype(stored.dtype))
         part = Part(stored.lake, stored.group, stored.digest, tuple(range(channels)), tuple(range(times)))
         return cls([part], np.zeros(windows, np.int32), np.arange(windows), np.dtype(stored.dtype))
 

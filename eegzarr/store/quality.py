@@ -80,6 +80,16 @@ def quality_labels(lake: str, group: str, recording: Label, subject: Label) -> d
     return {**counts, EXCLUDED: excluded}
 
 
+def recording_quality(
+    recordings: xr.Dataset, recording: npt.NDArray, subject: npt.NDArray
+) -> dict[str, tuple[str, npt.NDArray, dict[str, str]]]:
+    """Return what `quality_labels` does, of windows whose table of recordings is in memory."""
+    found = {name: counts[recording] for name, counts in bad_channels(recordings).items()}
+    return {
+        name: ("window", values, _meaning(name)) for name, values in {**found, EXCLUDED: _is_excluded(subject)}.items()
+    }
+
+
 def _meaning(name: str) -> dict[str, str]:
     return {"long_name": _MEANINGS[name]}
 

@@ -101,3 +101,70 @@ def gather_integers(
                 for t in range(len(row)):
                     row[t] = _scaled(part[t], step)
     return -1
+
+
+_TILES = "int64(int64, int64[::1], int64[::1], int64[:, ::1], int64[::1], {0}[:, ::1], {0}[:, :, ::1])"
+
+
+@numba.njit([_TILES.format("uint16"), _TILES.format("uint32")], nogil=True, cache=True)
+def gather_tiles(
+    decompress: int,
+    buffers: npt.NDArray[np.int64],
+    edges: npt.NDArray[np.int64],
+    pieces: npt.NDArray[np.int64],
+    channels: npt.NDArray[np.int64],
+    tile: Any,
+    rows: Any,
+) -> int:
+    """Decode each of some Blosc buffers, and copy its pieces into rows; return the number of one that failed, or -1.
+
+    Parameters
+    ----------
+    edges : array, shape (buffer + 1,)
+        The pieces of a buffer are those from ``edges[i]`` to ``edges[i + 1]``.
+    pieces : array, shape (piece, 4)
+        Row, first sample in the tile and in the row, and number of samples.
+    tile : array, shape (channel, time)
+        Room for one that is decoded.
+    rows : array, shape (row, channel, time)
+    """
+    place = tile.ctypes.data
+    for i in range(len(buffers)):
+        # Numba passes the intrinsic's first argument.
+        if _decompress(decompress, buffers[i], place, tile.nbytes) != tile.nbytes:  # type: ignore[call-arg]
+            return i
+        for piece in range(edges[i], edges[i + 1]):
+            row, source, to, length = pieces[piece, 0], pieces[piece, 1], pieces[piece, 2], pieces[piece, 3]
+            for k in range(len(channels)):
+                rows[row, k, to : to + length] = tile[channels[k], source : source + length]
+    return -1
+
+
+@numba.njit(
+    "int64(int64, int64[::1], int64[::1], int64[:, ::1], int64[::1], int16[:, ::1], float32[:, :, ::1], float64)",
+    nogil=True,
+    cache=True,
+)
+def gather_integer_tiles(
+    decompress: int,
+    buffers: npt.NDArray[np.int64],
+    edges: npt.NDArray[np.int64],
+    pieces: npt.NDArray[np.int64],
+    channels: npt.NDArray[np.int64],
+    tile: npt.NDArray[np.int16],
+    rows: npt.NDArray[np.float32],
+    step: float,
+) -> int:
+    """Do what `gather_tiles` does, with tiles of integers, into rows in uV."""
+    nbytes = tile.size * 2
+    for i in range(len(buffers)):
+        if _decompress(decompress, buffers[i], tile.ctypes.data, nbytes) != nbytes:  # type: ignore[call-arg]
+            return i
+        for piece in range(edges[i], edges[i + 1]):
+            row, source, to, length = pieces[piece, 0], pieces[piece, 1], pieces[piece, 2], pieces[piece, 3]
+            for k in range(len(channels)):
+                stored, filled = tile[channels[k], source : source + length], rows[row, k, to : to + length]
+                for t in range(length):
+                    value = stored[t]
+                    filled[t] = np.float32(np.float64(value) * step) if value != -32768 else np.float32(np.nan)
+    return -1

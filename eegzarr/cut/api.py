@@ -1,0 +1,172 @@
+"""`eegzarr.cut` and `cut_lake`: windows of any recipe from a lake's whole recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eegzarr.errors import LakeError, UsageError
+from eegzarr.recipes.load import as_recipe
+from eegzarr.recipes.recipe import Recipe
+from eegzarr.urls import one_line_errors
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from eegzarr.store.layout import Geometry
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutSummary:
+    """A group that was cut.
+
+    Attributes
+    ----------
+    group : str
+    signals : str
+        The group that has its signals.
+    windows, invalid, subjects, recordings : int
+    dropped, left_out : int
+        Trials without a window, as in the group's table of recordings.
+    already : bool
+        The group was there before, and is as it would be now.
+    stored : bool
+        Its windows were written out.
+    """
+
+    group: str
+    signals: str
+    windows: int
+    invalid: int
+    subjects: int
+    recordings: int
+    dropped: int
+    left_out: int
+    already: bool
+    stored: bool
+
+
+def cut(
+    lake: str | Path,
+    recipe: str | Path | Recipe,
+    *,
+    releases: Sequence[str] | None = None,
+    signals: str = "continuous",
+) -> xr.Dataset:
+    """Cut windows of a recipe from a lake's whole recordings; write nothing.
+
+    Parameters
+    ----------
+    lake : path or URL
+        With groups of whole recordings, as ``--recipe continuous`` builds them.
+    recipe : str, path or Recipe
+        What a window is: the name of a preset, or a .toml file.
+    releases : sequence of str, optional
+        Releases to cut from, in this order; default all.
+    signals : str
+        Name of the groups' recipe.
+
+    Returns
+    -------
+    Dataset
+        As `eegzarr.open_windows` returns it: the labels of a build, and ``eeg``, which is gathered from the tiles when
+        it is looked at. What ``valid``, ``peak_to_peak``, ``mean`` and ``std`` say is measured first, in one pass over
+        the windows.
+
+    Raises
+    ------
+    LakeError
+        If there are no whole recordings, or they give no window.
+    RecipeError
+        If the recipe's windows hold other samples than are stored: of another rate, filter or reference.
+    """
+    from eegzarr.cut.memory import cut_windows
+    from eegzarr.cut.source import groups_to_cut
+    from eegzarr.store.layout import lake_url
+
+    if isinstance(releases, str):
+        raise UsageError(f"releases must be a list of names, such as [{releases!r}]")
+    url = lake_url(lake)
+    with one_line_errors(url, LakeError):
+        groups = groups_to_cut(url, signals, None if releases is None else tuple(releases))
+        return cut_windows(url, groups, as_recipe(recipe))
+
+
+def cut_lake(
+    lake: str | Path,
+    recipe: str | Path | Recipe,
+    *,
+    releases: Sequence[str] | None = None,
+    signals: str = "continuous",
+    store: bool = False,
+    dtype: str | None = None,
+    compression: str | None = None,
+    overwrite: bool = False,
+) -> list[CutSummary]:
+    """Cut windows of a recipe and write them as groups ``<recipe>/<release>`` beside the recordings.
+
+    A cut group has labels, statistics and where each window begins: kilobytes. `eegzarr.open_windows` opens it like any
+    other.
+
+    Parameters
+    ----------
+    lake, recipe, releases, signals
+        As for `cut`.
+    store : bool
+        Write the windows' samples out, too: the group is then what a build would make.
+    dtype, compression : str, optional
+        Of the samples that are written out; default those of the recordings.
+    overwrite : bool
+        Replace other windows that stand there.
+
+    Raises
+    ------
+    LakeError, RecipeError
+        As for `cut`, or if other windows stand there.
+    """
+    from eegzarr.cut.plan import cut_plan
+    from eegzarr.cut.source import WholeRecordings, groups_to_cut
+    from eegzarr.cut.write import store_windows, write_cut
+    from eegzarr.store.layout import Geometry, check_storage, lake_url
+
+    if not store and (dtype or compression):
+        raise UsageError("dtype and compression are of windows that are written out: give store, too")
+    url, asked = lake_url(lake), as_recipe(recipe)
+    summaries = []
+    with one_line_errors(url, LakeError):
+        for group in groups_to_cut(url, signals, None if releases is None else tuple(releases)):
+            recordings = WholeRecordings.of(url, group)
+            stored = recordings.tiles.geometry
+            kind = (dtype or stored.dtype, compression or stored.compression)
+            check_storage(*kind)
+            step = stored.step or None
+            plan = cut_plan(recordings, asked, _geometry(*kind, step) if store else Geometry.of)
+            is_new = (store_windows if store else write_cut)(recordings, plan, overwrite=overwrite)
+            summaries.append(_summary(url, f"{asked.name}/{plan.source.name}", group, is_new=is_new, stored=store))
+    return summaries
+
+
+def _geometry(dtype: str, compression: str, step: float | None) -> Callable[[int, int], Geometry]:
+    from eegzarr.store.layout import Geometry
+
+    return lambda channels, times: Geometry.of(channels, times, dtype, compression=compression, step=step)
+
+
+def _summary(lake: str, group: str, signals: str, *, is_new: bool, stored: bool) -> CutSummary:
+    from eegzarr.store.group import read_tables, unreadable_windows
+
+    windows, recordings, _ = read_tables(lake, group)
+    return CutSummary(
+        group=group,
+        signals=signals,
+        windows=windows.sizes["window"],
+        invalid=unreadable_windows(windows),
+        subjects=len(set(windows["subject"].to_numpy().tolist())),
+        recordings=int((recordings["windows"].to_numpy() > 0).sum()),
+        dropped=int(recordings["dropped"].to_numpy().sum()),
+        left_out=int(recordings["left_out"].to_numpy().sum()),
+        already=not is_new,
+        stored=stored,
+    )
