@@ -33,6 +33,7 @@ COMMANDS = {
     "build": Listed("eegzarr.build.__main__", "Cut recordings into labelled windows and write them into a lake."),
     "completion": Listed("eegzarr.completion", "Print a script that completes eegzarr's commands in a shell."),
     "convert": Listed("eegzarr.convert", "Bring windows that another program has cached into a lake."),
+    "cut": Listed("eegzarr.cut.__main__", "Cut windows of any recipe from a lake's whole recordings."),
     "ensemble": Listed("eegzarr.train.ensemble", "Score the mean prediction of several runs."),
     "info": Listed("eegzarr.info", "Show what is in a lake."),
     "monitor": Listed("eegzarr.monitor", "Watch a build or a training."),

@@ -37,6 +37,7 @@ ROOMS = (
     ("recordings",),
     ("store",),
     ("build",),
+    ("cut",),
     ("exchange",),
     ("stream",),
     ("challenge.score",),
@@ -47,7 +48,7 @@ ROOMS = (
     ("pictures",),
     ("accessor", "cli"),
     # The commands, and the entrance: what they import is imported when it is needed.
-    ("build.__main__", "convert", "info", "monitor", "report", "sample.__main__", "verify"),
+    ("build.__main__", "convert", "cut.__main__", "info", "monitor", "report", "sample.__main__", "verify"),
     ("train.arguments", "train.__main__", "train.ensemble", "train.search", "train.submission"),
     ("completion", "command", "registration", "__main__"),
 )
@@ -98,7 +99,7 @@ def test_no_folder_is_crowded() -> None:
 
 
 def test_nothing_before_the_stream_imports_torch() -> None:
-    rooms = ("recipes", "bids", "recordings", "store", "build", "exchange", "machine", "sample")
+    rooms = ("recipes", "bids", "recordings", "store", "build", "cut", "exchange", "machine", "sample")
     modules = [m for m in MODULES if m.split(".")[1:2] and m.split(".")[1] in rooms]
     code = f"import sys, importlib; [importlib.import_module(m) for m in {modules}]; print('torch' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -143,7 +144,7 @@ def test_every_extra_is_told_by_its_packages() -> None:
         named = " ".join(extras[extra])
         wider = named + "".join(" ".join(extras[name]) for name in re.findall(r"\w+", named) if name in extras)
         assert all(package in wider for package in packages), extra
-    assert len(COMMANDS) == 12
+    assert len(COMMANDS) == 13
 
 
 def test_every_file_that_a_contributor_is_sent_to_exists() -> None:

@@ -112,8 +112,10 @@ def cut_lake(
 
     Parameters
     ----------
-    lake, recipe, releases, signals
+    lake, recipe, releases
         As for `cut`.
+    signals : str
+        Name of the recipe that the whole recordings are stored by.
     store : bool
         Write the windows' samples out, too: the group is then what a build would make.
     dtype, compression : str, optional

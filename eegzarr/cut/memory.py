@@ -53,7 +53,7 @@ def _opened(recordings: WholeRecordings, plan: Plan, windows: xr.Dataset, table:
     tiles = recordings.tiles
     n_times, sfreq = tiles.geometry.n_times, plan.recipe.sfreq
     position = windows[TILE].to_numpy() * n_times + windows[TILE_OFFSET].to_numpy()
-    known = CutRecordings.of(attributes["plan_digest"], "", sfreq, n_times, table)
+    known = CutRecordings.of(attributes["plan_digest"], "", sfreq, tiles, table)
     shape = (windows.sizes["window"], windows.sizes["channel"], windows.sizes["time"])
     numbers = tiles.numbers(list(plan.channels))
     signals = CutSignals(tiles, numbers, shape, _Known(position, known))

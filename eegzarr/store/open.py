@@ -39,7 +39,7 @@ from eegzarr.store.opening.together import (
 )
 from eegzarr.store.quality import quality_labels
 from eegzarr.store.reading.damage import damage_named
-from eegzarr.store.receipt import Moments
+from eegzarr.store.receipt import Moments, table_moments
 from eegzarr.store.tiles.signals import cut_signals
 from eegzarr.store.whole import refuse_part
 from eegzarr.suggest import did_you_mean
@@ -260,7 +260,7 @@ def pooled_statistics(tables: Sequence[xr.Dataset]) -> dict[str, np.ndarray]:
 
     Exact: each table holds the count, mean and sum of squares of each recording's windows.
     """
-    total = reduce(add, [moments for table in tables for moments in _moments(table)])
+    total = reduce(add, [moments for table in tables for moments in table_moments(table)])
     mean, std = total.scales()
     return {"mean": mean, "std": std}
 
@@ -269,13 +269,4 @@ def recording_moments(lake: str, group: str, recordings: Sequence[int]) -> list[
     """Return count, mean and sum of squared deviations of each of some recordings of a group, per channel, in uV."""
     with damage_named(f"{lake}/{group}/{RECORDINGS}", but=()):
         table = _recordings(open_store(lake, read_only=True), group)
-        return _moments(table.isel(recording=list(recordings)))
-
-
-def _moments(table: xr.Dataset) -> list[Moments]:
-    counts = table["count"].to_numpy()
-    mean = table["mean"].to_numpy()
-    squares = table["sum_of_squares"].to_numpy() - counts * mean**2
-    # One count for all channels, but where the recording lacks some.
-    of_all = [int(own[0]) if (own == own[:1]).all() and len(own) else own for own in counts]
-    return [Moments(n, m, s) for n, m, s in zip(of_all, mean, squares, strict=True)]
+        return table_moments(table.isel(recording=list(recordings)))

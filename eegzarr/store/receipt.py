@@ -6,10 +6,13 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,16 @@ class Moments:
         delta = other.mean - self.mean
         share = other.count / np.maximum(count, 1)
         return Moments(count, self.mean + delta * share, self.squares + other.squares + delta**2 * (self.count * share))
+
+
+def table_moments(recordings: xr.Dataset) -> list[Moments]:
+    """Return the moments that a table of recordings has of each."""
+    counts = recordings["count"].to_numpy()
+    mean = recordings["mean"].to_numpy()
+    squares = recordings["sum_of_squares"].to_numpy() - counts * mean**2
+    # One count for all channels, but where the recording lacks some.
+    of_all = [int(own[0]) if (own == own[:1]).all() and len(own) else own for own in counts]
+    return [Moments(n, m, s) for n, m, s in zip(of_all, mean, squares, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ class Decoder:
         """
         pool = self._buffers(max(map(len, members), default=0), reading.pin_memory)
         waiting: deque[tuple[torch.Tensor, list[Future[None]]]] = deque()
-        lookahead = _Lookahead(self.opened, self._rows, members)
+        lookahead = _Lookahead(self.opened, self._rows, members, offsets)
         upcoming = iter(zip(members, offsets, strict=True))
         executor = ThreadPoolExecutor(reading.n_threads, thread_name_prefix="eegzarr-decode")
         checked = time.monotonic()
@@ -173,7 +173,13 @@ class Decoder:
 class _Lookahead:
     """Frames of remote groups: begun in the order of their first use, dropped after their last."""
 
-    def __init__(self, opened: OpenRows, rows: WindowRows, members: Sequence[npt.NDArray[np.int64]]) -> None:
+    def __init__(
+        self,
+        opened: OpenRows,
+        rows: WindowRows,
+        members: Sequence[npt.NDArray[np.int64]],
+        offsets: Sequence[npt.NDArray[np.int64]],
+    ) -> None:
         readers = opened.readers
         self._first: list[tuple[RemoteReader, int]] = []
         self._dropped_after: dict[int, list[tuple[RemoteReader, int]]] = {}
@@ -187,7 +193,8 @@ class _Lookahead:
                 reader = readers[number]
                 if not isinstance(reader, RemoteReader):
                     continue
-                own = selection.window[chosen[reader_of == number]] // reader.geometry.windows_per_frame
+                mine = reader_of == number
+                own = np.concatenate(rows.frames(chosen[mine], offsets[batch][mine]))
                 for frame in dict.fromkeys(own.tolist()):
                     if (number, frame) not in last:
                         self._first.append((reader, frame))

@@ -127,9 +127,8 @@ class WindowRows:
         for source, geometry, (mean, std) in zip(selection.sources, geometries, scales, strict=True):
             if isinstance(source, Part) and geometry is not None:
                 shape, times = (geometry.n_channels, geometry.n_times), picks(source.times)
-                layouts.append(
-                    Layout(None, shape, geometry.dtype, picks(source.channels), times, mean, std, geometry.step)
-                )
+                channels, is_cut = picks(source.channels), source.cut is not None
+                layouts.append(Layout(None, shape, geometry.dtype, channels, times, mean, std, geometry.step, is_cut))
             elif not isinstance(source, Part):
                 stored, every = source.values, slice(0, source.values.shape[2], 1)
                 shape = (stored.shape[1], stored.shape[2])
@@ -157,13 +156,56 @@ class WindowRows:
 
     def fit_memory(self) -> bool:
         """Whether the page cache can hold all that is read."""
-        return len(self.selection) * self.stored_bytes < _SHARE_OF_MEMORY * machine_memory()
+        return self._windows_read() * self.stored_bytes < _SHARE_OF_MEMORY * machine_memory()
 
-    def blocks(self) -> npt.NDArray[np.int64]:
-        """Return which frame each window lies in, numbered over all groups, (window,)."""
+    def _windows_read(self) -> int:
+        """Return how many stored windows, or tiles, the selection takes."""
+        selection, count = self.selection, 0
+        for number, layout in enumerate(self.layouts):
+            own = selection.window[selection.source == number]
+            count += len(np.unique(own // layout.shape[1])) if layout.is_cut else len(own)
+        return count
+
+    def _is_cut(self) -> npt.NDArray[np.bool_]:
+        """Tell which windows are gathered from tiles."""
+        return np.array([layout.is_cut for layout in self.layouts])[self.selection.source]
+
+    def frames(self, chosen: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+        """Return the frames that hold each of the chosen windows, cropped from a sample on."""
+        selection = self.selection
+        per_frame = np.array([1 if one is None else one.windows_per_frame for one in self.geometries])
+        first = selection.window[chosen].copy()
+        last = first.copy()
+        for number, (source, layout) in enumerate(zip(selection.sources, self.layouts, strict=True)):
+            own = selection.source[chosen] == number
+            if layout.is_cut and isinstance(source, Part) and own.any():
+                begins, length = first[own] + offsets[own], self.shape.n_times
+                if self.shape.n_times == self.shape.window_times or len(source.times) != np.ptp(source.times) + 1:
+                    begins, length = first[own], max(source.times) + 1
+                first[own], last[own] = begins // layout.shape[1], (begins + length - 1) // layout.shape[1]
+        size = per_frame[selection.source[chosen]]
+        return [np.arange(a, b + 1) for a, b in zip((first // size).tolist(), (last // size).tolist(), strict=True)]
+
+    def blocks(self, offsets: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
+        """Return which frame each window lies in, or begins in, numbered over all groups, (window,).
+
+        Parameters
+        ----------
+        offsets : array of int64, shape (window,), optional
+            Samples that crops begin after their window.
+        """
         selection = self.selection
         sizes = [_BLOCK_IN_MEMORY if geometry is None else geometry.windows_per_frame for geometry in self.geometries]
-        frame = selection.window // np.array(sizes)[selection.source]
+        # Where windows are cut, they are named by the sample that they begin at.
+        sizes = [
+            size * layout.shape[1] if layout.is_cut else size for size, layout in zip(sizes, self.layouts, strict=True)
+        ]
+        begins = (
+            selection.window
+            if offsets is None
+            else np.where(self._is_cut(), selection.window + offsets, selection.window)
+        )
+        frame = begins // np.array(sizes)[selection.source]
         groups = [
             (source.lake, source.group) if isinstance(source, Part) else number
             for number, source in enumerate(selection.sources)

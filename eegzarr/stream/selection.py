@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -56,7 +56,7 @@ class Selection:
     source : array of int32, shape (window,)
         Which of `sources`.
     window : array of int64, shape (window,)
-        Number of the window in its source's group or array.
+        Number of the window in its source's group or array; of one that is cut the position that it begins at.
     recording : array of int64, shape (window,)
         Row of the window's recording in its group, for an array as its label says.
     people : frozenset of (str, str)
@@ -118,7 +118,7 @@ class Selection:
     @cached_property
     def recordings(self) -> npt.NDArray[np.int64]:
         """Which recording each window is of, counted over all sources, (window,)."""
-        groups = [source.group if isinstance(source, Part) else str(n) for n, source in enumerate(self.sources)]
+        groups = [_name(source) if isinstance(source, Part) else str(n) for n, source in enumerate(self.sources)]
         number = pd.factorize(np.array(groups, object))[0][self.source]
         return number * (int(np.max(self.recording, initial=0)) + 1) + self.recording
 
@@ -226,8 +226,16 @@ def _stored_recordings(windows: xr.Dataset, places: Places) -> npt.NDArray[np.in
     """
     names = [name for name in ("recording", "start") if name in windows.coords and windows[name].dims == ("window",)]
     stored = {name: np.zeros(len(places.window)) for name in ("recording", *names)}
-    for lake, group in {(part.lake, part.group) for part in places.parts}:
-        numbers = [n for n, part in enumerate(places.parts) if (part.lake, part.group) == (lake, group)]
+    for number, part in enumerate(places.parts):
+        if part.cut is not None:
+            own = places.part == number
+            known = {"recording": part.cut.recording, "start": part.cut.start}
+            for name, values in stored.items():
+                values[own] = known[name](places.window[own])
+    for lake, group in {(part.lake, part.group) for part in places.parts if part.cut is None}:
+        numbers = [
+            n for n, part in enumerate(places.parts) if part.cut is None and (part.lake, part.group) == (lake, group)
+        ]
         own = np.isin(places.part, numbers)
         table = open_dataset(open_store(lake, read_only=True), group)
         for name, values in stored.items():
@@ -272,7 +280,7 @@ def _in_order(source: Source, own: tuple[str, ...], wanted: tuple[str, ...]) -> 
         raise UsageError("channels of the same name can't be brought into the order of another Dataset")
     channels = tuple(source.channels[own.index(name)] for name in wanted)
     if isinstance(source, Part):
-        return Part(source.lake, source.group, source.digest, channels, source.times)
+        return replace(source, channels=channels)
     return Loaded(source.values, channels)
 
 
@@ -283,10 +291,19 @@ def _rate(windows: xr.Dataset) -> float:
         return float("nan")
 
 
+def _name(part: Part) -> str:
+    """Return what the rows of a part's recordings count in: a group, or what was cut from it."""
+    return part.group if part.cut is None else part.cut.group or part.cut.digest
+
+
 def _stored_texts(sources: Sequence[Source], name: str) -> set[str]:
     """Return the texts of a label in the groups of sources."""
     found: set[str] = set()
-    for lake, group in {(source.lake, source.group) for source in sources if isinstance(source, Part) and source.lake}:
+    parts = [source for source in sources if isinstance(source, Part) and source.lake]
+    groups = {(part.lake, part.group if part.cut is None else part.cut.group) for part in parts}
+    for lake, group in groups:
+        if not group:  # cut, and in no lake: its own labels are all that there are
+            continue
         table = open_dataset(open_store(lake, read_only=True), group)
         if name in table and table[name].dtype.kind in "TO":
             found |= {str(text) for text in table[name].to_numpy().tolist()}

@@ -15,6 +15,7 @@ from eegzarr.errors import UsageError
 from eegzarr.store.integers import LARGEST
 from eegzarr.store.reading.integers import IntegerDecoder, Picked
 from eegzarr.store.reading.read import WindowDecoder, WindowReader
+from eegzarr.store.tiles.gather import TileGatherer
 
 Normalize = Literal["channel", "window", "recording"]
 # Bytes of windows that are decoded before they are cropped and converted. What Python does between two
@@ -83,6 +84,8 @@ class Layout:
         In uV, of the picked channels.
     step : float
         uV a unit of integers that are decoded; 0 of other samples.
+    is_cut : bool
+        Whether windows are gathered from tiles, of which `shape` is one.
     """
 
     values: npt.NDArray | None
@@ -93,6 +96,7 @@ class Layout:
     mean: npt.NDArray[np.float32] | None = None
     std: npt.NDArray[np.float32] | None = None
     step: float = 0.0
+    is_cut: bool = False
 
     @property
     def window_bytes(self) -> int:
@@ -104,7 +108,7 @@ class Layout:
         axes = zip((self.channels, self.times), self.shape, strict=True)
         whole = all(isinstance(numbers, slice) and numbers == slice(0, size, 1) for numbers, size in axes)
         plain = shape.normalize is None and shape.dtype == self.dtype and shape.n_times == shape.window_times
-        return self.values is None and plain and whole
+        return self.values is None and not self.is_cut and plain and whole
 
     def holds_halves(self) -> bool:
         """Whether float16 holds all that can be stored, in uV."""
@@ -142,6 +146,7 @@ class RowFiller:
         self._shape, self._layouts = shape, layouts
         self._decoder = WindowDecoder(readers)
         self._integers = IntegerDecoder(self._decoder)
+        self._gatherers = [TileGatherer(one) for one in readers] if any(one.is_cut for one in layouts) else []
         self._readers, self._reader = readers, reader
         self._scratch = threading.local()
         self._picks = [Picked.of(layout.channels, layout.times) for layout in layouts]
@@ -189,7 +194,9 @@ class RowFiller:
 
     def _gives_microvolts(self, source: int) -> bool:
         """Whether rows are a source's integers in uV, and nothing else is done to them."""
-        return self._layouts[source].step > 0 and self._shape.dtype == "float32" and self._shape.normalize is None
+        layout = self._layouts[source]
+        plain = self._shape.dtype == "float32" and self._shape.normalize is None
+        return layout.step > 0 and plain and not layout.is_cut
 
     def _fill_from(
         self,
@@ -208,14 +215,19 @@ class RowFiller:
         if self._gives_microvolts(source):
             self._scaled(sources, windows, offsets, rows)
             return
-        is_direct = shape.normalize is None and not may_overflow and not is_scaled
+        is_direct = shape.normalize is None and not may_overflow and not (is_scaled and shape.dtype != "float32")
+        if is_direct and layout.is_cut:
+            self._gather(source, windows, offsets, rows)
+            return
         for first in range(0, len(rows), together):
             several = slice(first, first + together)
             filled = rows[several]
             values = filled
             if not is_direct:
                 values = self._buffer("values", (together, *rows.shape[1:]), "float32")[: len(filled)]
-            if is_scaled:
+            if layout.is_cut:
+                self._gather(source, windows[several], offsets[several], values)
+            elif is_scaled:
                 self._scaled(sources[several], windows[several], offsets[several], values)
             else:
                 stored = self._stored(source, windows[several], together)
@@ -236,6 +248,20 @@ class RowFiller:
     ) -> None:
         """Decode integers into rows of uV, picked alike from all sources, and cropped."""
         self._integers.decode(self._reader[sources], windows, self._picks[int(sources[0])], offsets, rows)
+
+    def _gather(
+        self, source: int, positions: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], rows: npt.NDArray
+    ) -> None:
+        """Fill rows with windows that begin anywhere in tiles: channels and times picked, cropped, as `rows`' type."""
+        gatherer, picked = self._gatherers[self._reader[source]], self._picks[source]
+        if not len(picked.times):
+            gatherer.gather(positions + offsets + picked.first, picked.channels, rows)
+            return
+        first = int(picked.times.min())
+        whole = np.empty((*rows.shape[:2], int(picked.times.max()) - first + 1), rows.dtype)
+        gatherer.gather(positions + first, picked.channels, whole)
+        for row, window, offset in zip(rows, whole, offsets.tolist(), strict=True):
+            row[:] = window[:, picked.times[offset : offset + rows.shape[2]] - first]
 
     def _stored(self, source: int, windows: npt.NDArray[np.int64], together: int) -> npt.NDArray:
         """Return windows as they are stored, in a buffer of this thread."""

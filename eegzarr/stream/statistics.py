@@ -63,7 +63,7 @@ def _by_dataset(selection: Selection) -> list[Moments]:
                 continue
             own = np.unique(selection.recording[selection.source == number]).tolist()
             # A group can stand in several sources, with other times each; a recording counts once.
-            key = id(source) if isinstance(source, Loaded) else (source.lake, source.group)
+            key = id(source) if isinstance(source, Loaded) else (source.lake, source.group, source.cut)
             own = [row for row in own if (key, row) not in seen]
             seen |= {(key, row) for row in own}
             moments += _moments(source, selection, number, own)
@@ -75,6 +75,8 @@ def _moments(source: Source, selection: Selection, number: int, recordings: Sequ
     """Return the moments of recordings of a source, of its channels in their order."""
     channels = list(source.channels)
     if not isinstance(source, Loaded):
+        if source.cut is not None:
+            return source.cut.moments(recordings, channels)
         every = recording_moments(source.lake, source.group, recordings)
         return [one.picked(channels) for one in every]
     own = selection.source == number

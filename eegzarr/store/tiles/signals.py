@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,6 +37,7 @@ from eegzarr.store.reading.gather import compile_gather, is_worth_compiling
 from eegzarr.store.reading.read import LocalReader, RemoteReader, WindowReader
 from eegzarr.store.reading.remote import FrameCache
 from eegzarr.store.reading.stored import StoredSignals
+from eegzarr.store.receipt import Moments, table_moments
 from eegzarr.store.tiles.gather import TileGatherer
 
 _MIB = 2**20
@@ -63,10 +64,10 @@ class CutRecordings:
         Rows of those with tiles, in the order of their tiles.
     first : array of int64, shape (tiled,)
         Position of their first sample; see `eegzarr.store.tiles.gather`.
-    count : array of int64, shape (recording,)
-        Samples of each recording's valid windows.
-    mean, squares : array of float64, shape (recording, channel)
-        Their mean in uV, and the sum of squared deviations from it in uV^2.
+    by_channel : tuple of Moments
+        Of each recording's valid windows, in the order of `channels`.
+    channels : array of int64, shape (channel,)
+        Numbers of the windows' channels in the tiles.
     """
 
     digest: str
@@ -74,9 +75,8 @@ class CutRecordings:
     sfreq: float
     row: npt.NDArray[np.int64]
     first: npt.NDArray[np.int64]
-    count: npt.NDArray[np.int64]
-    mean: npt.NDArray[np.float64]
-    squares: npt.NDArray[np.float64]
+    by_channel: tuple[Moments, ...]
+    channels: npt.NDArray[np.int64]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, CutRecordings) and (self.digest, self.group) == (other.digest, other.group)
@@ -95,19 +95,23 @@ class CutRecordings:
         """Return positions in s from the start of their recordings."""
         return (positions - self.first[self._place(positions)]) / self.sfreq
 
+    def moments(self, recordings: Sequence[int], channels: list[int]) -> list[Moments]:
+        """Return the moments of recordings, of channels that are named by their numbers in the tiles."""
+        place = {number: row for row, number in enumerate(self.channels.tolist())}
+        return [self.by_channel[row].picked([place[number] for number in channels]) for row in recordings]
+
     def _place(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         return np.searchsorted(self.first, positions, side="right") - 1
 
     @classmethod
-    def of(cls, digest: str, group: str, sfreq: float, tile_times: int, recordings: xr.Dataset) -> CutRecordings:
+    def of(cls, digest: str, group: str, sfreq: float, tiles: Tiles, recordings: xr.Dataset) -> CutRecordings:
         """Return those of a cut group's table of recordings."""
         tile = recordings[FIRST_TILE].to_numpy()
         row = np.flatnonzero(tile >= 0)
         row = row[np.argsort(tile[row], kind="stable")]
-        count = recordings["count"].to_numpy()[:, 0]
-        mean = recordings["mean"].to_numpy()
-        squares = recordings["sum_of_squares"].to_numpy() - count[:, None] * mean**2
-        return cls(digest, group, sfreq, row, tile[row].astype(np.int64) * tile_times, count, mean, squares)
+        first = tile[row].astype(np.int64) * tiles.geometry.n_times
+        channels = tiles.numbers(list(map(str, recordings["channel"].to_numpy().tolist())))
+        return cls(digest, group, sfreq, row, first, tuple(table_moments(recordings)), channels)
 
 
 class CutSignals(StoredSignals):
@@ -279,7 +283,7 @@ def cut_signals(lake: str, group: str, dataset: xr.Dataset) -> xr.Variable:
         position = stored[TILE].to_numpy().astype(np.int64) * tiles.geometry.n_times + stored[TILE_OFFSET].to_numpy()
         digest, sfreq = str(attributes["plan_digest"]), float(attributes["sampling_rate"])
         table = open_dataset(store, f"{group}/{RECORDINGS}")
-        return position, CutRecordings.of(digest, group, sfreq, tiles.geometry.n_times, table)
+        return position, CutRecordings.of(digest, group, sfreq, tiles, table)
 
     shape = (dataset.sizes["window"], dataset.sizes["channel"], dataset.sizes["time"])
     channels = tiles.numbers(list(map(str, dataset["channel"].to_numpy().tolist())))

@@ -1,0 +1,60 @@
+"""Cut windows from whole recordings: ``python -m eegzarr.cut LAKE --recipe NAME``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from eegzarr.cli.run import Command
+from eegzarr.cli.signature import options_of
+from eegzarr.cut.api import cut_lake
+from eegzarr.errors import redacted
+
+if TYPE_CHECKING:
+    from eegzarr.cut.api import CutSummary
+
+
+@options_of(cut_lake, leave_out=("lake", "recipe", "releases"))
+def cut(lake: str, /, *, recipe: str, releases: tuple[str, ...] = (), **options: Any) -> int:
+    """Cut windows of any recipe from the whole recordings that a lake holds.
+
+    Nothing but the lake is read. What is written are labels, statistics and where each window begins; the windows open,
+    stream and train like any others.
+
+    Parameters
+    ----------
+    lake
+        Path or URL of a lake with groups of whole recordings, as eegzarr build --recipe continuous makes them.
+    recipe
+        What a window is: the name of a preset, or a .toml file.
+    releases
+        Releases to cut from. Default: all.
+    """
+    for summary in cut_lake(lake, recipe, releases=releases or None, **options):
+        print(describe(summary, lake))
+    return 0
+
+
+def describe(summary: CutSummary, lake: str) -> str:
+    """Return what was cut, in a few lines."""
+    done = "stored" if summary.stored else "cut"
+    told = "was already there" if summary.already else f"{done} from {summary.signals}"
+    lines = [
+        f"{redacted(lake)}/{summary.group}: {told}",
+        f"  {summary.windows:,} windows of {summary.subjects} subjects from {summary.recordings} recordings",
+    ]
+    if summary.dropped:
+        lines.append(
+            f"  {summary.dropped} left out: the window extends past an end of the recording, crosses a gap or a join, "
+            f"or overlaps a bad time"
+        )
+    if summary.left_out:
+        lines.append(f"  {summary.left_out} trials left out: the table of recordings says why")
+    if summary.invalid:
+        lines.append(f"  {summary.invalid} windows marked invalid: their signal could not be read")
+    return "\n".join(lines)
+
+
+main = Command("eegzarr.cut", cut)
+
+if __name__ == "__main__":
+    raise SystemExit(main())
