@@ -46,6 +46,7 @@ from eegzarr.store.layout import (
     RECORDINGS,
     SCRATCH,
     SHARDS,
+    SIGNALS,
     UNREADABLE,
     create_eeg,
     group_path,
@@ -87,6 +88,7 @@ def _found(lake: str, group: str) -> Found:
     return Found(
         status=status,
         recipe=recipe_from_json(attributes["recipe"]),
+        cut_from=str(attributes.get(SIGNALS, "")),
         geometry=stored_geometry(lake, group),
         fingerprints=begun_fingerprints(lake, group),
         signals_digest=str(attributes.get("signals_digest", "")),

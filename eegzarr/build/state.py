@@ -46,6 +46,8 @@ class Found:
         Of a damaged group: what is wrong with it.
     format : str
         The group's format; nothing else is known of one that this eegzarr doesn't write.
+    cut_from : str
+        The group that has its signals, "" where it has its own.
     geometry : Geometry, optional
         How its windows lie in its shards.
     fingerprints : mapping of str to str, optional
@@ -60,6 +62,7 @@ class Found:
     damage: str = ""
     format: str = FORMAT
     recipe: Recipe | None = None
+    cut_from: str = ""
     geometry: Geometry | None = None
     fingerprints: Mapping[str, str] | None = None
     signals_digest: str = ""
@@ -156,6 +159,11 @@ def _difference(found: Found, asked: Asked) -> str:
         return (
             f"{place} has the format {found.format}, this eegzarr writes {' and '.join(FORMATS)}: "
             f"give another --out, or --overwrite to build it anew"
+        )
+    if found.cut_from:
+        return (
+            f"{place} was cut from {found.cut_from}: its windows aren't stored. Open it as it is, give the recipe "
+            f"another name, or --overwrite to store them"
         )
     if found.recipe is not None and _signals_of(found.recipe) != _signals_of(asked.recipe):
         return _another_recipe(asked)
