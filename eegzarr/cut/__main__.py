@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @options_of(cut_lake, leave_out=("lake", "recipe", "releases"))
 def cut(lake: str, /, *, recipe: str, releases: tuple[str, ...] = (), **options: Any) -> int:
-    """Cut windows of any recipe from the whole recordings that a lake holds.
+    """Cut windows of any recipe from a lake's whole recordings.
 
     Nothing but the lake is read. What is written are labels, statistics and where each window begins; the windows open,
     stream and train like any others.
