@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import xarray as xr
@@ -19,6 +21,8 @@ from torch.utils.data import DataLoader
 import eegzarr
 from eegzarr.challenge.presets import CHALLENGE1
 from eegzarr.errors import LakeError, UsageError
+from eegzarr.exchange.write import GivenWindows, write_windows
+from eegzarr.stream.dataset import WindowDataset
 from eegzarr.stream.order import global_order
 from eegzarr.stream.stream import WindowStream
 
@@ -224,18 +228,62 @@ def test_a_truncated_shard_is_named(copied: Path) -> None:
         list(WindowStream(eegzarr.open_windows(copied, "challenge1"), 32))
 
 
-FEW_DESCRIPTORS = """
-import resource, sys, numpy as np, torch, eegzarr
-from eegzarr.stream.stream import WindowStream
-resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-windows = eegzarr.open_windows(sys.argv[1], "challenge1", ["half"])
-assert len(windows.eeg.chunks[0]) > 100
-x = torch.cat([x for x, _ in WindowStream(windows, 16, threads=2)]).numpy()
-np.testing.assert_array_equal(x, windows.eeg.values)
+def write_numbered(lake: Path, count: int, shard_size: int) -> None:
+    """Write tiny windows, (window, 2, 8): all samples of window n are n + 0.5."""
+
+    def read(first: int, out: np.ndarray) -> None:
+        out[:] = (first + np.arange(len(out)) + 0.5)[:, None, None]
+
+    number = np.arange(count)
+    labels = pd.DataFrame({"recording": number // 100, "subject": "01", "target": number.astype(float)})
+    numbered = GivenWindows(
+        source="test",
+        channels=("Cz", "Pz"),
+        sfreq=100.0,
+        start=0.0,
+        n_times=8,
+        labels=labels,
+        fingerprint="1",
+        read=read,
+    )
+    write_windows(lake, "many", "R", numbered, shard_size=shard_size)
+
+
+@pytest.mark.parametrize("kind", ["truncated", "copied over"])
+def test_a_shard_that_changes_in_mid_epoch_is_named_before_its_next_frame_is_read(kind: str, tmp_path: Path) -> None:
+    lake = tmp_path / "lake.zarr"
+    write_numbered(lake, 5000, shard_size=2**17)  # two frames of 1,024 windows a shard
+    dataset = WindowDataset(eegzarr.open_windows(lake, "many"))
+    assert dataset[0][0][0, 0] == 0.5  # the shard is mapped, and its first frame read
+    shards = [lake / f"many/R/eeg/c/{number}/0/0" for number in (0, 1)]
+    if kind == "truncated":
+        os.truncate(shards[0], 100)
+    else:
+        shutil.copyfile(shards[1], shards[0])
+    with pytest.raises(LakeError, match="c/0/0/0 was written to while it was read: open the lake again"):
+        dataset[1500]
+
+
+MANY_SHARDS = """
+import sys, numpy as np, torch, eegzarr
+from torch.utils.data import DataLoader
+from eegzarr.stream import WindowDataset, WindowStream
+windows = eegzarr.open_windows(sys.argv[1], "many")
+assert len(windows.eeg.chunks[0]) == 1100
+expected = (np.arange(1100) + 0.5)[:, None, None] + np.zeros((2, 8))
+for seed, workers in ((0, 0), (1, 1)):
+    stream = WindowStream(windows, 50, shuffle="global", seed=seed, threads=2)
+    batches = list(DataLoader(stream, batch_size=None, num_workers=workers))
+    x, y = (torch.cat(parts).numpy() for parts in zip(*batches))
+    assert sorted(y.tolist()) == list(range(1100))
+    np.testing.assert_array_equal(x, expected[y.astype(int)])
+np.testing.assert_array_equal(WindowDataset(windows)[:][0].numpy(), expected)
 """
 
 
-def test_a_process_needs_no_file_descriptor_per_shard(sample_root: Path, tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="no ulimit")
+def test_1100_shards_stream_under_256_file_descriptors(tmp_path: Path) -> None:
     lake = tmp_path / "lake.zarr"
-    eegzarr.build_lake(sample_root, lake, recipe=CHALLENGE1, workers=1, name="half", shard_size=2**17)
-    subprocess.run([sys.executable, "-c", FEW_DESCRIPTORS, str(lake)], check=True, timeout=120)
+    write_numbered(lake, 1100, shard_size=64)  # a window a shard
+    limited = ["sh", "-c", 'ulimit -n 256 && exec "$0" "$@"']
+    subprocess.run([*limited, sys.executable, "-c", MANY_SHARDS, str(lake)], check=True, timeout=120)

@@ -68,6 +68,10 @@ class WindowReader(ABC):
     def check(self) -> None:
         """Refuse to go on if a shard was written to, or the group was built anew, since it was opened."""
         self.check_files()
+        self.check_group()
+
+    def check_group(self) -> None:
+        """Refuse to go on if the group was built anew since it was opened."""
         if self._digest is not None and self._stored_digest() != self._digest:
             raise LakeError(f"{self.name} was built anew while it was open: open it again")
 
@@ -235,6 +239,7 @@ class LocalReader(WindowReader):
             name = f"{self._folder / self.geometry.shard_key(shard)}, frame {in_shard}"
             offset, length = frame_range(held.index, in_shard, name)
             stored = held.file.content[offset : offset + length]
+            _refuse_if_changed(held)  # touching what a truncated file no longer has would end the process
             with self.spent.checking_mapped():
                 held.file.wish(offset, length)
                 found = self._frames[number] = checked_frame(stored, length, self.geometry, name)
@@ -249,12 +254,12 @@ class LocalReader(WindowReader):
                 # mmap, not read(): page faults on fresh buffers cost five times as much.
                 file = MappedFile(path)
             except FileNotFoundError as error:
-                self.check()  # it may have gone because the group is being built anew
+                self.check_group()  # it may have gone because the group is being built anew
                 raise LakeError(f"{path} is missing: python -m eegzarr.verify finds what else is") from error
             except OSError as error:
                 raise LakeError(f"{path} can't be read: {error}") from error
             # After it was opened: a shard of the next build appears after the next build's metadata.
-            self.check()
+            self.check_group()
             tail = file.content[-index_bytes(self.geometry) :].tobytes()
             self._shards[shard] = MappedShard(file, read_index(tail, self.geometry, str(path)))
             return self._shards[shard]
@@ -262,11 +267,15 @@ class LocalReader(WindowReader):
     def check_files(self) -> None:
         """Refuse to go on if a shard was written to since it was mapped."""
         for held in list(self._shards.values()):
-            if held.file.is_changed():
-                raise LakeError(f"{held.file.path} was written to while it was read: open the lake again")
+            _refuse_if_changed(held)
 
     def _stored_digest(self) -> str | None:
         return stored_digest(self._metadata.read_bytes()) if self._metadata.exists() else None
+
+
+def _refuse_if_changed(shard: MappedShard) -> None:
+    if shard.file.is_changed():
+        raise LakeError(f"{shard.file.path} was written to while it was read: open the lake again")
 
 
 class RemoteReader(WindowReader):
@@ -351,7 +360,7 @@ class RemoteReader(WindowReader):
         if mine:
             try:
                 tail = self._fetcher.fetch(key, -index_bytes(self.geometry), None).tobytes()
-                self.check()
+                self.check_group()
                 future.set_result(read_index(tail, self.geometry, f"{self._url}/{self.geometry.shard_key(shard)}"))
             except LakeError as error:
                 future.set_exception(error)
