@@ -64,7 +64,8 @@ def test_tiles_in_a_row_are_the_recordings(lake: Path, sample_root: Path) -> Non
 def test_all_events_stand_in_a_table_with_their_types(lake: Path, sample_root: Path) -> None:
     events = xr.open_zarr(lake, group=f"{GROUP}/events").load()
     paths = xr.open_zarr(lake, group=f"{GROUP}/recordings")["path"].to_numpy()
-    assert (events.onset.dtype, events.onset.attrs["units"], events.value.dtype.kind) == (np.float64, "s", "T")
+    assert (events.onset.dtype, events.onset.attrs["units"]) == (np.float64, "s")
+    assert events.value.dtype.kind in "TO"  # O: of xarray 2025.6
     for row, path in enumerate(map(str, paths)):
         written = pd.read_csv(sample_root / path.replace("_eeg.bdf", "_events.tsv"), sep="\t", keep_default_na=False)
         own = events.isel(event=events.recording.to_numpy() == row)
