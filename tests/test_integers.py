@@ -27,7 +27,7 @@ from eegzarr.store.reading.gather import compile_gather, compiled_gather
 from eegzarr.store.reading.integers import IntegerDecoder, Picked
 from eegzarr.store.reading.read import LocalReader, WindowDecoder
 from eegzarr.store.verify import verify_lake
-from eegzarr.stream import WindowDataset, WindowStream
+from eegzarr.stream import MixedStream, WindowDataset, WindowStream
 
 GROUP = "challenge1/R1"
 STEPS = st.sampled_from([0.01, 0.02, 0.03125, 0.05, 0.1, 1 / 3, 0.5])
@@ -218,6 +218,21 @@ def test_lakes_of_several_steps_are_streamed_together(tmp_path: Path) -> None:
             assert np.abs(eeg - row).max(axis=(1, 2)).min() <= step / 2 + 1e-5
     plain = [xr.open_zarr(lake, group=f"r/{release}")["eeg"].values.astype(np.float32) for release in "ab"]
     np.testing.assert_array_equal(opened["eeg"].values, np.concatenate(plain))
+    # What is saved elsewhere isn't rounded to the step of the first.
+    opened[["eeg"]].reset_coords(drop=True).load().to_zarr(tmp_path / "copy.zarr")
+    np.testing.assert_array_equal(xr.open_zarr(tmp_path / "copy.zarr")["eeg"].values, opened["eeg"].values)
+
+
+def test_integers_and_floats_are_mixed(integer_lake: Path, sample_lake: Path) -> None:
+    streams = {
+        "integers": WindowStream(eegzarr.open_windows(integer_lake, "challenge1"), 32, target=None, dtype="int16"),
+        "floats": WindowStream(eegzarr.open_windows(sample_lake, "challenge1"), 32, target=None),
+    }
+    found = {name: [] for name in streams}
+    for name, x in MixedStream(streams, seed=1):
+        found[name].append(x.numpy())
+    microvolts = np.concatenate(found["integers"]) * streams["integers"].scale
+    assert np.abs(microvolts - np.concatenate(found["floats"])).max() <= 0.0251
 
 
 def test_windows_beyond_the_range_are_marked_and_the_step_that_holds_them_is_told(tmp_path: Path) -> None:

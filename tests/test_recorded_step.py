@@ -20,6 +20,7 @@ from eegzarr.recipes.recipe import Preparation, Recipe, WindowSpan
 from eegzarr.recordings.digital import common_step, recorded_step
 from eegzarr.recordings.reader import read_header
 from eegzarr.store.verify import verify_lake
+from eegzarr.stream import WindowStream
 
 NAMES = ("Fz", "Cz", "Pz")
 REST = Recipe(
@@ -159,6 +160,6 @@ def test_what_does_not_fit_or_is_prepared_gets_the_usual_step(tmp_path: Path) ->
         )  # fmt: skip
         assert any(message.startswith(f"--step auto is 0.05 uV: {why}") for message in told)
         windows = eegzarr.open_windows(tmp_path / "lake.zarr", recipe.name)
-        assert windows["eeg"].encoding["scale_factor"] == 0.05
+        assert WindowStream(windows, 4, dtype="int16").scale == 0.05
         assert windows.attrs["lossless"] is False
         assert windows.attrs["largest_error_uV"] <= 0.025

@@ -84,10 +84,10 @@ def signals(lake: str, group: str, stored: xr.Variable, digest: str) -> xr.Varia
     check_windows(lake, group, stored.shape[0], geometry)
     if "://" in lake:
         remote = indexing.LazilyIndexedArray(RemoteSignalArray(lake, group, digest, stored))
-        return xr.Variable(stored.dims, remote, stored.attrs, stored.encoding)
+        return xr.Variable(stored.dims, remote, stored.attrs, _encoding(stored))
     lazy = indexing.LazilyIndexedArray(SignalArray(lake, group, digest, stored.shape[0], geometry))
     preferred = dict(zip(stored.dims, (geometry.windows_per_shard, *stored.shape[1:]), strict=True))
-    encoding = {**stored.encoding, "preferred_chunks": preferred}
+    encoding = {**_encoding(stored), "preferred_chunks": preferred}
     return xr.Variable(stored.dims, lazy, stored.attrs, encoding)
 
 
@@ -172,6 +172,16 @@ class SignalArray(StoredSignals):
             reader = LocalReader(self.lake, self.group, self.digest)
             self._opened = os.getpid(), reader, WindowDecoder([reader])
         return self._opened[1:]
+
+
+def _encoding(stored: xr.Variable) -> dict[Any, Any]:
+    """Return how signals that are opened would be stored again: those of integers as floats.
+
+    Else xarray would round what is joined from several groups to the step of the first.
+    """
+    if stored_type(stored).kind == "f":
+        return stored.encoding
+    return {name: stored.encoding[name] for name in ("chunks", "preferred_chunks", "shards") if name in stored.encoding}
 
 
 def signal_type(stored: xr.Variable) -> np.dtype:
