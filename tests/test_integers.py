@@ -219,8 +219,10 @@ def test_lakes_of_several_steps_are_streamed_together(tmp_path: Path) -> None:
     plain = [xr.open_zarr(lake, group=f"r/{release}")["eeg"].values.astype(np.float32) for release in "ab"]
     np.testing.assert_array_equal(opened["eeg"].values, np.concatenate(plain))
     # What is saved elsewhere isn't rounded to the step of the first.
-    opened[["eeg"]].reset_coords(drop=True).load().to_zarr(tmp_path / "copy.zarr")
-    np.testing.assert_array_equal(xr.open_zarr(tmp_path / "copy.zarr")["eeg"].values, opened["eeg"].values)
+    opened[["eeg"]].reset_coords(drop=True).load().to_zarr(tmp_path / "copy.zarr", consolidated=False)
+    np.testing.assert_array_equal(
+        xr.open_zarr(tmp_path / "copy.zarr", consolidated=False)["eeg"].values, opened["eeg"].values
+    )
 
 
 def test_integers_and_floats_are_mixed(integer_lake: Path, sample_lake: Path) -> None:
