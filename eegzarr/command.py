@@ -37,6 +37,7 @@ COMMANDS = {
     "ensemble": Listed("eegzarr.train.ensemble", "Score the mean prediction of several runs."),
     "info": Listed("eegzarr.info", "Show what is in a lake."),
     "monitor": Listed("eegzarr.monitor", "Watch a build or a training."),
+    "recipe": Listed("eegzarr.recipe", "Show what a recipe finds in a dataset, without building anything."),
     "report": Listed("eegzarr.report", "Write a page about a lake."),
     "sample": Listed("eegzarr.sample.__main__", "Simulate a small dataset in the manner of HBN-EEG."),
     "search": Listed("eegzarr.train.search", "Search for better options of a training."),

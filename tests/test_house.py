@@ -49,7 +49,7 @@ ROOMS = (
     ("pictures",),
     ("accessor", "cli"),
     # The commands, and the entrance: what they import is imported when it is needed.
-    ("build.__main__", "convert", "cut.__main__", "info", "monitor", "report", "sample.__main__", "verify"),
+    ("build.__main__", "convert", "cut.__main__", "recipe", "info", "monitor", "report", "sample.__main__", "verify"),
     ("train.arguments", "train.__main__", "train.ensemble", "train.search", "train.submission"),
     ("completion", "command", "registration", "__main__"),
 )
@@ -149,7 +149,7 @@ def test_every_extra_is_told_by_its_packages() -> None:
         named = " ".join(extras[extra])
         wider = named + "".join(" ".join(extras[name]) for name in re.findall(r"\w+", named) if name in extras)
         assert all(package in wider for package in packages), extra
-    assert len(COMMANDS) == 13
+    assert len(COMMANDS) == 14
 
 
 def test_every_file_that_a_contributor_is_sent_to_exists() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from eegzarr.build.api import build_lake, forecast
+from eegzarr.build.foreseen.lines import class_lines, lines_of
 from eegzarr.challenge.releases import find_release
 from eegzarr.cli.run import Command, Invocation
 from eegzarr.cli.signature import options_of
@@ -166,6 +168,7 @@ def describe(summary: BuildSummary, lake: str) -> str:
     elif summary.seconds:
         limit = f" of {summary.memory_limit / 2**20:,.0f} MiB" if summary.memory_limit else ", without the cluster's"
         lines.append(f"  {summary.seconds:.1f} s; peak memory {summary.peak_memory / 2**20:,.0f} MiB{limit}")
+    lines += [f"  {line}" for line in class_lines(summary.classes)]
     lines += _losses(summary)
     if summary.invalid:
         lines.append(f"  {summary.invalid} windows marked invalid: their signal could not be read")
@@ -175,7 +178,7 @@ def describe(summary: BuildSummary, lake: str) -> str:
     return "\n".join(lines)
 
 
-def _losses(made: BuildSummary | Forecast) -> list[str]:
+def _losses(made: BuildSummary) -> list[str]:
     """Return what was left out, and what of the source's tables was renamed, assumed or couldn't be read."""
     lines = []
     if made.dropped:
@@ -183,11 +186,14 @@ def _losses(made: BuildSummary | Forecast) -> list[str]:
             f"  {made.dropped} left out: the window extends past an end of the recording, crosses a gap or a join, or "
             f"overlaps a bad time"
         )
-    lines += [f"  {count} trials left out: the trial {why}" for why, count in made.left_out.most_common()]
-    lines += [f"  {note}" for note in made.notes[:_MOST_NOTES]]
-    if len(made.notes) > _MOST_NOTES:
-        lines.append(f"  and {len(made.notes) - _MOST_NOTES} more notes, in the attribute notes of the group")
-    return lines
+    noun = made.noun
+    lines += [f"  {count} {noun}s left out: the {noun} {why}" for why, count in made.left_out.most_common()]
+    return lines + [f"  {note}" for note in _first(made.notes)]
+
+
+def _first(notes: Sequence[str]) -> list[str]:
+    more = f"and {len(notes) - _MOST_NOTES} more notes, in the attribute notes of the group"
+    return [*notes[:_MOST_NOTES], *([more] if len(notes) > _MOST_NOTES else [])]
 
 
 def describe_forecast(foreseen: Forecast, lake: str) -> str:
@@ -201,7 +207,9 @@ def describe_forecast(foreseen: Forecast, lake: str) -> str:
         *(["  only its labels would be written again"] if foreseen.only_labels else []),
         f"  {foreseen.workers} workers; projected memory {foreseen.projected_memory / 2**20:,.0f} MiB{limit}",
     ]
-    lines += _losses(foreseen)
+    found = foreseen.explanation
+    lines += [f"  {line}" for line in lines_of(found, skipped=False)] if found is not None else []
+    lines += [f"  {note}" for note in _first(foreseen.notes)]
     if foreseen.skipped:
         lines.append(f"  {len(foreseen.skipped)} of {foreseen.recordings} recordings skipped:")
         lines += [f"    {path}: {reason}" for path, reason in foreseen.skipped]

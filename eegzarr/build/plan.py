@@ -161,22 +161,22 @@ def make_plan(
             tuple((inspection.recording.path, inspection.reason) for inspection in inspections),
         )
     geometry = geometry_for(len(channels), recipe.n_times)
-    windows = _joined(inspections, recipe)
+    windows = joined_windows(inspections, recipe)
     subjects = subject_labels(source, [inspection.recording for inspection in inspections], recipe)
     if not source.montage:  # a few recordings may all lack what others have
-        check_values(recipe, _target_columns(windows, subjects), subjects.given)
+        check_values(recipe, target_columns(windows, subjects), subjects.given)
     slimmed = tuple(replace(i, windows={}) for i in with_shared_channels(inspections))
     return Plan(recipe, source, geometry, channels, slimmed, windows, subjects)
 
 
-def _target_columns(windows: pd.DataFrame, subjects: SubjectLabels) -> dict[str, npt.NDArray]:
+def target_columns(windows: pd.DataFrame, subjects: SubjectLabels) -> dict[str, npt.NDArray]:
     """Return the labels that a target may name, for each window."""
     recording = windows["recording"].to_numpy()
     own = {str(name): windows[name].to_numpy() for name in windows if name not in ("recording", "start_sample")}
     return own | {name: values[recording] for name, values in subjects.columns.items() if name not in own}
 
 
-def _joined(inspections: tuple[Inspection, ...], recipe: Recipe) -> pd.DataFrame:
+def joined_windows(inspections: tuple[Inspection, ...], recipe: Recipe) -> pd.DataFrame:
     """Return the windows of all recordings in one table, each with its recording's row."""
     counts = [inspection.n_windows for inspection in inspections]
     parts = [inspection.windows for inspection in inspections if inspection.n_windows]

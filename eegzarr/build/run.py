@@ -17,6 +17,7 @@ from eegzarr.build import group as groups
 from eegzarr.build.checks import at_own_rate, check_target, check_writable, named_source
 from eegzarr.build.content import compare_shards, in_recorded_step, shards_with
 from eegzarr.build.digest import labels_digest, prepared_with, signals_digest
+from eegzarr.build.foreseen.explain import explain_plan
 from eegzarr.build.plan import Plan
 from eegzarr.build.request import BuildRequest
 from eegzarr.build.resources import Resources
@@ -102,6 +103,7 @@ def _foreseen(request: BuildRequest, place: Placed, plan: Plan, resources: Resou
         reasons=Counter(reason for _, reason in skipped),
         skipped=tuple(skipped),
         left_out=sum((inspection.left_out for inspection in plan.inspections), Counter()),
+        explanation=explain_plan(plan),
         notes=(*plan.source.notes, *plan.subjects.notes),
         decoded_nbytes=plan.n_windows * geometry.window_bytes,
         shards=plan.n_shards,

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
+from eegzarr.recipes.classes import classes_of, names_of
+from eegzarr.recipes.recipe import recipe_from_json
 from eegzarr.store.engine import stored_type
 from eegzarr.store.group import read_tables, unreadable_windows
 from eegzarr.store.reading.damage import damage_named
+
+if TYPE_CHECKING:
+    from eegzarr.build.foreseen.lines import Explanation
 
 RELABEL = "write labels again"
 
@@ -28,6 +34,10 @@ class BuildSummary:
         Trials without a window because it would leave the recording, or has no place in it.
     left_out : Counter
         Trials that aren't what the recipe wants, by the reason.
+    noun : {"trial", "event", "window"}
+        What is left out.
+    classes : dict of str to dict of str to int
+        Windows of each class, by the label of the target; "" for those without one.
     notes : tuple of str
         What of the source's tables was renamed, assumed or couldn't be read.
     nbytes, decoded_nbytes : int
@@ -53,6 +63,8 @@ class BuildSummary:
     nbytes: int
     decoded_nbytes: int
     left_out: Counter[str] = field(default_factory=Counter)
+    noun: str = "trial"
+    classes: dict[str, dict[str, int]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     peak_memory: int = 0
@@ -80,6 +92,8 @@ class Forecast:
         Bytes of the whole process tree.
     finished : int
         Shards that an earlier run has written.
+    explanation : Explanation, optional
+        The events' values, the classes of the target, and an example of each reason.
     step : str
         What would be done: begin, resume, write labels again, tidy up, nothing, overwrite.
     others : tuple of Forecast
@@ -102,6 +116,7 @@ class Forecast:
     memory_limit: int
     left_out: Counter[str] = field(default_factory=Counter)
     notes: tuple[str, ...] = ()
+    explanation: Explanation | None = None
     step: str = "begin"
     others: tuple[Forecast, ...] = ()
 
@@ -134,10 +149,22 @@ def summarize(lake: str, group: str, *, but: Collection[str] = ()) -> BuildSumma
             dropped=int(recordings["dropped"].to_numpy().sum()),
             reasons=reasons,
             left_out=_left_out(recordings),
+            noun=recipe_from_json(str(labels.attrs["recipe"])).noun,
+            classes=class_counts(labels),
             notes=tuple(map(str, labels.attrs.get("notes", ()))),
             nbytes=int(shards["nbytes"].to_numpy().sum()),
             decoded_nbytes=int(np.prod(eeg.shape)) * stored_type(eeg.variable).itemsize,
         )
+
+
+def class_counts(labels: xr.Dataset) -> dict[str, dict[str, int]]:
+    """Count the windows of each class, for each target of a group that has classes."""
+    counts = {}
+    for name, label in labels.coords.items():
+        if str(name).startswith("target") and (classes := classes_of(label.attrs)) is not None:
+            found = Counter(names_of(label.to_numpy(), classes).tolist())
+            counts[str(name)] = {kind: found[kind] for kind in (*classes.values(), "") if kind or found[kind]}
+    return counts
 
 
 def _left_out(recordings: xr.Dataset) -> Counter[str]:

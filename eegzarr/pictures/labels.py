@@ -12,6 +12,7 @@ import xarray as xr
 
 from eegzarr.errors import UsageError
 from eegzarr.pictures.canvas import COLOURS, FAINT, INK, new_axes, one_axes, style
+from eegzarr.recipes.classes import classes_of, names_of
 from eegzarr.recipes.recipe import recipe_from_json
 from eegzarr.store.describe import TOO_NEAR, lost_windows
 from eegzarr.store.table import no_label
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _USUAL = (
-    *("target", "rt_from_stimulus", "correct", "response_type", "age", "sex", "p_factor", "attention"),
+    *("target", "event", "rt_from_stimulus", "correct", "response_type", "age", "sex", "p_factor", "attention"),
     *("internalizing", "externalizing", "ehq_total", "peak_to_peak", "task", "availability"),
 )
 _COLUMNS = 3
@@ -77,6 +78,8 @@ def _holds_anything(values: npt.NDArray) -> bool:
 
 def _distribution(ax: Axes, windows: xr.Dataset, name: str) -> None:
     values = windows[name].to_numpy()
+    if (classes := classes_of(windows[name].attrs)) is not None:
+        values = names_of(values, classes)
     units = windows[name].attrs.get("units", "")
     title = name
     if name == "target" and "recipe" in windows.attrs:

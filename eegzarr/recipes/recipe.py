@@ -270,6 +270,13 @@ class Recipe:
         return self.anchor not in ("recording", GIVEN) or bool(self.labels)
 
     @property
+    def noun(self) -> str:
+        """What windows are cut around and left out of: a trial, an event, or nothing but the window itself."""
+        if self.anchor in ("event", "interval"):
+            return "event"
+        return "trial" if self.asks_events and not self.labels else "window"
+
+    @property
     def n_times(self) -> int:
         """Samples in a window."""
         return self.span.samples(self.sfreq)

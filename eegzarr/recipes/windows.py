@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eegzarr.errors import RecordingError
-from eegzarr.recipes.events import NO_ONSET, ChosenEvents, Columns, apart, choose_events, texts
+from eegzarr.recipes.events import MISSING, NO_ONSET, ChosenEvents, Columns, apart, choose_events, texts
 from eegzarr.recipes.recipe import Recipe
 from eegzarr.recipes.rules import EventRules, IntervalLabel
 from eegzarr.recipes.trials import find_trials, values_found
@@ -168,9 +168,16 @@ def _around_trials(events: Columns, extent: Extent, recipe: Recipe) -> WindowTab
         trials=len(trials) + sum(trials.lost.values()),
         dropped=without_onset + int((~fits).sum()),
         left_out=+left_out,
+        found=_found(events),
         notes=trials.notes,
     )
     return _explained(table, values_found(events), without_onset, "trials")
+
+
+def _found(events: Columns) -> Counter[str]:
+    """Count the values of a recording's events."""
+    names = [name for name in ("value", "trial_type") if name in events]
+    return Counter(str(text) for text in events[names[0]] if str(text) not in MISSING) if names else Counter()
 
 
 def _around_events(events: Columns, extent: Extent, recipe: Recipe) -> WindowTable:

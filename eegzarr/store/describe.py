@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from eegzarr.errors import EegzarrError
+from eegzarr.recipes.classes import classes_of, names_of
 from eegzarr.recipes.recipe import recipe_from_json
 from eegzarr.store.engine import stored_type
 from eegzarr.store.group import finished_shards, read_attributes, read_tables, stored_geometry, unreadable_windows
@@ -208,7 +209,13 @@ def label_statistics(windows: xr.Dataset) -> dict[str, NumberStatistics | TextSt
     names = [str(name) for name, variable in windows.variables.items() if variable.dims == ("window",)]
     known = [name for name in LABELS if name in names]
     ordered = [*known, *sorted(name for name in names if name not in LABELS)]
-    return {name: _statistics_of(windows[name].to_numpy()) for name in ordered if name not in _NO_STATISTICS}
+    return {name: _statistics_of(_with_classes(windows[name])) for name in ordered if name not in _NO_STATISTICS}
+
+
+def _with_classes(label: xr.DataArray) -> np.ndarray:
+    """Return the values of a label, names where they are codes of classes."""
+    classes = classes_of(label.attrs)
+    return label.to_numpy() if classes is None else names_of(label.to_numpy(), classes)
 
 
 def _statistics_of(values: np.ndarray) -> NumberStatistics | TextStatistics:
@@ -248,7 +255,9 @@ def lost_windows(windows: xr.Dataset, wanted: GoodWindows | None = None) -> dict
     counts = {TOO_NEAR: _dropped_trials(windows)}
     reasons = faults(windows, wanted or GoodWindows())
     if "target" in windows.coords:
-        reasons["no target"] = np.isnan(windows["target"].to_numpy())
+        codes = windows["target"]
+        missing = _with_classes(codes) == "" if classes_of(codes.attrs) else np.isnan(codes.to_numpy())
+        reasons["no target"] = np.asarray(missing, bool)
     counted = np.zeros(windows.sizes["window"], bool)
     for reason, applies in reasons.items():
         counts[reason] = int((applies & ~counted).sum())

@@ -8,6 +8,7 @@ import xarray as xr
 
 from eegzarr.challenge.rules import SCORED_TASK, SEEN_SECONDS, VALIDATION_RELEASE
 from eegzarr.errors import UsageError
+from eegzarr.recipes.classes import classes_of
 from eegzarr.store.group import read_attributes
 from eegzarr.store.layout import group_path
 from eegzarr.store.open import open_windows, recipes
@@ -55,6 +56,7 @@ def make_parts(options: FitOptions) -> Parts:
         If the lake can't be read.
     """
     windows = open_windows(options.lake, options.recipe, list(options.releases) or None)
+    _check_number(windows, options)
     digests = plan_digests(options)
     releases = list(digests)
     notes = []
@@ -69,6 +71,19 @@ def make_parts(options: FitOptions) -> Parts:
         )
     train, valid, test = _split(options, windows, releases, notes)
     return Parts(train=train, valid=valid, test=test, notes=tuple(notes), plan_digests=digests)
+
+
+def _check_number(windows: xr.Dataset, options: FitOptions) -> None:
+    """Refuse windows whose target is no number: what is fitted here are regressions."""
+    if "target" not in windows.coords:
+        raise UsageError(
+            f"{options.lake}/{options.recipe} has no single target to fit: its recipe predicts several or none"
+        )
+    if (classes := classes_of(windows["target"].attrs)) is not None:
+        raise UsageError(
+            f"the target of {options.lake}/{options.recipe} is a class ({', '.join(classes.values())}), and "
+            f"eegzarr.train fits numbers: train a classifier on eegzarr.stream.WindowStream, which gives the codes"
+        )
 
 
 def plan_digests(options: FitOptions) -> dict[str, str]:
