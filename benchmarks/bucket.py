@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import http.client
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from benchmarks.fetching import NAMES
 from benchmarks.measure import column, in_turns, lines, middle, table, times
 from benchmarks.readers import BUCKET_WAYS
 from benchmarks.served import served
-from benchmarks.settings import GROUP, Settings
-from eegzarr.store.reading.read import LocalReader
+from benchmarks.settings import Settings
 
 BUCKET = "eegzarr-bench"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_DEFAULT_REGION": "us-east-1"}
 DELAYS = (0, 30)  # ms before each answer
-REQUESTS_AT_ONCE = 16  # as many as eegzarr has under way
-GETS = "limit: the same frames, by plain requests"
+GETS, *_ = FETCHED = NAMES
 Figures = dict[str, Any]
 
 
@@ -36,7 +33,7 @@ def run(settings: Settings) -> dict[str, dict[str, list[Figures]]]:
         with served(settings.formats, BUCKET, delay / 1000) as endpoint:
             ways = list(BUCKET_WAYS)[: 1 if settings.smoke else None]
             jobs = {name: partial(_read, name, endpoint) for name in ways}
-            jobs[GETS] = partial(_get_frames, settings, endpoint)
+            jobs |= {name: partial(_fetch, name, settings.formats, endpoint) for name in FETCHED}
             title = f"bucket, {delay} ms away"
             found[str(delay)] = in_turns(jobs, settings.repeat, title=title, journal=settings.journal)
     return found
@@ -48,33 +45,9 @@ def _read(name: str, url: str) -> Figures:
     return figures
 
 
-def _get_frames(settings: Settings, url: str) -> Figures:
-    """Fetch as many bytes as each frame of the float32 lake has, and do nothing with them."""
-    lake = settings.formats / "float32.zarr"
-    reader = LocalReader(str(lake), GROUP)
-    geometry = reader.geometry
-    asked = []
-    for number in range(-(-reader.n_windows // geometry.windows_per_frame)):
-        shard, _ = divmod(number, geometry.frames_per_shard)
-        length = len(reader.frame(number).content)
-        asked.append((f"/{BUCKET}/float32.zarr/{GROUP}/eeg/{geometry.shard_key(shard)}", length))
-
-    def fetch(part: list[tuple[str, int]]) -> int:
-        connection = http.client.HTTPConnection(url.removeprefix("http://"))
-        buffer, count = bytearray(max((length for _, length in part), default=0)), 0
-        for path, length in part:
-            connection.request("GET", path, headers={"Range": f"bytes=0-{length - 1}"})
-            with connection.getresponse() as response:
-                while got := response.readinto(buffer):
-                    count += got
-        connection.close()
-        return count
-
-    began = time.perf_counter()
-    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        fetched = sum(pool.map(fetch, [asked[first::REQUESTS_AT_ONCE] for first in range(REQUESTS_AT_ONCE)]))
-    wall = time.perf_counter() - began
-    return {"windows_per_s": reader.n_windows / wall, "mb_per_s": fetched / wall / 1e6}
+def _fetch(name: str, folder: Path, url: str) -> Figures:
+    command = [sys.executable, "-m", "benchmarks.fetching", str(folder), BUCKET, name]
+    return lines(command, **CREDENTIALS, AWS_ENDPOINT_URL=url)[0]
 
 
 def report(found: dict[str, dict[str, list[Figures]]]) -> str:
@@ -85,11 +58,23 @@ def report(found: dict[str, dict[str, list[Figures]]]) -> str:
             name,
             middle(column(runs, "windows_per_s")),
             f"{times(column(runs, 'windows_per_s'), column(ways[GETS], 'windows_per_s')):.2f}",
-            *(middle(column(runs, key)) if key in runs[0] else "" for key in ("open_s", "first_batch_s")),
+            *(
+                middle(column(runs, key)) if key in runs[0] else ""
+                for key in ("cpu_us_per_window", "open_s", "first_batch_s")
+            ),
         ]
         for delay, ways in found.items()
         for name, runs in ways.items()
     ]
     return table(
-        ["delay of an answer", "reader", "windows/s", "of plain requests'", "to open, s", "first batch, s"], rows
+        [
+            "delay of an answer",
+            "reader",
+            "windows/s",
+            "of plain requests'",
+            "CPU us a window",
+            "to open, s",
+            "first batch, s",
+        ],
+        rows,
     )

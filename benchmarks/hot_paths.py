@@ -13,7 +13,8 @@ from numcodecs import blosc
 from benchmarks.settings import GROUP
 from eegzarr.store.layout import Geometry, create_eeg, open_store
 from eegzarr.store.reading.gather import compile_gather
-from eegzarr.store.reading.read import LocalReader, WindowDecoder
+from eegzarr.store.reading.local import LocalReader
+from eegzarr.store.reading.read import WindowDecoder
 from eegzarr.store.shard import encode_frame, encode_shard, put
 from eegzarr.stream.order import balanced_order, block_order, global_order
 

@@ -22,7 +22,7 @@ from numcodecs import blosc
 
 from benchmarks.measure import forget_pages, use_cores
 from benchmarks.settings import GROUP
-from eegzarr.store.reading.read import LocalReader
+from eegzarr.store.reading.local import LocalReader
 
 READ_BYTES = 2**20
 COPIED_BYTES = 64 * 2**20  # larger than caches of the processor, as a ring of batches is

@@ -19,13 +19,15 @@ import torch
 
 import eegzarr
 from benchmarks.__main__ import REPORTS, main
+from benchmarks.bucket import CREDENTIALS
 from benchmarks.build import REFERENCE, report, too_large
 from benchmarks.environments import REQUIREMENTS
+from benchmarks.fetching import LAKE, NAMES, frames
 from benchmarks.hbn import epoch, extrapolated
 from benchmarks.journal import begin, once
 from benchmarks.larger import affordable_windows
 from benchmarks.limits import LIMITS
-from benchmarks.measure import forget_pages, in_turns, measure, middle, times
+from benchmarks.measure import forget_pages, in_turns, lines, measure, middle, times
 from benchmarks.micro import above_ceiling
 from benchmarks.plots import draw
 from benchmarks.readers import WAYS
@@ -219,6 +221,19 @@ def test_a_range_behind_the_end_is_refused(served_folder: str) -> None:
     request = urllib.request.Request(f"{served_folder}/bucket/a/b", headers={"Range": "bytes=10-12"})
     with pytest.raises(urllib.error.HTTPError, match="416"):
         urllib.request.urlopen(request)
+
+
+def test_each_way_to_make_requests_fetches_all_frames(sample_lake: Path, tmp_path: Path) -> None:
+    (tmp_path / LAKE).symlink_to(sample_lake)
+    asked, geometry, windows = frames(sample_lake)
+    assert len(asked) == -(-windows // geometry.windows_per_frame)
+    with served(tmp_path, "bucket", 0.0) as endpoint:
+        command = [sys.executable, "-m", "benchmarks.fetching", str(tmp_path), "bucket", *NAMES]
+        figures = lines(command, **CREDENTIALS, AWS_ENDPOINT_URL=endpoint)
+    assert len(figures) == len(NAMES)
+    fetched = sum(one.stop - one.start for one in asked)
+    for one in figures:  # bytes and windows are of the same time
+        assert one["mb_per_s"] / one["windows_per_s"] == pytest.approx(fetched / windows / 1e6)
 
 
 def test_many_nodes_wait_for_what_they_share() -> None:

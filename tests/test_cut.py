@@ -20,7 +20,7 @@ from eegzarr.recipes.recipe import Recipe, recipe_from_fields
 from eegzarr.store.describe import describe_lake
 from eegzarr.store.open import open_recordings
 from eegzarr.store.reading import gather as compiling
-from eegzarr.store.reading.read import LocalReader
+from eegzarr.store.reading.local import LocalReader
 from eegzarr.store.tiles.gather import TileGatherer
 from eegzarr.store.verify import verify_lake
 from eegzarr.stream import WindowDataset, WindowStream

@@ -25,7 +25,8 @@ from eegzarr.store.integers import FILL, LARGEST, as_step, round_to, step_that_h
 from eegzarr.store.open import open_recordings
 from eegzarr.store.reading.gather import compile_gather, compiled_gather
 from eegzarr.store.reading.integers import IntegerDecoder, Picked
-from eegzarr.store.reading.read import LocalReader, WindowDecoder
+from eegzarr.store.reading.local import LocalReader
+from eegzarr.store.reading.read import WindowDecoder
 from eegzarr.store.verify import verify_lake
 from eegzarr.stream import MixedStream, WindowDataset, WindowStream
 

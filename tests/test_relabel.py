@@ -173,8 +173,10 @@ def make_old(lake: Path) -> None:
     for name in ("signals_digest", "labels_digest"):
         del metadata["attributes"][name]
     (lake / GROUP / "zarr.json").write_text(json.dumps(metadata, indent=2))
-    for name in ("receipt", "content"):
+    for name in ("receipt", "content", "window_nbytes", "window_crc32c"):
         shutil.rmtree(lake / GROUP / "shards" / name)
+    for name in ("lower_quartile", "median", "upper_quartile"):
+        shutil.rmtree(lake / GROUP / "recordings" / name)
     shutil.rmtree(lake / GROUP / "checksums")
     write_checksums(open_store(str(lake)), GROUP, without="nothing")
     renew_root(str(lake))

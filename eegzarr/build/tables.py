@@ -19,12 +19,14 @@ from eegzarr.build.target import target_names, targets_of
 from eegzarr.recipes.classes import flags
 from eegzarr.recipes.recipe import GIVEN
 from eegzarr.recipes.windows import EVENT
+from eegzarr.recordings.quartiles import merged
 from eegzarr.store.dataset import plain_variables
 from eegzarr.store.integers import beyond_reason, is_lossless, step_that_holds
-from eegzarr.store.layout import LABELS, RECEIPT, TILE_LABELS
+from eegzarr.store.layout import LABELS, QUARTILES, RECEIPT, TILE_LABELS, WINDOW_CRC32C, WINDOW_NBYTES
 from eegzarr.store.receipt import Moments, Receipt, max_rounding
 
 _RECEIPTS_TOGETHER = 32  # in a chunk: some megabytes
+_WINDOWS_TOGETHER = 2**18  # likewise
 _ENTITIES = ("path", "subject", "session", "task", "run")
 
 
@@ -35,6 +37,20 @@ def recording_moments(plan: Plan, receipts: list[Receipt]) -> dict[int, Moments]
         for piece, moments in zip(plan.pieces(receipt.shard), receipt.moments, strict=True):
             parts.setdefault(piece.recording, []).append(moments)
     return {recording: reduce(add, moments) for recording, moments in parts.items()}
+
+
+def recording_quartiles(plan: Plan, receipts: list[Receipt]) -> dict[int, np.ndarray]:
+    """Return the quartiles of each recording, (3, channel), in uV, of those whose receipts all have them."""
+    parts: dict[int, list[tuple[Any, Any]]] = {}
+    for receipt in receipts:
+        own = receipt.quartiles or (None,) * len(receipt.moments)
+        for piece, values, moments in zip(plan.pieces(receipt.shard), own, receipt.moments, strict=True):
+            parts.setdefault(piece.recording, []).append((values, moments.count))
+    return {
+        recording: merged([values for values, _ in own], [count for _, count in own])
+        for recording, own in parts.items()
+        if all(values is not None for values, _ in own)
+    }
 
 
 def labels(plan: Plan, receipts: list[Receipt], moments: dict[int, Moments], positions: np.ndarray) -> xr.Dataset:
@@ -197,11 +213,25 @@ def recordings_table(plan: Plan, receipts: list[Receipt], moments: dict[int, Mom
     columns["count"] = (per_channel, count, {"long_name": "samples in the recording's valid windows"})
     columns["mean"] = (per_channel, mean, {"long_name": "their mean", "units": "uV"})
     columns["sum_of_squares"] = (per_channel, squares, {"long_name": "sum of their squares", "units": "uV2"})
+    columns |= _quartile_variables(recording_quartiles(plan, receipts), (len(rows), len(plan.channels)))
     axes = {
         "recording": ("recording", np.arange(len(rows), dtype=np.int32)),
         "channel": ("channel", np.array(plan.channels, dtype=object)),
     }
     return xr.Dataset(plain_variables(columns), coords=plain_variables(axes))
+
+
+def _quartile_variables(found: dict[int, np.ndarray], shape: tuple[int, int]) -> dict[str, Any]:
+    """Return the quartiles of recordings, (recording, channel), NaN where there are none."""
+    if not found:
+        return {}
+    values = np.full((3, *shape), np.nan, np.float32)
+    for recording, own in found.items():
+        values[:, recording] = own
+    meanings = zip(QUARTILES, ("their lower quartile", "their median", "their upper quartile"), values, strict=True)
+    return {
+        name: (("recording", "channel"), own, {"long_name": meaning, "units": "uV"}) for name, meaning, own in meanings
+    }
 
 
 def _beyond(receipts: list[Receipt]) -> dict[int, float]:
@@ -232,8 +262,26 @@ def shards_table(plan: Plan, receipts: list[Receipt]) -> xr.Dataset:
         "content": ("shard", np.array([r.content for r in receipts], dtype=np.uint64)),
         RECEIPT: ("shard", np.array([r.to_json() for r in receipts], dtype=object), {}, {"chunks": (together,)}),
     }
+    columns |= _window_checks(plan, receipts)
     axis = {"shard": ("shard", np.arange(plan.n_shards, dtype=np.int32))}
     return xr.Dataset(plain_variables(columns), coords=plain_variables(axis))
+
+
+def _window_checks(plan: Plan, receipts: list[Receipt]) -> dict[str, Any]:
+    """Return length and checksum of single windows, (shard, window_in_shard), where receipts have them."""
+    if all(receipt.checks is None for receipt in receipts):
+        return {}
+    per_shard = plan.geometry.windows_per_shard
+    nbytes, checksums = np.zeros((2, plan.n_shards, per_shard), np.uint32)
+    for shard, checks in enumerate(receipt.checks for receipt in receipts):
+        if checks is not None:
+            nbytes[shard, : len(checks.nbytes)], checksums[shard, : len(checks.crc32c)] = checks.nbytes, checks.crc32c
+    dims = ("shard", "window_in_shard")
+    stored = {"chunks": (min(plan.n_shards, max(1, _WINDOWS_TOGETHER // per_shard)), per_shard)}
+    return {
+        WINDOW_NBYTES: (dims, nbytes, {"units": "byte"}, stored),
+        WINDOW_CRC32C: (dims, checksums, {}, stored),
+    }
 
 
 def rounding_attributes(plan: Plan, receipts: list[Receipt]) -> dict[str, float | bool]:

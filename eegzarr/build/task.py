@@ -22,13 +22,14 @@ from eegzarr.recordings.header import Header
 from eegzarr.recordings.memory import channel_blocks
 from eegzarr.recordings.mixing import Mixing, mixing
 from eegzarr.recordings.preparation import cut, prepare_recording
+from eegzarr.recordings.quartiles import quartiles
 from eegzarr.recordings.reader import read_windows
 from eegzarr.recordings.tiles import read_tiles
 from eegzarr.store.codec import codec_mark
 from eegzarr.store.integers import beyond_reason, is_too_large, round_to, to_integers, to_microvolts
 from eegzarr.store.layout import EEG, RECEIPTS, SCRATCH, Geometry, open_array, open_store
 from eegzarr.store.private import get_bytes, run
-from eegzarr.store.receipt import Imprint, Moments, Receipt, Rounding, max_rounding
+from eegzarr.store.receipt import Imprint, Moments, Receipt, Rounding, WindowChecks, max_rounding
 from eegzarr.store.shard import ShardEncoder, put, reused, writing
 
 _TOGETHER = 8 * 2**20  # bytes of windows that are filled at a time
@@ -137,6 +138,7 @@ def fill_shard(task: ShardTask, windows_of: Callable[[Piece], npt.NDArray[np.flo
     geometry = task.geometry
     blosc.use_threads = False  # for good: several threads of one worker may encode
     moments, valid, peak_to_peak, reasons = [], [], [], {}
+    own_quartiles: list[npt.NDArray[np.float32]] = []
     beyond: dict[int, float] = {}
     rounding = Rounding()
     with _sink(task) as write:
@@ -165,6 +167,7 @@ def fill_shard(task: ShardTask, windows_of: Callable[[Piece], npt.NDArray[np.flo
                 rounding = max_rounding(rounding, _add_integers(encoder, part, geometry.step))
             peak_to_peak.append((largest - least).max(axis=1))
             readable = part if finite.all() else part[finite]
+            own_quartiles.append(_quartiles(readable, there))
             moments.append(Moments.of(readable) if there is None else Moments.of_some(readable, there))
             if geometry.dtype == "float16":
                 rounding = max_rounding(rounding, Rounding.of(readable if there is None else readable[:, there]))
@@ -185,6 +188,8 @@ def fill_shard(task: ShardTask, windows_of: Callable[[Piece], npt.NDArray[np.flo
             rounding=rounding,
             codec=codec_mark(geometry),
             beyond=beyond,
+            checks=WindowChecks.joined(encoder.checks),
+            quartiles=tuple(own_quartiles),
         )
         if task.wanted is not None and not task.wanted.fits(receipt):
             raise LakeError(
@@ -195,6 +200,15 @@ def fill_shard(task: ShardTask, windows_of: Callable[[Piece], npt.NDArray[np.flo
         receipts = open_array(task.lake, f"{task.group}/{SCRATCH}/{RECEIPTS}", read_only=False)
         receipts[task.shard] = receipt.to_json()
     return receipt
+
+
+def _quartiles(windows: npt.NDArray[np.float32], there: npt.NDArray[np.int64] | None) -> npt.NDArray[np.float32]:
+    """Return quartiles of each channel, (3, channel), NaN of those that a recording lacks."""
+    if there is None:
+        return quartiles(windows)
+    found = np.full((3, windows.shape[1]), np.nan, np.float32)
+    found[:, there] = quartiles(windows[:, there])
+    return found
 
 
 def _sink(task: ShardTask) -> AbstractContextManager[Callable[[bytes], object]]:

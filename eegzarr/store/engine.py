@@ -27,7 +27,8 @@ from eegzarr.store.layout import EEG, SIGNALS, Geometry, lake_url, open_dataset,
 from eegzarr.store.private import indexing
 from eegzarr.store.reading.checked import decode_frame
 from eegzarr.store.reading.damage import damage_named
-from eegzarr.store.reading.read import LocalReader, WindowDecoder
+from eegzarr.store.reading.local import LocalReader
+from eegzarr.store.reading.read import WindowDecoder
 from eegzarr.store.reading.stored import StoredSignals
 from eegzarr.store.tiles.signals import cut_signals
 

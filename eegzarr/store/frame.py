@@ -100,6 +100,11 @@ def is_sound(buffer: memoryview, nbytes: int) -> bool:
     return bool(decoded == nbytes and encoded == len(buffer))
 
 
+def first_window(geometry: Geometry) -> int:
+    """Return where in a frame the Blosc buffer of its first window begins."""
+    return _HEADER.size + _OFFSET.size * geometry.windows_per_frame
+
+
 def find_windows(frame: memoryview, geometry: Geometry) -> array[int] | None:
     """Return where each window's own Blosc buffer begins in a frame, and where the last one ends.
 
@@ -107,7 +112,7 @@ def find_windows(frame: memoryview, geometry: Geometry) -> array[int] | None:
     windows has all of its frames in memory after an epoch.
     """
     size, count = geometry.window_bytes, geometry.windows_per_frame
-    first = _HEADER.size + _OFFSET.size * count
+    first = first_window(geometry)
     *common, nbytes, blocksize, _ = _HEADER.unpack_from(frame)
     if common[2] & _STORED_UNCOMPRESSED or blocksize != size or nbytes != size * count or len(frame) < first:
         return None

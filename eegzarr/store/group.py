@@ -17,7 +17,6 @@ from eegzarr.store.layout import (
     DTYPES,
     EEG,
     METADATA,
-    RECEIPT,
     RECEIPTS,
     RECORDINGS,
     SCRATCH,
@@ -196,7 +195,7 @@ def stored_imprints(lake: str, group: str) -> dict[int, Imprint]:
     FileNotFoundError
         If there is no such table; and what Zarr raises where it is damaged.
     """
-    table = open_dataset(open_store(lake, read_only=True), f"{group}/{SHARDS}", drop_variables=RECEIPT).load()
+    table = open_dataset(open_store(lake, read_only=True), f"{group}/{SHARDS}")
     with damage_named(f"{lake}/{group}/{SHARDS}"):
         nbytes = table["nbytes"].to_numpy().tolist()
         content = table["content"].to_numpy().tolist() if "content" in table else [None] * len(nbytes)

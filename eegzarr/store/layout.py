@@ -46,6 +46,8 @@ RECEIPTS = "receipts"
 RECEIPT = "receipt"  # in the table of shards, where receipts stay
 # In the lake's root: `eegzarr.stream.stored`. The point keeps it apart from recipes, whose names never begin with one.
 SPLITS = ".splits"
+QUARTILES = ("lower_quartile", "median", "upper_quartile")  # in the table of recordings
+WINDOW_NBYTES, WINDOW_CRC32C = "window_nbytes", "window_crc32c"  # in the table of shards: of single windows
 
 PARTS = "*.partial"  # files that are being written; zarr-python names its own so, too
 

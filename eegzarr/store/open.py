@@ -20,6 +20,7 @@ from eegzarr.store.layout import (
     EEG,
     LABELS,
     METADATA,
+    QUARTILES,
     RECORDINGS,
     SIGNALS,
     SPLITS,
@@ -263,6 +264,29 @@ def pooled_statistics(tables: Sequence[xr.Dataset]) -> dict[str, np.ndarray]:
     total = reduce(add, [moments for table in tables for moments in table_moments(table)])
     mean, std = total.scales()
     return {"mean": mean, "std": std}
+
+
+def recording_quartiles(lake: str, group: str, recordings: Sequence[int]) -> np.ndarray:
+    """Return lower quartile, median and upper quartile of each of some recordings, (recording, 3, channel), in uV.
+
+    NaN for channels that a recording lacks.
+
+    Raises
+    ------
+    LakeError
+        If the group doesn't have them.
+    """
+    table = _recordings(open_store(lake, read_only=True), group)
+    of_some = table.isel(recording=list(recordings))
+    count = of_some["count"].to_numpy()
+    missing = np.full(count.shape, np.nan)
+    found = np.stack([of_some[name].to_numpy() if name in of_some else missing for name in QUARTILES], axis=1)
+    if (np.isnan(found) & (count > 0)[:, None]).any():
+        raise LakeError(
+            f"{lake}/{group} has no medians and quartiles of its recordings: an older eegzarr made it. Build it again "
+            f"(with --overwrite, where a build finds nothing to do), or give normalize='recording'"
+        )
+    return found
 
 
 def recording_moments(lake: str, group: str, recordings: Sequence[int]) -> list[Moments]:

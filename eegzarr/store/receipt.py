@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     import xarray as xr
+
+_CHECKS = ("nbytes", "crc32c")
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,29 @@ def max_rounding(one: Rounding, other: Rounding) -> Rounding:
     return Rounding(max(one.relative, other.relative), max(one.absolute, other.absolute))
 
 
+@dataclass(frozen=True, eq=False)
+class WindowChecks:
+    """What each window's own Blosc buffer in its shard must be.
+
+    Attributes
+    ----------
+    nbytes, crc32c : array of uint32, shape (window,)
+        Its length and its checksum; 0 where a window has no buffer of its own.
+    """
+
+    nbytes: npt.NDArray[np.uint32]
+    crc32c: npt.NDArray[np.uint32]
+
+    @classmethod
+    def joined(cls, parts: Sequence[WindowChecks]) -> WindowChecks:
+        """Return those of windows one after another."""
+        nothing = np.empty(0, np.uint32)
+        return cls(
+            np.concatenate([nothing, *(part.nbytes for part in parts)]),
+            np.concatenate([nothing, *(part.crc32c for part in parts)]),
+        )
+
+
 @dataclass(frozen=True)
 class Imprint:
     """What tells a shard's file from any other: its size in bytes, and the number of its content.
@@ -163,6 +188,11 @@ class Receipt:
         The largest uV of recordings with windows that are invalid since int16 doesn't hold them, by row.
     codec : str
         `eegzarr.store.codec.codec_mark` of what compressed it.
+    checks : WindowChecks, optional
+        Of its windows; None in receipts of an older version.
+    quartiles : tuple of array of float32, shape (3, channel)
+        Lower quartile, median and upper quartile of the valid windows of each piece, in uV; none in receipts of an
+        older version.
     """
 
     shard: int
@@ -177,6 +207,8 @@ class Receipt:
     rounding: Rounding = Rounding()
     codec: str = ""
     beyond: Mapping[int, float] = field(default_factory=dict)
+    checks: WindowChecks | None = None
+    quartiles: tuple[npt.NDArray[np.float32], ...] = ()
 
     @property
     def imprint(self) -> Imprint:
@@ -185,6 +217,8 @@ class Receipt:
 
     def to_json(self) -> str:
         """Return the receipt as text; arrays as base64 of their little-endian bytes."""
+        checks = self.checks
+        later = {} if checks is None else {name: _packed(getattr(checks, name), "<u4") for name in _CHECKS}
         return json.dumps(
             {
                 "shard": self.shard,
@@ -201,6 +235,8 @@ class Receipt:
                 "rounding": [self.rounding.relative, self.rounding.absolute],
                 "codec": self.codec,
                 **({"beyond": {str(row): reached for row, reached in self.beyond.items()}} if self.beyond else {}),
+                **({"checks": later} if later else {}),
+                **({"quartiles": [_packed(own, "<f4") for own in self.quartiles]} if self.quartiles else {}),
             }
         )
 
@@ -208,6 +244,7 @@ class Receipt:
     def from_json(cls, text: str) -> Receipt:
         """Return the receipt that `to_json` wrote."""
         fields: dict[str, Any] = json.loads(text)
+        checks = fields.get("checks")
         moments = zip(fields["counts"], fields["means"], fields["squares"], strict=True)
         return cls(
             shard=fields["shard"],
@@ -225,6 +262,8 @@ class Receipt:
             rounding=Rounding(*fields["rounding"]),
             codec=fields.get("codec", ""),
             beyond={int(row): reached for row, reached in fields.get("beyond", {}).items()},
+            checks=WindowChecks(*(_unpacked(checks[name], "<u4") for name in _CHECKS)) if checks else None,
+            quartiles=tuple(_unpacked(own, "<f4").reshape(3, -1) for own in fields.get("quartiles", ())),
         )
 
 

@@ -29,6 +29,8 @@ from eegzarr.store.frame import join_windows
 from eegzarr.store.integers import to_integers
 from eegzarr.store.layout import Geometry, open_store
 from eegzarr.store.private import set_bytes
+from eegzarr.store.reading.singles import window_checks
+from eegzarr.store.receipt import WindowChecks
 
 NO_FRAME = 2**64 - 1  # offset and length of a frame that was never written: all fill value
 
@@ -61,10 +63,13 @@ class ShardEncoder:
         Of what was passed on so far.
     content : int
         Of a shard that is closed: what tells it from every other; see `content_number`.
+    checks : list of WindowChecks
+        Of the windows of each frame.
     """
 
     def __init__(self, geometry: Geometry, write: Callable[[bytes], object]) -> None:
         self.nbytes = self.crc32c = self.content = 0
+        self.checks: list[WindowChecks] = []
         self._checksums = b""
         self._geometry, self._write = geometry, write
         shape = (geometry.windows_per_frame, geometry.n_channels, geometry.n_times)
@@ -97,6 +102,7 @@ class ShardEncoder:
         self._index[self._frames] = self.nbytes, len(body) + 4
         checksum = _crc(body)
         self._checksums += checksum
+        self.checks.append(window_checks(body, self._geometry, self._waiting))
         self._append(body)
         self._append(checksum)
         self._frames, self._waiting = self._frames + 1, 0

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from dataclasses import dataclass
 
 import numpy.typing as npt
 import torch
+from torch.utils.data import get_worker_info
+
+
+def can_pin() -> bool:
+    """Tell whether page-locked memory is of use here; warn where there is no device to copy to.
+
+    It isn't in a DataLoader's worker: what that gives is copied to the main process, and a forked one can't use CUDA.
+    """
+    if get_worker_info() is not None:
+        return False
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if device is None or device.type == "mps":
+        warnings.warn("pin_memory has no effect: PyTorch finds no GPU to copy to", stacklevel=2)
+        return False
+    return True
 
 
 @dataclass
@@ -32,14 +48,15 @@ class BufferPool:
         Of the largest batch, (window, channel, time).
     dtype : str
     pin_memory : bool
-        Page-locked memory. It comes from PyTorch each time: a copy to a GPU that doesn't block may
-        outlive the batch, and PyTorch alone knows until when. It keeps such memory by itself.
+        Page-locked memory, where there is a device to copy to; see `can_pin`. It comes from PyTorch each time: a copy
+        to a GPU that doesn't block may outlive the batch, and PyTorch alone knows until when. It keeps such memory by
+        itself.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: str, *, pin_memory: bool) -> None:
         self.shape = shape
         self._dtype: torch.dtype = getattr(torch, dtype)
-        self._pin_memory = pin_memory
+        self._pin_memory = pin_memory and can_pin()
         self._buffers: list[_Buffer] = []
 
     def take(self, count: int) -> tuple[torch.Tensor, npt.NDArray]:

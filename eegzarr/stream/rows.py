@@ -17,16 +17,17 @@ from eegzarr.machine.memory import machine_memory
 from eegzarr.store.group import stored_geometry
 from eegzarr.store.layout import Geometry
 from eegzarr.store.provenance import Part
-from eegzarr.store.reading.read import LocalReader, RemoteReader, WindowReader
+from eegzarr.store.reading.local import LocalReader
+from eegzarr.store.reading.read import RemoteReader, WindowReader
 from eegzarr.store.reading.remote import FrameCache
 from eegzarr.store.reading.spent import Spent
 from eegzarr.stream.selection import Selection, select
 from eegzarr.stream.shape import Layout, Normalize, RowFiller, RowShape, parse_seconds, picks
-from eegzarr.stream.statistics import dataset_statistics, recording_statistics
+from eegzarr.stream.statistics import dataset_statistics, recording_statistics, robust_statistics
 from eegzarr.stream.targets import Target
 
 DTYPES = ("float32", "float16", "int16")
-_NORMALIZE = ("channel", "window", "recording")
+_NORMALIZE = ("channel", "window", "recording", "robust")
 _SHARE_OF_MEMORY = 0.7  # that the page cache may have
 _BLOCK_IN_MEMORY = 64  # windows; any number, where nothing is read in blocks
 
@@ -123,6 +124,8 @@ class WindowRows:
             scales = dataset_statistics(selection, select(over), is_given=options.statistics is not None)
         elif options.normalize == "recording":
             scales = recording_statistics(selection)
+        elif options.normalize == "robust":
+            scales = robust_statistics(selection)
         layouts = []
         for source, geometry, (mean, std) in zip(selection.sources, geometries, scales, strict=True):
             if isinstance(source, Part) and geometry is not None:

@@ -17,7 +17,7 @@ from eegzarr.store.reading.integers import IntegerDecoder, Picked
 from eegzarr.store.reading.read import WindowDecoder, WindowReader
 from eegzarr.store.tiles.gather import TileGatherer
 
-Normalize = Literal["channel", "window", "recording"]
+Normalize = Literal["channel", "window", "recording", "robust"]
 # Bytes of windows that are decoded before they are cropped and converted. What Python does between two
 # calls keeps other threads waiting: with 4 windows at a time float32 from float16 streamed a third as fast.
 _TOGETHER = 4 * 2**20
@@ -53,7 +53,7 @@ class RowShape:
         Of a row.
     window_times : int
         Selected samples of a window; more than `n_times` where rows are crops.
-    normalize : {"channel", "window", "recording"} or None
+    normalize : {"channel", "window", "recording", "robust"} or None
         ``"window"`` uses each window's own mean and standard deviation, per channel; the others those of its `Layout`.
     clamp : float or None
         Largest absolute value after normalising.
@@ -293,7 +293,7 @@ class RowFiller:
             assert layout.mean is not None
             assert layout.std is not None
             mean, std = layout.mean, layout.std
-            if shape.normalize == "recording":
+            if shape.normalize in ("recording", "robust"):
                 mean, std = mean[recordings], std[recordings]
         values -= mean
         values /= std

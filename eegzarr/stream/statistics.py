@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from eegzarr.errors import UsageError
-from eegzarr.store.open import recording_moments
+from eegzarr.store.open import recording_moments, recording_quartiles
 from eegzarr.store.receipt import Moments
 from eegzarr.stream.selection import Loaded, Selection, Source
 
+_LEVELS = (0.25, 0.5, 0.75)
+_OF_NORMAL = 1.349  # standard deviations between the quartiles of a normal distribution
 Pair = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 
@@ -51,6 +53,42 @@ def recording_statistics(selection: Selection) -> list[Pair]:
             mean[row], std[row] = _scales(of_recording)
         found.append((mean, std))
     return found
+
+
+def robust_statistics(selection: Selection) -> list[Pair]:
+    """Return median and scale of each source's recordings and channels, (recording, channel, 1), in uV.
+
+    The scale is the interquartile range over 1.349, which of normal samples is their standard deviation.
+
+    Raises
+    ------
+    LakeError
+        If a lake doesn't have them.
+    """
+    found = []
+    for number, source in enumerate(selection.sources):
+        own = np.unique(selection.recording[selection.source == number])
+        shape = (int(own.max(initial=-1)) + 1, len(selection.channels), 1)
+        median, scale = np.zeros(shape, np.float32), np.ones(shape, np.float32)
+        if len(own):
+            lower, middle, upper = np.moveaxis(_quartiles(source, selection, number, own.tolist()), 1, 0)
+            spread = (upper - lower) / _OF_NORMAL
+            median[own, :, 0] = np.nan_to_num(middle)
+            scale[own, :, 0] = np.where(spread > 0, spread, 1)
+        found.append((median, scale))
+    return found
+
+
+def _quartiles(source: Source, selection: Selection, number: int, recordings: Sequence[int]) -> npt.NDArray:
+    """Return the quartiles of recordings of a source, (recording, 3, channel), of its channels in their order."""
+    channels = list(source.channels)
+    if not isinstance(source, Loaded):
+        return recording_quartiles(source.lake, source.group, recordings)[:, :, channels]
+    own = selection.source == number
+    rows, recording = selection.window[own], selection.recording[own]
+    return np.stack(
+        [np.quantile(source.values[rows[recording == one]][:, channels], _LEVELS, axis=(0, 2)) for one in recordings]
+    )
 
 
 def _by_dataset(selection: Selection) -> list[Moments]:

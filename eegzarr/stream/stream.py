@@ -67,10 +67,11 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
         Length of a crop, such as ``"2s"``.
     random_crop : bool, optional
         Crop anywhere rather than in the middle; default where `shuffle` is on.
-    normalize : {"channel", "window", "recording"}, optional
+    normalize : {"channel", "window", "recording", "robust"}, optional
         Take the mean of each channel and divide by its standard deviation. ``"channel"``: those over
         the recordings of `statistics`, from the lake; of several Datasets each by its own.
-        ``"recording"``: those of the window's recording, ``"window"``: of the window itself.
+        ``"recording"``: those of the window's recording, ``"window"``: of the window itself. ``"robust"``: the
+        recording's median, and its interquartile range over 1.349, which artefacts hardly move.
     statistics : Dataset or sequence of Dataset, optional
         The training part, for ``normalize="channel"`` in evaluation; default `windows`.
     clamp : float, optional
@@ -94,7 +95,8 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
     keep, copy : optional
         Deprecated, without an effect.
     pin_memory : bool
-        Give batches in page-locked memory, for copies to a GPU that don't block.
+        Give batches in page-locked memory, for copies to a GPU that don't block. In DataLoader workers it has no
+        effect.
     memory : int
         Bytes of frames that are held at most from a bucket; ``"block"`` mixes half as much.
     concurrency : int

@@ -27,6 +27,8 @@ class MappedFile:
     ----------
     content : array of uint8, shape (byte,)
         Read only; the mapping lasts as long as any view of it.
+    address : int
+        Where it is in memory.
 
     Raises
     ------
@@ -44,6 +46,7 @@ class MappedFile:
             self.content = mapped(descriptor, stat.st_size)
         finally:
             os.close(descriptor)
+        self.address = self.content.ctypes.data
         self._opened_as = _identity(stat)
 
     def is_changed(self) -> bool:
@@ -61,9 +64,9 @@ class MappedFile:
         A page that is touched before it was wished for brings what lies around it, up to the disk's
         ``read_ahead_kb`` in either direction: megabytes for a window of 90 kB.
         """
-        end, address = min(offset + length, len(self.content)), self.content.ctypes.data
+        end = min(offset + length, len(self.content))
         for start in range(offset - offset % mmap.PAGESIZE, end, _WISHED_AT_ONCE):
-            wish_for(address + start, min(_WISHED_AT_ONCE, end - start))
+            wish_for(self.address + start, min(_WISHED_AT_ONCE, end - start))
 
 
 def _identity(stat: os.stat_result) -> tuple[int, int, int, int]:

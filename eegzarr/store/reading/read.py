@@ -10,8 +10,6 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +20,6 @@ from eegzarr.store.group import check_windows, geometry_of, open_signals, stored
 from eegzarr.store.layout import EEG, METADATA, Geometry
 from eegzarr.store.reading.checked import Frame, checked_frame, frame_range, index_bytes, read_index, undecodable
 from eegzarr.store.reading.gather import compiled_gather
-from eegzarr.store.reading.mapped import MappedFile
 from eegzarr.store.reading.remote import FrameCache, RangeFetcher
 from eegzarr.store.reading.spent import Spent
 
@@ -41,6 +38,8 @@ class WindowReader(ABC):
     ----------
     spent : Spent
         Where the time of reading goes; those who read several groups may give these one.
+    beyond_memory : bool
+        Whether windows are to be wished for before they are decoded.
 
     Raises
     ------
@@ -48,6 +47,8 @@ class WindowReader(ABC):
         Here or while reading, if the array or a shard is missing, a frame or an index
         doesn't match its checksum, or the group isn't the one that was opened.
     """
+
+    beyond_memory = False
 
     def __init__(self, lake: str, group: str, digest: str | None = None) -> None:
         self.name = f"{lake}/{group}"
@@ -83,6 +84,16 @@ class WindowReader(ABC):
     def frame(self, number: int) -> Frame:
         """Return a frame of the group, checked."""
 
+    def buffer(self, window: int) -> memoryview | None:
+        """Return a window's own Blosc buffer, checked; None where it has none."""
+        number, slot = divmod(window, self.geometry.windows_per_frame)
+        frame = self.frame(number)
+        return None if frame.bounds is None else frame.content[frame.bounds[slot] : frame.bounds[slot + 1]]
+
+    def wish(self, windows: npt.NDArray[np.int64]) -> None:
+        """Have the system begin to read windows, where it can be asked."""
+        return
+
     def addresses(self, windows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], object]:
         """Return where in memory each window's own Blosc buffer is, 0 where it has none.
 
@@ -111,11 +122,7 @@ class WindowDecoder:
 
     def __init__(self, readers: Sequence[WindowReader]) -> None:
         self.readers = tuple(readers)
-        self._beyond_memory = [
-            (group, reader)
-            for group, reader in enumerate(readers)
-            if isinstance(reader, LocalReader) and reader.beyond_memory
-        ]
+        self._beyond_memory = [(group, reader) for group, reader in enumerate(readers) if reader.beyond_memory]
         self._scratch = threading.local()
 
     def decode(self, groups: npt.NDArray[np.int32], windows: npt.NDArray[np.int64], rows: npt.NDArray) -> None:
@@ -140,13 +147,13 @@ class WindowDecoder:
                 return
         for row, group, window in zip(rows, groups.tolist(), windows.tolist(), strict=True):
             reader = self.readers[group]
-            number, slot = divmod(window, reader.geometry.windows_per_frame)
-            frame = reader.frame(number)
+            alone = reader.buffer(window)
             try:
-                if frame.bounds is not None:
-                    blosc.decompress(frame.content[frame.bounds[slot] : frame.bounds[slot + 1]], row)
+                if alone is not None:
+                    blosc.decompress(alone, row)
                 else:
-                    row[:] = self._whole(frame, reader.geometry)[slot]
+                    number, slot = divmod(window, reader.geometry.windows_per_frame)
+                    row[:] = self._whole(reader.frame(number), reader.geometry)[slot]
             except (RuntimeError, ValueError) as error:  # what numcodecs raises
                 raise undecodable(reader.name, window) from error
 
@@ -175,107 +182,6 @@ class WindowDecoder:
             windows = self._scratch.frame = np.empty(shape, dtype=geometry.dtype)
         blosc.decompress(frame.content, windows)
         return windows
-
-
-@dataclass(frozen=True)
-class MappedShard:
-    """A shard's file in memory, and the offset and length of each frame in it."""
-
-    file: MappedFile
-    index: npt.NDArray[np.uint64]
-
-
-class LocalReader(WindowReader):
-    """Reads from a local path: shards are mapped, and what is decoded is the page cache's memory.
-
-    Parameters
-    ----------
-    beyond_memory : bool
-        Whether the page cache can't hold all that is read. Then windows are wished for before they are
-        decoded; else the system may as well read what lies around them, too.
-    """
-
-    def __init__(self, lake: str, group: str, digest: str | None = None, *, beyond_memory: bool = False) -> None:
-        super().__init__(lake, group, digest)
-        self._folder = Path(lake) / group / EEG
-        self._metadata = Path(lake) / group / METADATA
-        self.beyond_memory = beyond_memory
-        self._shards: dict[int, MappedShard] = {}
-        self._frames: dict[int, Frame] = {}
-        self._addresses = np.zeros(self.n_windows, np.int64)
-        self._lock = threading.Lock()
-
-    def addresses(self, windows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], object]:
-        """Return where each window's own Blosc buffer is mapped, 0 where it has none."""
-        # From a table: looking up frame after frame took a tenth of the time of a stream of float16.
-        addresses = self._addresses[windows]
-        if not addresses.all():
-            per_frame = self.geometry.windows_per_frame
-            for number in np.unique(windows[addresses == 0] // per_frame).tolist():
-                frame = self.frame(number)
-                if frame.bounds is not None:
-                    own = self._addresses[number * per_frame : (number + 1) * per_frame]
-                    own[:] = frame.address + np.array(frame.bounds, np.int64)[: len(own)]
-            addresses = self._addresses[windows]
-        return addresses, self._frames
-
-    def wish(self, windows: npt.NDArray[np.int64]) -> None:
-        """Have the system begin to read windows; those of frames that weren't checked yet come with the whole frame."""
-        for window in windows.tolist():
-            number, slot = divmod(window, self.geometry.windows_per_frame)
-            frame = self._frames.get(number)
-            if frame is not None and frame.bounds is not None:
-                shard, in_shard = divmod(number, self.geometry.frames_per_shard)
-                held, first = self._shards[shard], frame.bounds[slot]
-                held.file.wish(int(held.index[in_shard, 0]) + first, frame.bounds[slot + 1] - first)
-
-    def frame(self, number: int) -> Frame:
-        """Return a frame; its checksum is compared the first time."""
-        # A frame once found stays found: a dict read needs no lock, and a rare double find no harm.
-        found = self._frames.get(number)
-        if found is None:
-            shard, in_shard = divmod(number, self.geometry.frames_per_shard)
-            held = self._shards.get(shard) or self._map_shard(shard)
-            name = f"{self._folder / self.geometry.shard_key(shard)}, frame {in_shard}"
-            offset, length = frame_range(held.index, in_shard, name)
-            stored = held.file.content[offset : offset + length]
-            _refuse_if_changed(held)  # touching what a truncated file no longer has would end the process
-            with self.spent.checking_mapped():
-                held.file.wish(offset, length)
-                found = self._frames[number] = checked_frame(stored, length, self.geometry, name)
-        return found
-
-    def _map_shard(self, shard: int) -> MappedShard:
-        path = self._folder / self.geometry.shard_key(shard)
-        with self._lock:
-            if shard in self._shards:
-                return self._shards[shard]
-            try:
-                # mmap, not read(): page faults on fresh buffers cost five times as much.
-                file = MappedFile(path)
-            except FileNotFoundError as error:
-                self.check_group()  # it may have gone because the group is being built anew
-                raise LakeError(f"{path} is missing: python -m eegzarr.verify finds what else is") from error
-            except OSError as error:
-                raise LakeError(f"{path} can't be read: {error}") from error
-            # After it was opened: a shard of the next build appears after the next build's metadata.
-            self.check_group()
-            tail = file.content[-index_bytes(self.geometry) :].tobytes()
-            self._shards[shard] = MappedShard(file, read_index(tail, self.geometry, str(path)))
-            return self._shards[shard]
-
-    def check_files(self) -> None:
-        """Refuse to go on if a shard was written to since it was mapped."""
-        for held in list(self._shards.values()):
-            _refuse_if_changed(held)
-
-    def _stored_digest(self) -> str | None:
-        return stored_digest(self._metadata.read_bytes()) if self._metadata.exists() else None
-
-
-def _refuse_if_changed(shard: MappedShard) -> None:
-    if shard.file.is_changed():
-        raise LakeError(f"{shard.file.path} was written to while it was read: open the lake again")
 
 
 class RemoteReader(WindowReader):

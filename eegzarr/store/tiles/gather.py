@@ -15,7 +15,8 @@ import numpy.typing as npt
 from eegzarr.store.integers import to_microvolts
 from eegzarr.store.reading.checked import undecodable
 from eegzarr.store.reading.gather import Gather, compiled_gather
-from eegzarr.store.reading.read import LocalReader, WindowDecoder, WindowReader
+from eegzarr.store.reading.local import LocalReader
+from eegzarr.store.reading.read import WindowDecoder, WindowReader
 
 _TOGETHER = 16  # windows that are converted at a time, in the processor's cache
 _WORDS = {2: np.uint16, 4: np.uint32}  # samples are copied as what has their size

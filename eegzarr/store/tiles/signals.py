@@ -34,7 +34,8 @@ from eegzarr.store.layout import (
 )
 from eegzarr.store.private import indexing
 from eegzarr.store.reading.gather import compile_gather, is_worth_compiling
-from eegzarr.store.reading.read import LocalReader, RemoteReader, WindowReader
+from eegzarr.store.reading.local import LocalReader
+from eegzarr.store.reading.read import RemoteReader, WindowReader
 from eegzarr.store.reading.remote import FrameCache
 from eegzarr.store.reading.stored import StoredSignals
 from eegzarr.store.receipt import Moments, table_moments
