@@ -276,11 +276,11 @@ def recording_quartiles(lake: str, group: str, recordings: Sequence[int]) -> np.
     LakeError
         If the group doesn't have them.
     """
-    table = _recordings(open_store(lake, read_only=True), group)
-    of_some = table.isel(recording=list(recordings))
-    count = of_some["count"].to_numpy()
-    missing = np.full(count.shape, np.nan)
-    found = np.stack([of_some[name].to_numpy() if name in of_some else missing for name in QUARTILES], axis=1)
+    with damage_named(f"{lake}/{group}/{RECORDINGS}", but=()):
+        table = _recordings(open_store(lake, read_only=True), group).isel(recording=list(recordings))
+        count = table["count"].to_numpy()
+        missing = np.full(count.shape, np.nan)
+        found = np.stack([table[name].to_numpy() if name in table else missing for name in QUARTILES], axis=1)
     if (np.isnan(found) & (count > 0)[:, None]).any():
         raise LakeError(
             f"{lake}/{group} has no medians and quartiles of its recordings: an older eegzarr made it. Build it again "

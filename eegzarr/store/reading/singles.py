@@ -55,7 +55,7 @@ class SingleWindows:
                 for array in arrays
             )
             nbytes, checksums = (np.asarray(array[:] if is_whole else 0, np.uint32).reshape(-1) for array in arrays)
-        except (FileNotFoundError, UNREADABLE):
+        except UNREADABLE:  # missing or damaged
             is_whole = False
         if not is_whole:  # every frame has a checksum of its own
             nothing = np.zeros(n_windows, np.uint32)
