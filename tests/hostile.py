@@ -47,7 +47,8 @@ from eegzarr.store.open import open_recordings, recipes
 from eegzarr.store.private import blosc_address
 from eegzarr.store.reading.checked import checked_frame, decode_frame, read_index
 from eegzarr.store.reading.compiled import gather
-from eegzarr.store.reading.read import LocalReader, WindowDecoder
+from eegzarr.store.reading.local import LocalReader
+from eegzarr.store.reading.read import WindowDecoder
 from eegzarr.store.receipt import Receipt
 from eegzarr.store.shard import encode_frame, encode_shard
 from eegzarr.store.verify import verify_lake
