@@ -2,10 +2,10 @@
 
 To sort all samples takes longer than to compress them. So a few are sorted, which gives a point near each quartile.
 Then it is counted how many of all samples lie below each point, and each is moved by what its count says, twice. (To
-count some windows only at first is no gain: more channels then fail what follows.) Where the last count still differs
-from the quartile's by more than 3 % of the samples, or the last move is more than a tenth of the interquartile range, as
-ties and far-apart modes make it, all samples of the channel are sorted. So what is returned is at most a tenth of that
-range away from a point that at most 3 % of the samples separate from the quartile.
+count some windows only at first is no gain: more channels then fail what follows.) Where the last count still
+differs from the quartile's by more than 3 % of the samples, or the last move is more than a tenth of the interquartile
+range, as ties and far-apart modes make it, all samples of the channel are sorted. So what is returned is at most a
+tenth of that range away from a point that at most 3 % of the samples separate from the quartile.
 """
 
 from __future__ import annotations
