@@ -48,7 +48,7 @@ def braindecode_windows(recordings: list[tuple[Any, pd.DataFrame]], *, preload: 
     )
 
 
-def annotated_recordings(source: Path, *, preload: bool = False) -> Iterator[tuple[Any, pd.DataFrame]]:
+def annotated_recordings(source: Path, *, preload: bool | str = False) -> Iterator[tuple[Any, pd.DataFrame]]:
     """Give each recording with its trials marked, and the table of these."""
     for path in sorted(source.glob("sub-*/eeg/*task-contrastChangeDetection*_eeg.bdf")):
         raw = mne.io.read_raw_bdf(path, preload=preload)
