@@ -95,13 +95,17 @@ class BatchEnded:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochEnded:
-    """Scores of one epoch; losses are in standard deviations of the target."""
+    """Scores of one epoch; losses of numbers are in standard deviations of the target.
+
+    `metric` names what the scores are: "NRMSE", or "balanced accuracy" of classes.
+    """
 
     epoch: int
     epochs: int
     train_loss: float
-    valid_nrmse: float
-    best_nrmse: float
+    metric: str
+    valid_score: float
+    best_score: float
     learning_rate: float
     windows_per_second: float
     share_waiting: float

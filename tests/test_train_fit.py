@@ -51,8 +51,8 @@ def test_the_run_folder_holds_all_that_a_reader_needs(
     summary, epochs = run
     folder = Path(summary.run)
     rows = list(csv.DictReader((folder / "metrics.csv").open()))
-    assert [float(row["valid_nrmse"]) for row in rows] == [e.valid_nrmse for e in epochs]
-    assert min(float(row["valid_nrmse"]) for row in rows) == pytest.approx(summary.scores["valid"].nrmse)
+    assert [float(row["valid_score"]) for row in rows] == [e.valid_score for e in epochs]
+    assert min(float(row["valid_score"]) for row in rows) == pytest.approx(summary.scores["valid"].nrmse)
     assert json.loads((folder / "summary.json").read_text())["best_epoch"] == summary.best_epoch
     assert torch.load(folder / "best.pt", weights_only=True)["epoch"] == summary.best_epoch
     assert json.loads((folder / "environment.json").read_text())["versions"]["torch"] == torch.__version__.split("+")[0]
@@ -79,7 +79,7 @@ def test_predictions_are_of_the_windows_that_were_held_out(
         assert float(stored["target"]) == pytest.approx(float(row["target"]))
     test = [row for row in rows if row["part"] == "test"]
     score = nrmse([float(r["target"]) for r in test], [float(r["prediction"]) for r in test])
-    assert score == pytest.approx(summary.nrmse)
+    assert score == pytest.approx(summary.score)
     scores = summary.scores["test"]
     assert nrmse([float(r["target"]) for r in test], [float(r["ridge"]) for r in test]) == pytest.approx(scores.ridge)
     assert scores.interval is None

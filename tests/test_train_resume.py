@@ -24,7 +24,7 @@ from eegzarr.train.loop.stop import MemoryGuard
 from eegzarr.train.options import FitOptions
 
 EPOCHS = 3
-SCORES = ("epoch", "train_loss", "valid_nrmse", "best_nrmse", "learning_rate")
+SCORES = ("epoch", "train_loss", "valid_score", "best_score", "learning_rate")
 
 
 @pytest.fixture(scope="module")

@@ -138,7 +138,7 @@ def test_folds_predict_every_subject_outside_the_test_part_once(
     assert result["interval"] is None
     capsys.readouterr()
     assert train(command) == 0, "finished folds aren't trained again"
-    assert f"NRMSE {result['nrmse']:.3f}" in capsys.readouterr().out
+    assert f"NRMSE {result['value']:.3f}" in capsys.readouterr().out
 
 
 def test_a_study_goes_on_where_it_was(sample_lake: Path, tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_study_goes_on_where_it_was(sample_lake: Path, tmp_path: Path) -> None
         json.loads((tmp_path / "study" / f"trial-00{i}" / "summary.json").read_text())["scores"]["valid"]["nrmse"]
         for i in range(2)
     ]
-    assert best["nrmse"] == pytest.approx(min(scores))
+    assert best["score"] == pytest.approx(min(scores))
 
 
 def test_the_monitor_shows_a_training_and_a_build(

@@ -86,6 +86,8 @@ def write_submission(runs: Sequence[RunFolder], out: Path, unit: str = "V") -> d
         recipe = run.options().recipe
         if recipe not in NUMBERS:
             raise UsageError(f"{run.path} is of the recipe {recipe}: a submission has runs of {' and '.join(NUMBERS)}")
+        if run.options().target:
+            raise UsageError(f"{run.path} predicts {', '.join(run.options().target)}, not what the challenge asks for")
         by_challenge.setdefault(recipe, []).append(run)
     specs: dict[str, list[dict[str, Any]]] = {}
     weights: dict[str, dict[str, torch.Tensor]] = {}

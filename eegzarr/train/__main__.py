@@ -138,8 +138,7 @@ def describe(summary: FitSummary) -> str:
             f"subject{'s' * (score.subjects != 1)}; "
             f"{score.baselines}"
         )
-        if score.nrmse_by_subject is not None:
-            lines.append(f"    {score.nrmse_by_subject:.3f} for the subjects' mean predictions")
+        lines += [f"    {line}" for line in score.details]
     return "\n".join(lines)
 
 

@@ -43,29 +43,33 @@ def ensemble(
     if tta is not None and tta < 1:
         raise UsageError(f"--tta must be at least 1, got {tta}")
     with needs("train", "an ensemble"):
-        import numpy as np
         import torch
 
         from eegzarr.train.loop.run import RunFolder, write_csv
-        from eegzarr.train.score.ensemble import baselines, ensemble_predictions, held_out_windows
-        from eegzarr.train.score.evaluate import prediction_rows, score_part
+        from eegzarr.train.score.ensemble import baseline_predictions, ensemble_predictions, held_out_windows
+        from eegzarr.train.score.evaluate import metric_of, score_part
         from eegzarr.train.score.predict import mean_prediction
+        from eegzarr.train.score.table import prediction_rows
+        from eegzarr.train.task import Task
 
         folders = [RunFolder(path) for path in (run, *runs)]
         windows = held_out_windows(folders, lake, releases)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         each = ensemble_predictions(folders, windows, device, tta)
         together = mean_prediction(each)
-        ridge, constant = baselines(folders[0], windows, device)
-    score = score_part(together, constant, ridge)
+        beside, model = baseline_predictions(folders[0], windows, device)
+    task = Task(names=tuple(model.targets), classes=tuple(model.classes))
+    score = score_part(together, beside, model)
     for folder, one in zip(folders, each, strict=True):
-        print(f"  {np.sqrt(np.mean((one.prediction - one.target) ** 2)) / one.target.std():.3f}  {folder.path}")
+        print(f"  {metric_of(one, task):.3f}  {folder.path}")
     print(
         f"ensemble of {len(folders)}: {score.score} on {score.windows:,} windows of {score.subjects} unseen subjects; "
         f"{score.baselines}"
     )
+    for line in score.details:
+        print(f"  {line}")
     if out:
-        write_csv(out, prediction_rows("ensemble", together, ridge))
+        write_csv(out, prediction_rows("ensemble", together, beside, task))
     return 0
 
 

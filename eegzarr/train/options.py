@@ -12,12 +12,15 @@ from eegzarr.challenge.rules import SEEN_SECONDS
 from eegzarr.errors import BatchTooLarge, UsageError
 from eegzarr.suggest import did_you_mean
 
-Loss = Literal["mse", "mae", "huber"]
+Loss = Literal["auto", "mse", "mae", "huber", "cross-entropy"]
+ClassWeights = Literal["balanced", "none"]
 Optimizer = Literal["adamw", "adam", "nadam", "radam", "rmsprop", "sgd"]
 Split = Literal["auto", "fractions", "challenge"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda"]
 LOSSES, OPTIMIZERS, SPLITS, PRECISIONS, DEVICES = map(get_args, (Loss, Optimizer, Split, Precision, Device))
+CLASS_WEIGHTS = get_args(ClassWeights)
+NUMBER_LOSSES = ("mse", "mae", "huber")
 _RENAMED = {"keep_start_kit_exclusions": "--keep-excluded", "model_arguments": "--model-arg"}
 
 
@@ -33,6 +36,9 @@ class FitOptions:
         Whose windows to train on.
     releases : tuple of str
         Releases to train on. Default: all of the recipe.
+    target : tuple of str
+        Label to predict: a number, or text, whose values are classes; several for several numbers. Default: the
+        recipe's target.
     model : str
         A class of braindecode.models. Default: EEGNeX on a GPU, else EEGNet.
     model_arguments : dict
@@ -46,8 +52,11 @@ class FitOptions:
         default.
     tta : int
         Average the predictions over so many crops or shifts in evaluation; 1 for none.
-    loss : {"mse", "mae", "huber"}
-        In standard deviations of the target; huber turns linear at 1.
+    loss : {"auto", "mse", "mae", "huber", "cross-entropy"}
+        Of numbers in standard deviations of the target; huber turns linear at 1. auto: mse for numbers,
+        cross-entropy for classes.
+    class_weights : {"balanced", "none"}
+        balanced: the loss counts each class alike, however few windows it has.
     optimizer : {"adamw", "adam", "nadam", "radam", "rmsprop", "sgd"}
         Of torch.optim.
     learning_rate : float
@@ -94,13 +103,15 @@ class FitOptions:
     lake: str
     recipe: str = "challenge1"
     releases: tuple[str, ...] = ()
+    target: tuple[str, ...] = ()
     model: str = ""
     model_arguments: dict[str, Any] = field(default_factory=dict)
     residual: bool = False
     crop: float | None = None
     augment: tuple[str, ...] = ()
     tta: int = 1
-    loss: Loss = "mse"
+    loss: Loss = "auto"
+    class_weights: ClassWeights = "balanced"
     optimizer: Optimizer = "adamw"
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
@@ -123,7 +134,7 @@ class FitOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lake", os.fspath(self.lake))
-        for name in ("releases", "augment", "fractions"):
+        for name in ("releases", "target", "augment", "fractions"):
             if isinstance(getattr(self, name), str):
                 raise UsageError(f"{option_name(name)} takes several: give a list, such as [{getattr(self, name)!r}]")
             object.__setattr__(self, name, tuple(getattr(self, name)))
@@ -147,6 +158,7 @@ class FitOptions:
                 f"--folds must be at least 2 and the fold one of them, got fold {self.fold} of {self.folds}"
             )
         choices = {"loss": LOSSES, "optimizer": OPTIMIZERS, "split": SPLITS, "precision": PRECISIONS, "device": DEVICES}
+        choices["class_weights"] = CLASS_WEIGHTS
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 given = getattr(self, name)

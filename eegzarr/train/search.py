@@ -71,7 +71,7 @@ def search_command(
     )
     given_up = f", {sum(result.pruned.values())} given up ({result.given_up})" if result.pruned else ""
     print(f"{out}: {result.finished} trials finished{given_up}")
-    print(f"  best validation NRMSE {result.best_score:.3f}, {result.best_run}: {values}")
+    print(f"  best validation {result.metric} {result.best_score:.3f}, {result.best_run}: {values}")
     return 0
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from eegzarr.errors import BatchTooLarge, FitDiverged, UsageError
 from eegzarr.events import EpochEnded, Event, Listener
-from eegzarr.train.loop.parts import plan_digests
+from eegzarr.train.loop.parts import make_parts, task_of
 from eegzarr.train.loop.run import RunFolder, write_json
 from eegzarr.train.options import FitOptions
 from eegzarr.train.trials import FOLDER, REASON, check_same_study, check_something_to_search, suggest
@@ -33,10 +33,13 @@ class SearchResult:
     ----------
     pruned : dict of str to int
         How many trials were given up, by reason.
+    metric : str
+        What `best_score` is: "NRMSE" or "balanced accuracy".
     """
 
     finished: int
     pruned: dict[str, int]
+    metric: str
     best_score: float
     best_run: str
     best_values: dict[str, Any]
@@ -77,14 +80,17 @@ def search(
 
     from eegzarr.train.loop.fit import fit, resume
 
+    parts = make_parts(options)
+    task, digests = task_of(parts), parts.plan_digests
+    if task.classes:
+        kept = {*kept, "loss"}  # there is one of classes
     check_something_to_search(kept)
-    digests = plan_digests(options)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(folder / STUDY))),
         study_name="eegzarr",
-        direction="minimize",
+        direction="maximize" if task.larger_is_better else "minimize",
         sampler=optuna.samplers.TPESampler(seed=options.seed + len(list(folder.glob("trial-*")))),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
         load_if_exists=True,
@@ -107,7 +113,7 @@ def search(
         except (FitDiverged, BatchTooLarge) as error:
             trial.set_user_attr(REASON, "diverged" if isinstance(error, FitDiverged) else str(error))
             raise optuna.TrialPruned(str(error)) from error
-        return float(run.read_json(run.summary)["scores"]["valid"]["nrmse"])
+        return float(run.read_json(run.summary)["scores"]["valid"][task.metric_key])
 
     ended = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
     while (left := trials - len(study.get_trials(states=ended))) > 0:
@@ -122,11 +128,13 @@ def search(
     result = SearchResult(
         finished=len(complete),
         pruned=dict(pruned),
+        metric=task.metric,
         best_score=float(study.best_value),
         best_run=str(study.best_trial.user_attrs[FOLDER]),
         best_values=study.best_params,
     )
-    write_json(folder / BEST, {"nrmse": result.best_score, "run": result.best_run, "values": result.best_values})
+    best = {"metric": task.metric, "score": result.best_score}
+    write_json(folder / BEST, {**best, "run": result.best_run, "values": result.best_values})
     return result
 
 
@@ -146,7 +154,7 @@ def _take_up_stopped(study: optuna.Study) -> None:
 def _scores_before(run: RunFolder) -> list[float]:
     if not run.last.exists():
         return []
-    return [row["valid_nrmse"] for row in run.read_last()["history"]]
+    return [row["valid_score"] for row in run.read_last()["history"]]
 
 
 def _reasons(pruned: Mapping[str, int]) -> str:
@@ -158,7 +166,7 @@ def _pruning(trial: optuna.Trial) -> Listener:
 
     def listen(event: Event) -> None:
         if isinstance(event, EpochEnded):
-            trial.report(event.valid_nrmse, event.epoch)
+            trial.report(event.valid_score, event.epoch)
             if trial.should_prune():
                 raise optuna.TrialPruned
 

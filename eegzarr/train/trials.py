@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from eegzarr.errors import UsageError
 from eegzarr.train.loop.run import RunFolder
-from eegzarr.train.options import LOSSES, FitOptions, option_name, option_text, options_json
+from eegzarr.train.options import NUMBER_LOSSES, FitOptions, option_name, option_text, options_json
 
 if TYPE_CHECKING:
     import optuna
@@ -39,7 +39,7 @@ def suggest(trial: optuna.Trial, options: FitOptions, kept: Collection[str] = ()
         "learning_rate": lambda: trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True),
         "weight_decay": lambda: trial.suggest_float("weight_decay", 1e-5, 1e-1, log=True),
         "batch_size": lambda: trial.suggest_categorical("batch_size", [32, 64, 128]),
-        "loss": lambda: trial.suggest_categorical("loss", list(LOSSES)),
+        "loss": lambda: trial.suggest_categorical("loss", list(NUMBER_LOSSES)),
         "augment": lambda: _AUGMENTATIONS[trial.suggest_categorical("augment", list(_AUGMENTATIONS))],
     }
     drawn = {name: draw() for name, draw in draws.items() if name not in kept}

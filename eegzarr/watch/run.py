@@ -69,8 +69,8 @@ class RunFiles:
                 phase = "training" if event.batch < event.batches else "validating"
                 self._state |= asdict(event) | {"losses": losses, "phase": phase}
             case EpochEnded():
-                self._state |= {"epoch": event.epoch + 1, "batch": 0, "best_nrmse": event.best_nrmse}
-                self._state |= {"valid_nrmse": event.valid_nrmse, "phase": "training"}
+                self._state |= {"epoch": event.epoch + 1, "batch": 0, "best_score": event.best_score}
+                self._state |= {"valid_score": event.valid_score, "metric": event.metric, "phase": "training"}
                 if event.epoch + 1 == event.epochs:
                     self._state["phase"] = "scoring"
             case MemorySampled(tree=tree, machine_used_share=share):

@@ -64,9 +64,10 @@ class FitProgress:
         self._bar.update(self._task, completed=ended.batch, told=f"loss {ended.loss:.3f}, {rate:,.0f} windows/s")
 
     def _end_epoch(self, ended: EpochEnded) -> None:
-        best = " *" if ended.valid_nrmse == ended.best_nrmse else ""
+        best = " *" if ended.valid_score == ended.best_score else ""
         self._say(
-            f"epoch {ended.epoch}: loss {ended.train_loss:.3f}, validation NRMSE {ended.valid_nrmse:.3f}{best}, "
+            f"epoch {ended.epoch}: loss {ended.train_loss:.3f}, "
+            f"validation {ended.metric} {ended.valid_score:.3f}{best}, "
             f"{ended.windows_per_second:,.0f} windows/s, {ended.share_waiting:.1%} waiting for data"
         )
 

@@ -117,8 +117,8 @@ def _look_at_run(folder: Path) -> View:
     elapsed = state["updated"] - state["began"]
     seconds, waited = state.get("seconds", 0.0), state.get("waited", 0.0)
     facts = {"model": f"{state['model']} for {state['recipe']} on {state['device']}"}
-    if "best_nrmse" in state:
-        facts["validation NRMSE"] = f"{state['valid_nrmse']:.3f}, best {state['best_nrmse']:.3f}"
+    if "best_score" in state:
+        facts[f"validation {state['metric']}"] = f"{state['valid_score']:.3f}, best {state['best_score']:.3f}"
     if state.get("reason") and phase == "stopped":
         facts["why"] = state["reason"]
     is_running = phase in ("training", "validating", "scoring")

@@ -138,7 +138,6 @@ def _check_folder(folder: RunFolder, is_new: bool) -> None:
 def _fresh(
     options: FitOptions, folder: RunFolder, parts: Parts, ranks: Ranks, streams: Streams, around: Surroundings
 ) -> Training:
-    assert streams.train.targets is not None  # a fit has a target
     return Training(
         options=options,
         folder=folder,
@@ -146,7 +145,7 @@ def _fresh(
         ranks=ranks,
         streams=streams,
         surroundings=around,
-        learner=Learner.fresh(options, parts, streams.train.targets, ranks),
+        learner=Learner.fresh(options, parts, streams.train, ranks),
         position=Position(),
     )
 

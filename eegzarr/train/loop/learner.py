@@ -6,21 +6,22 @@ import random
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from eegzarr.store.table import sampling_rate
+from eegzarr.stream.stream import WindowStream
 from eegzarr.train.loop.optimize import choose_precision, fitting_batch, make_loss, make_optimizer, rate_share
 from eegzarr.train.loop.parts import Parts
 from eegzarr.train.loop.ranks import Ranks
 from eegzarr.train.models.augment import Augmentation, parse_augmentation
-from eegzarr.train.models.predictor import Regressor
-from eegzarr.train.models.ridge import fit_ridge
+from eegzarr.train.models.baseline import fit_baseline
+from eegzarr.train.models.predictor import Predictor
 from eegzarr.train.models.scales import CLAMP, FEATURE_CLAMP, channel_scales, set_scales
 from eegzarr.train.models.zoo import default_model, make_model
 from eegzarr.train.options import FitOptions
+from eegzarr.train.task import Task
 
 
 class Learner:
@@ -33,15 +34,16 @@ class Learner:
     options : FitOptions
     spec : dict
         See `model_spec`.
-    model : Regressor
+    model : Predictor
         With its scales.
     ranks : Ranks
     """
 
-    def __init__(self, options: FitOptions, spec: dict[str, Any], model: Regressor, ranks: Ranks) -> None:
+    def __init__(self, options: FitOptions, spec: dict[str, Any], model: Predictor, ranks: Ranks) -> None:
         self.options, self.spec, self.ranks = options, spec, ranks
         self.model = model.to(ranks.device)
-        self.loss = make_loss(options.loss)
+        shares = self.model.class_shares if model.classes else None
+        self.loss = make_loss(options.loss, shares, weighted=options.class_weights == "balanced")
         self.precision = choose_precision(options.precision, ranks.device)
         steps = [parse_augmentation(text) for text in options.augment]
         self.augmentation = Augmentation(steps, options.seed, ranks.rank)
@@ -52,12 +54,12 @@ class Learner:
         self.core: nn.Module = core if ranks.count == 1 else DistributedDataParallel(core)
 
     @classmethod
-    def fresh(cls, options: FitOptions, parts: Parts, targets: npt.NDArray[np.float32], ranks: Ranks) -> Learner:
+    def fresh(cls, options: FitOptions, parts: Parts, stream: WindowStream, ranks: Ranks) -> Learner:
         """Return what begins to learn: with the scales of a training part, and a ridge to improve on, if asked.
 
         Parameters
         ----------
-        targets : array of float, shape (window,)
+        stream : WindowStream
             Of the training part.
 
         Raises
@@ -65,12 +67,13 @@ class Learner:
         UsageError
             If the options name what there isn't, or the network doesn't fit the windows.
         """
-        spec = model_spec(options, parts, ranks.device)
+        spec = model_spec(options, parts, Task.of(stream, parts.names), ranks.device)
+        assert stream.targets is not None  # a fit has a target
         _seed_everything(options.seed, 0)
         model = make_model(spec)
-        set_scales(model, channel_scales(parts.train), targets)
+        set_scales(model, channel_scales(parts.train), stream.targets)
         if model.readout is not None and ranks.is_first:
-            model.readout.load_state_dict(fit_ridge(parts.train, model).state_dict())
+            model.readout.load_state_dict(fit_baseline(parts.train, model, parts.target).state_dict())
         return cls(options, spec, model, ranks)
 
     @classmethod
@@ -100,7 +103,7 @@ class Learner:
             # A copy that doesn't block could still be under way when its buffer is filled again.
             x, y = x.to(device), y.to(device)
             x = self.augmentation(model.scaled(x.float()), number)
-            wanted = (y - model.target_mean) / model.target_std
+            wanted = y if model.classes else (y - model.target_mean) / model.target_std
             with torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32):
                 predicted = self.core(x)
             loss = self.loss(predicted, wanted)
@@ -132,18 +135,18 @@ class Learner:
 
 
 class _Standardized(nn.Module):
-    """What training runs: scaled windows to predictions in standard deviations of the target."""
+    """What training runs: scaled windows to predictions in standard deviations of the target, or logits."""
 
-    def __init__(self, model: Regressor) -> None:
+    def __init__(self, model: Predictor) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, scaled: torch.Tensor) -> torch.Tensor:
-        """Return predictions, (batch,), for windows in standard deviations of their channels."""
+        """Return what `Predictor.from_scaled` does, for windows in standard deviations of their channels."""
         return self.model.from_scaled(scaled)
 
 
-def model_spec(options: FitOptions, parts: Parts, device: torch.device) -> dict[str, Any]:
+def model_spec(options: FitOptions, parts: Parts, task: Task, device: torch.device) -> dict[str, Any]:
     """Return what a model is made from: its network, and what it is to be given.
 
     It is saved with the weights: the model is made from it again wherever it is used.
@@ -162,6 +165,8 @@ def model_spec(options: FitOptions, parts: Parts, device: torch.device) -> dict[
         "unit": "uV",
         "clamp": CLAMP,
         "feature_clamp": FEATURE_CLAMP,
+        "targets": list(task.names),
+        "classes": list(task.classes),
     }
 
 

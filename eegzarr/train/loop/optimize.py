@@ -14,9 +14,32 @@ from eegzarr.errors import BatchTooLarge, UsageError
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def make_loss(name: str) -> Loss:
-    """Return a loss of predictions and targets, both in standard deviations of the target."""
+def make_loss(name: str, class_shares: torch.Tensor | None = None, *, weighted: bool = True) -> Loss:
+    """Return a loss of predictions and targets, both in standard deviations of the target; or of logits and classes.
+
+    Parameters
+    ----------
+    name : str
+        ``"auto"`` is the cross-entropy for classes, the mean squared error for numbers.
+    class_shares : Tensor, shape (class,), optional
+        How frequent classes are in the training part; None for numbers.
+    weighted : bool
+        Count the windows of a class by the inverse of its frequency.
+
+    Raises
+    ------
+    UsageError
+        If the loss is one of numbers and the target is classes, or the other way round.
+    """
+    is_of_classes = name == "cross-entropy"
+    if name != "auto" and is_of_classes != (class_shares is not None):
+        given, there = ("classes", "a number") if is_of_classes else ("numbers", "a class")
+        raise UsageError(f"--loss {name} is for {given}, and the target is {there}: leave out --loss")
+    if class_shares is not None:
+        weights = torch.where(class_shares > 0, 1 / (class_shares.clamp(min=1e-12) * (class_shares > 0).sum()), 0.0)
+        return nn.CrossEntropyLoss(weight=weights if weighted else None)
     losses: dict[str, Loss] = {
+        "auto": nn.functional.mse_loss,
         "mse": nn.functional.mse_loss,
         "mae": nn.functional.l1_loss,
         "huber": nn.functional.huber_loss,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import xarray as xr
@@ -13,7 +15,10 @@ from eegzarr.store.group import read_attributes
 from eegzarr.store.layout import group_path
 from eegzarr.store.open import open_windows, recipes
 from eegzarr.stream.splits import drop_start_kit_exclusions, kfold_by_subject, split_by_subject, without_subjects
+from eegzarr.stream.stream import WindowStream
+from eegzarr.stream.targets import Target
 from eegzarr.train.options import FitOptions
+from eegzarr.train.task import TARGET, Task, stream_target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +33,10 @@ class Parts:
         What a user should know about the split.
     plan_digests : dict of str to str
         Of each group, to tell whether a lake is still the same.
+    target : str or list of str
+        The labels that are predicted, as for a `WindowStream`.
+    names : tuple of str
+        Of the targets, for people.
     """
 
     train: xr.Dataset
@@ -35,6 +44,8 @@ class Parts:
     test: xr.Dataset | None
     notes: tuple[str, ...]
     plan_digests: dict[str, str]
+    target: Target = TARGET
+    names: tuple[str, ...] = (TARGET,)
 
     def subjects(self) -> dict[str, list[str]]:
         """Return the subjects of each part, sorted."""
@@ -70,7 +81,25 @@ def make_parts(options: FitOptions) -> Parts:
             f"{SCORED_TASK[options.recipe]}, where it draws them"
         )
     train, valid, test = _split(options, windows, releases, notes)
-    return Parts(train=train, valid=valid, test=test, notes=tuple(notes), plan_digests=digests)
+    return Parts(
+        train=train,
+        valid=valid,
+        test=test,
+        notes=tuple(notes),
+        plan_digests=digests,
+        target=stream_target(options.target),
+        names=options.target or _recipe_targets(windows),
+    )
+
+
+def _recipe_targets(windows: xr.Dataset) -> tuple[str, ...]:
+    named = json.loads(windows.attrs.get("recipe") or "{}").get("target", TARGET)
+    return (named,) if isinstance(named, str) else tuple(named)
+
+
+def task_of(parts: Parts) -> Task:
+    """Return what is predicted."""
+    return Task.of(WindowStream(parts.train, 1, target=parts.target, rank=0, ranks=1), parts.names)
 
 
 def _check_number(windows: xr.Dataset, options: FitOptions) -> None:
@@ -120,7 +149,7 @@ def _split(
         if shared:
             notes.append(f"{shared} subjects of {VALIDATION_RELEASE} left out of training")
         return train, valid, None
-    at_least = 2 if _belongs_to_person(windows) else 1
+    at_least = 2 if _belongs_to_person(windows, options.target or (TARGET,)) else 1
     train, valid, test = split_by_subject(windows, options.fractions, seed=options.split_seed, at_least=at_least)
     if options.folds:
         rest, _ = without_subjects(windows, test["subject"].to_numpy().tolist())
@@ -128,7 +157,8 @@ def _split(
     return train, valid, test
 
 
-def _belongs_to_person(windows: xr.Dataset) -> bool:
+def _belongs_to_person(windows: xr.Dataset, targets: Sequence[str]) -> bool:
     """Tell whether the windows of a subject all have one target."""
-    columns = windows.reset_coords()[["subject", "target"]].to_dataframe()
-    return bool((columns.groupby("subject")["target"].nunique() <= 1).all())
+    labels = [name for name in targets if name in windows.variables]
+    columns = windows.reset_coords()[["subject", *labels]].to_dataframe()
+    return bool((columns.groupby("subject")[labels].nunique() <= 1).all(axis=None)) if labels else False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ class Position:
     loss_sum : float or Tensor
         Of the batches done of this epoch; on the model's device, since reading it there waits for a GPU.
     best, best_epoch : float, int
-        The best validation NRMSE so far, and the epoch that had it; -1 before the first.
+        The best validation score so far, and the epoch that had it; -1 before the first.
     history : list of dict
         Rows of ``metrics.csv``, one for each epoch that has ended.
     """
@@ -44,9 +45,9 @@ class Position:
         """Tell whether another epoch is due: fewer than `epochs` are done, and a better score isn't long ago."""
         return self.epoch < epochs and self.epoch - 1 - self.best_epoch < patience
 
-    def take_score(self, score: float) -> bool:
+    def take_score(self, score: float, is_better: Callable[[float, float], bool]) -> bool:
         """Take the score of the epoch that is under way; tell whether it is the best so far."""
-        if not score < self.best:
+        if self.best_epoch >= 0 and not is_better(score, self.best):
             return False
         self.best, self.best_epoch = score, self.epoch
         return True

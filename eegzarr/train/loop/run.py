@@ -20,6 +20,7 @@ from eegzarr.machine.system import Locked, locked
 from eegzarr.store.root import check_outside_lakes
 from eegzarr.train.models.checkpoint import read_checkpoint
 from eegzarr.train.options import FitOptions, options_json, read_options
+from eegzarr.train.task import Task
 
 _PACKAGES = ("eegzarr", "torch", "braindecode", "numpy", "xarray", "zarr", "numcodecs", "mne", "pandas", "optuna")
 
@@ -64,6 +65,10 @@ class RunFolder:
     def options(self) -> FitOptions:
         """Return the options of the run."""
         return read_options(self.config)
+
+    def task(self) -> Task:
+        """Return what the run's model predicts."""
+        return Task.from_spec(self.read_json(self.config)["model"])
 
     def check_not_diverged(self) -> None:
         """Say so if the run here diverged.

@@ -24,11 +24,11 @@ from eegzarr.train.loop.run import RunFolder, write_csv
 from eegzarr.train.loop.stop import MemoryGuard, StopSignals
 from eegzarr.train.loop.telling import Pace, Teller
 from eegzarr.train.options import FitOptions, options_json
-from eegzarr.train.score.evaluate import PartScore
-from eegzarr.train.score.metrics import nrmse
+from eegzarr.train.score.evaluate import PartScore, metric_of
 from eegzarr.train.score.predict import EvaluationStream, predict
 from eegzarr.train.score.results import score_best, write_results
 from eegzarr.train.score.summary import FitSummary
+from eegzarr.train.task import Task
 
 _AHEAD = 4  # batches decoded ahead, until memory runs short
 
@@ -113,6 +113,7 @@ class Training:
         self.signals, self.guard = surroundings.signals, surroundings.guard
         self.learner, self.position = learner, position
         self.device = ranks.device
+        self.task = Task.from_spec(learner.spec)
         self.began, self.seconds_before = time.monotonic(), seconds_before
         self.saved_at = self.began
         self.ahead = _AHEAD
@@ -172,15 +173,16 @@ class Training:
         if not math.isfinite(score):
             raise self._diverged("its validation score is no number any more")
         self._stop_if_told()
-        if position.take_score(score) and self.ranks.is_first:
-            best = {**self.learner.weights(), "epoch": position.epoch, "valid_nrmse": score}
+        if position.take_score(score, self.task.is_better) and self.ranks.is_first:
+            best = {**self.learner.weights(), "epoch": position.epoch, "valid_score": score}
             self.folder.save(best, self.folder.best)
         ended = EpochEnded(
             epoch=position.epoch,
             epochs=self.options.epochs,
             train_loss=mean_loss,
-            valid_nrmse=score,
-            best_nrmse=position.best,
+            metric=self.task.metric,
+            valid_score=score,
+            best_score=position.best,
             learning_rate=self.learner.learning_rate,
             windows_per_second=pace.taken * self.ranks.count / trained,
             share_waiting=pace.waited / trained,
@@ -193,13 +195,13 @@ class Training:
         tell(self.watchers, ended)
 
     def _score(self) -> float:
-        """Return the NRMSE of the model, as it is, on the validation part."""
+        """Return the metric of the model, as it is, on the validation part."""
         score = float("inf")
         if self.ranks.is_first:
             model, precision = self.learner.model, self.learner.precision
             valid = self.streams.evaluated["valid"]
             predicted = predict(model, valid, self.device, precision=precision, between=self._stop_if_alone)
-            score = nrmse(predicted.target, predicted.prediction)
+            score = metric_of(predicted, self.task)
         return self.ranks.from_first(score if math.isfinite(score) else float("inf"))
 
     def _diverged(self, reason: str) -> FitDiverged:
@@ -321,6 +323,7 @@ def _training_stream(options: FitOptions, parts: Parts, ranks: Ranks, drop_last:
         options.batch_size,
         shuffle=True,
         seed=options.seed,
+        target=parts.target,
         crop=options.crop_seconds,
         drop_last=drop_last,
         ahead=_AHEAD,

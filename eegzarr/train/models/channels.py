@@ -10,19 +10,19 @@ import xarray as xr
 
 from eegzarr.errors import UsageError
 from eegzarr.store.open import LAKE
-from eegzarr.train.models.predictor import Regressor
+from eegzarr.train.models.predictor import Predictor
 
 _SHOWN = 5
 
 
 def channels_for(
-    model: Regressor, windows: xr.Dataset, named: str, trained_on: Sequence[str] | None = None
+    model: Predictor, windows: xr.Dataset, named: str, trained_on: Sequence[str] | None = None
 ) -> npt.NDArray[np.int64] | None:
     """Return the channels of windows that a model takes, in its order; None for all, as they are stored.
 
     Parameters
     ----------
-    model : Regressor
+    model : Predictor
     windows : Dataset
     named : str
         The model, for messages.

@@ -30,6 +30,8 @@ class LinearReadout(nn.Module):
         Hz.
     limit : float or None
         A feature further than so many standard deviations from its mean counts as at that distance.
+    n_outputs : int
+        Numbers to predict, or classes.
     """
 
     feature_mean: torch.Tensor
@@ -37,15 +39,15 @@ class LinearReadout(nn.Module):
     weight: torch.Tensor
     bias: torch.Tensor
 
-    def __init__(self, n_chans: int, sfreq: float, limit: float | None = None) -> None:
+    def __init__(self, n_chans: int, sfreq: float, limit: float | None = None, n_outputs: int = 1) -> None:
         super().__init__()
         self.sfreq = sfreq
         self.limit = limit
         count = n_chans * (_TIME_BINS + len(_BANDS))
         self.register_buffer("feature_mean", torch.zeros(count))
         self.register_buffer("feature_std", torch.ones(count))
-        self.register_buffer("weight", torch.zeros(count))
-        self.register_buffer("bias", torch.zeros(()))
+        self.register_buffer("weight", torch.zeros(count, *_outputs(n_outputs)))
+        self.register_buffer("bias", torch.zeros(_outputs(n_outputs)))
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """Return (batch, feature) of windows in uV, (batch, channel, time)."""
@@ -56,7 +58,7 @@ class LinearReadout(nn.Module):
         return torch.cat([bins.flatten(1), *(torch.log(band + 1e-6) for band in bands)], dim=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return predictions, (batch,), in standard deviations of the target from its mean."""
+        """Return predictions, (batch,) or (batch, output): as `Predictor.from_scaled`."""
         return self.standardized(self.features(x)) @ self.weight + self.bias
 
     def standardized(self, features: torch.Tensor) -> torch.Tensor:
@@ -65,8 +67,13 @@ class LinearReadout(nn.Module):
         return features if self.limit is None else features.clamp(-self.limit, self.limit)
 
 
-class Regressor(nn.Module):
-    """A network that takes windows as they are stored and predicts in the target's own unit.
+def _outputs(count: int) -> tuple[int, ...]:
+    """Return the shape of a window's prediction: none for a single number."""
+    return () if count == 1 else (count,)
+
+
+class Predictor(nn.Module):
+    """A network that takes windows as they are stored and predicts in the target's own unit, or classes.
 
     Standardising input and output is part of the model: a checkpoint needs no further numbers,
     and the optimizer sees quantities near 1.
@@ -74,7 +81,7 @@ class Regressor(nn.Module):
     Parameters
     ----------
     network : Module
-        Takes (batch, channel, time), gives (batch, 1).
+        Takes (batch, channel, time), gives (batch, output).
     n_chans, n_times : int
         What the network takes. Longer windows are cropped.
     sfreq : float
@@ -92,12 +99,17 @@ class Regressor(nn.Module):
         As `clamp`, for the features of the linear read-out.
     channels : list of str or None
         Names of the channels, in the order that it takes them; None for a model that was saved without.
+    targets : list of str
+        Names of the numbers that it predicts, or of the target whose classes it tells apart.
+    classes : list of str
+        In the order of the outputs; empty for numbers.
     """
 
     channel_mean: torch.Tensor
     channel_std: torch.Tensor
     target_mean: torch.Tensor
     target_std: torch.Tensor
+    class_shares: torch.Tensor
 
     def __init__(
         self,
@@ -111,35 +123,63 @@ class Regressor(nn.Module):
         clamp: float | None = None,
         feature_clamp: float | None = None,
         channels: list[str] | None = None,
+        targets: list[str] | None = None,
+        classes: list[str] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.clamp = clamp
         self.feature_clamp = feature_clamp
         self.channels = channels
+        self.targets = targets or ["target"]
+        self.classes = classes or []
+        count = len(self.classes) or len(self.targets)
+        self.outputs = _outputs(count)
         self.n_times = n_times
         self.sfreq = sfreq
         self.views = views
         self.microvolts = MICROVOLTS[unit]
-        self.readout = LinearReadout(n_chans, sfreq, feature_clamp) if residual else None
+        self.readout = LinearReadout(n_chans, sfreq, feature_clamp, count) if residual else None
         self.register_buffer("channel_mean", torch.zeros(n_chans, 1))
         self.register_buffer("channel_std", torch.ones(n_chans, 1))
-        self.register_buffer("target_mean", torch.zeros(()))
-        self.register_buffer("target_std", torch.ones(()))
+        of_numbers = () if self.classes else self.outputs
+        self.register_buffer("target_mean", torch.zeros(of_numbers))
+        self.register_buffer("target_std", torch.ones(of_numbers))
+        if self.classes:
+            self.register_buffer("class_shares", torch.zeros(count))  # of the training part's windows
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return predictions, (batch, 1), for windows, (batch, channel, time)."""
+        """Return predictions for windows, (batch, channel, time).
+
+        Returns
+        -------
+        Tensor, shape (batch, output)
+            Numbers in the target's own unit, or the probability of each class.
+        """
         x = x.float() * self.microvolts
-        views = [self.standardized(view) for view in self.seen(x)]
-        return (torch.stack(views).mean(0) * self.target_std + self.target_mean)[:, None]
+        return self.in_own_unit([self.standardized(view) for view in self.seen(x)])
+
+    def in_own_unit(self, views: list[torch.Tensor]) -> torch.Tensor:
+        """Return the mean prediction, (batch, output), of what `from_scaled` gives for several views."""
+        if self.classes:
+            return torch.stack([view.softmax(-1) for view in views]).mean(0)
+        predicted: torch.Tensor = torch.stack(views).mean(0) * self.target_std + self.target_mean
+        return predicted.reshape(len(predicted), -1)
 
     def standardized(self, x: torch.Tensor) -> torch.Tensor:
-        """Return predictions, (batch,), in standard deviations of the target, for `n_times` samples in uV."""
+        """Return what `from_scaled` does, for `n_times` samples in uV."""
         return self.from_scaled(self.scaled(x))
 
     def from_scaled(self, scaled: torch.Tensor) -> torch.Tensor:
-        """Return predictions, (batch,), in standard deviations of the target, for `scaled` windows."""
-        output: torch.Tensor = self.network(scaled).float().reshape(len(scaled))
+        """Return predictions for `scaled` windows.
+
+        Returns
+        -------
+        Tensor, shape (batch,) or (batch, output)
+            Numbers in standard deviations of the target from its mean, without a dimension for a single one; or
+            logits of classes.
+        """
+        output: torch.Tensor = self.network(scaled).float().reshape(len(scaled), *self.outputs)
         if self.readout is None:
             return output
         linear: torch.Tensor = self.readout(scaled * self.channel_std + self.channel_mean)
@@ -177,24 +217,26 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(members)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return predictions, (batch, 1), for windows, (batch, channel, time)."""
+        """Return predictions, (batch, output), for windows, (batch, channel, time)."""
         return torch.stack([member(x) for member in self.members]).mean(0)
 
 
-def build_predictor(spec: dict[str, Any]) -> Regressor:
+def build_predictor(spec: dict[str, Any]) -> Predictor:
     """Make a model, still without weights, from what a run saved about it.
 
     Parameters
     ----------
     spec : dict
-        ``network`` and its ``arguments`` (of ``braindecode.models``), and the arguments of `Regressor`.
-        Models of early runs have no ``clamp``, ``feature_clamp`` and ``channels``.
+        ``network`` and its ``arguments`` (of ``braindecode.models``), and the arguments of `Predictor`.
+        Models of early runs have no ``clamp``, ``feature_clamp``, ``channels``, ``targets`` and ``classes``.
     """
     import braindecode.models
 
+    targets, classes = spec.get("targets") or ["target"], spec.get("classes") or []
+    outputs = len(classes) or len(targets)
     shape = {"n_chans": spec["n_chans"], "n_times": spec["n_times"], "sfreq": spec["sfreq"]}
-    network = getattr(braindecode.models, spec["network"])(**shape, n_outputs=1, **spec["arguments"])
-    return Regressor(
+    network = getattr(braindecode.models, spec["network"])(**shape, n_outputs=outputs, **spec["arguments"])
+    return Predictor(
         network,
         **shape,
         residual=spec["residual"],
@@ -203,4 +245,6 @@ def build_predictor(spec: dict[str, Any]) -> Regressor:
         clamp=spec.get("clamp"),
         feature_clamp=spec.get("feature_clamp"),
         channels=spec.get("channels"),
+        targets=targets,
+        classes=classes,
     )

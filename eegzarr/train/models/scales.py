@@ -10,7 +10,7 @@ import xarray as xr
 from eegzarr.errors import UsageError
 from eegzarr.store.open import LAKE, RECIPE_NAME, open_recordings
 from eegzarr.store.quality import FLAT_BELOW, channel_deviations
-from eegzarr.train.models.predictor import Regressor
+from eegzarr.train.models.predictor import Predictor
 
 CLAMP = 20.0  # standard deviations of a channel: blinks reach 10, what is beyond 20 is no EEG
 FEATURE_CLAMP = 5.0  # robust standard deviations of a ridge's feature
@@ -48,28 +48,32 @@ def robust_scales(
     return {"mean": mean, "std": np.where(varies, std, typical)}
 
 
-def set_scales(model: Regressor, scales: dict[str, npt.NDArray[np.float64]], targets: npt.NDArray[np.float32]) -> None:
-    """Give a model the scales of its training part.
+def set_scales(model: Predictor, scales: dict[str, npt.NDArray[np.float64]], targets: npt.NDArray) -> None:
+    """Give a model the scales of its training part, or how frequent its classes are there.
 
     Parameters
     ----------
     scales : dict
         As `channel_scales` returns them.
-    targets : array of float, shape (window,)
+    targets : array of float or int, shape (window,) or (window, target)
 
     Raises
     ------
     UsageError
         If the targets don't vary.
     """
-    if targets.std() == 0:
+    if np.any(np.ptp(targets, axis=0) == 0):
         raise UsageError("the targets of the training subjects don't vary: there is nothing to learn")
     values = {
         "channel_mean": torch.as_tensor(scales["mean"], dtype=torch.float32)[:, None],
         "channel_std": torch.as_tensor(scales["std"], dtype=torch.float32)[:, None],
-        "target_mean": torch.tensor(float(targets.mean())),
-        "target_std": torch.tensor(float(targets.std())),
     }
+    if model.classes:
+        counts = np.bincount(targets, minlength=len(model.classes))
+        values["class_shares"] = torch.as_tensor(counts / len(targets), dtype=torch.float32)
+    else:
+        values["target_mean"] = torch.as_tensor(targets.mean(axis=0))
+        values["target_std"] = torch.as_tensor(targets.std(axis=0))
     model.load_state_dict({**model.state_dict(), **values})
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from eegzarr.errors import UsageError
 from eegzarr.suggest import did_you_mean
 from eegzarr.train.models.checkpoint import checked_contents, read_checkpoint
-from eegzarr.train.models.predictor import Regressor, build_predictor
+from eegzarr.train.models.predictor import Predictor, build_predictor
 
 
 def default_model(device: torch.device) -> str:
@@ -31,7 +31,7 @@ def known_models() -> list[str]:
     return sorted(model for model, kind in offered.items() if inspect.isclass(kind) and issubclass(kind, nn.Module))
 
 
-def make_model(spec: dict[str, Any]) -> Regressor:
+def make_model(spec: dict[str, Any]) -> Predictor:
     """Make a model that is still to be trained.
 
     Parameters
@@ -57,12 +57,15 @@ def make_model(spec: dict[str, Any]) -> Regressor:
         raise UsageError(
             f"--model {name} doesn't fit windows of {shape[1]} channels, {shape[2]} samples: {error}"
         ) from (error)
-    if not isinstance(output, torch.Tensor) or output.shape[0] != 2 or output.numel() != 2:
-        raise UsageError(f"--model {name} gives no single number for a window, so it can't predict a target")
+    wanted = max(1, *model.outputs) if model.outputs else 1
+    if not isinstance(output, torch.Tensor) or output.shape[0] != 2 or output.numel() != 2 * wanted:
+        given = f"{tuple(output.shape[1:])}" if isinstance(output, torch.Tensor) else type(output).__name__
+        kind = "the probability of each class" if model.classes else "target"
+        raise UsageError(f"--model {name} gives {given} for a window where {wanted} is wanted, a number for {kind}")
     return model
 
 
-def load_model(checkpoint: str | Path, *, unit: str = "uV", views: int | None = None) -> Regressor:
+def load_model(checkpoint: str | Path, *, unit: str = "uV", views: int | None = None) -> Predictor:
     """Return the model of a checkpoint, ready to predict.
 
     Parameters

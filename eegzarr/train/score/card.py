@@ -2,40 +2,88 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from eegzarr.train.loop.run import RunFolder
 from eegzarr.train.options import FitOptions
 from eegzarr.train.score.evaluate import PARTS, PartScore
 from eegzarr.train.score.metrics import interval_words
+from eegzarr.train.score.numbers import NumberScore
 from eegzarr.train.score.summary import FitSummary
+from eegzarr.train.task import Task
+
+if TYPE_CHECKING:
+    from eegzarr.train.score.classes import ClassScore
 
 
-def score_lines(scores: dict[str, PartScore]) -> list[str]:
-    """Return a Markdown table of scores."""
+def score_lines(scores: Mapping[str, PartScore], task: Task) -> list[str]:
+    """Return scores as a Markdown table, and further figures of each part below it."""
+    references = list(next(iter(scores.values())).references)
+    heads = ["part", "windows", "subjects", task.metric, "95 % interval", references[0], "difference", references[1]]
     lines = [
-        "| part | windows | subjects | NRMSE | 95 % interval | ridge | difference | constant | subjects' means |",
+        f"| {' | '.join(heads)} | subjects' means |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for part, score in scores.items():
-        interval = interval_words(score.interval, score.subjects)
-        difference = "" if score.against_ridge is None else interval_words(score.against_ridge, score.subjects, "+")
-        by_subject = "" if score.nrmse_by_subject is None else f"{score.nrmse_by_subject:.3f}"
+        linear, constant = score.references.values()
         lines.append(
-            f"| {PARTS[part]} | {score.windows:,} | {score.subjects} | {score.nrmse:.3f} | {interval} | "
-            f"{score.ridge:.3f} | {difference} | {score.constant:.3f} | {by_subject} |"
+            f"| {PARTS[part]} | {score.windows:,} | {score.subjects} | {score.value:.3f} | "
+            f"{interval_words(score.interval, score.subjects)} | {linear:.3f} | "
+            f"{'' if score.against is None else interval_words(score.against, score.subjects, '+')} | {constant:.3f} | "
+            f"{'' if score.of_subjects is None else f'{score.of_subjects:.3f}'} |"
         )
+    lines += ["", *(f"- {PARTS[part]}: {line}" for part, score in scores.items() for line in score.details)]
+    for part, score in scores.items():
+        lines += [] if isinstance(score, NumberScore) else ["", *_confusion_lines(part, score)]
     return lines
+
+
+def _confusion_lines(part: str, score: ClassScore) -> list[str]:
+    head = [
+        f"| {PARTS[part]} | {' | '.join(f'as {name}' for name in score.classes)} |",
+        "|---" * (len(score.classes) + 1) + "|",
+    ]
+    rows = zip(score.classes, score.confusion, strict=True)
+    return [*head, *(f"| {name} | {' | '.join(map(str, counts))} |" for name, counts in rows)]
+
+
+_METRIC_NOTES = {
+    "NRMSE": (
+        "NRMSE is the root mean squared error over the standard deviation of the target: a constant scores about 1. "
+        "The intervals are by a jackknife over subjects; the model is ahead of the ridge where the difference to it is "
+        "below 0. The ridge sees means over time bins and band power."
+    ),
+    "balanced accuracy": (
+        "Balanced accuracy is the mean over classes of the share of their windows that are recognised. The intervals "
+        "are by a jackknife over subjects; the model is ahead of the logistic regression where the difference to it is "
+        "above 0. The logistic regression sees means over time bins and band power."
+    ),
+}
+
+
+def _loss(options: FitOptions, task: Task) -> str:
+    if task.classes:
+        return f"cross-entropy{', classes weighted alike' if options.class_weights == 'balanced' else ''}"
+    return "mse" if options.loss == "auto" else options.loss
+
+
+def _predicted(task: Task) -> str:
+    if task.classes:
+        return f"the probabilities of the classes {', '.join(task.classes)} of `{task.names[0]}`"
+    return ", ".join(f"`{name}`" for name in task.names)
 
 
 def write_card(summary: FitSummary, options: FitOptions, folder: RunFolder) -> None:
     """Write ``model-card.md``."""
-    spec = folder.read_json(folder.config)["model"]
+    spec, task = folder.read_json(folder.config)["model"], folder.task()
     subjects = {part: len(names) for part, names in folder.read_json(folder.subjects).items()}
     seconds = spec["n_times"] / spec["sfreq"]
     lines = [
         f"# {spec['network']} for {options.recipe}",
         "",
-        f"Predicts the target of the recipe `{options.recipe}` from {seconds:g} s of {spec['n_chans']}-channel EEG at "
-        f"{spec['sfreq']:g} Hz, in uV: (batch, {spec['n_chans']}, {spec['n_times']}) to (batch, 1). "
+        f"Predicts {_predicted(task)} from {seconds:g} s of {spec['n_chans']}-channel EEG at {spec['sfreq']:g} Hz, "
+        f"in uV: (batch, {spec['n_chans']}, {spec['n_times']}) to (batch, {task.n_outputs}). "
         "Scaling of input and output is part of the model.",
         "",
         "## Training",
@@ -44,18 +92,17 @@ def write_card(summary: FitSummary, options: FitOptions, folder: RunFolder) -> N
         f"of {subjects['train']} subjects; {subjects['valid']} subjects for validation, {subjects['test']} for test, "
         "nobody in two parts",
         *(f"- {note}" for note in summary.notes),
-        f"- loss {options.loss}, {options.optimizer}, learning rate {options.learning_rate:g} with warm-up and cosine, "
-        f"batches of {options.batch_size}, augmentation {', '.join(options.augment) or 'none'}, seed {options.seed}",
+        f"- loss {_loss(options, task)}, {options.optimizer}, learning rate {options.learning_rate:g} with warm-up and "
+        f"cosine, batches of {options.batch_size}, augmentation {', '.join(options.augment) or 'none'}, "
+        f"seed {options.seed}",
         f"- {summary.epochs} epochs in {summary.seconds:,.0f} s on {summary.device}; the weights are those of epoch "
         f"{summary.best_epoch}, the best on the validation part, whose score is therefore a little too good",
         "",
         "## Scores",
         "",
-        *score_lines(summary.scores),
+        *score_lines(summary.scores, task),
         "",
-        "NRMSE is the root mean squared error over the standard deviation of the target: a constant scores about 1. "
-        "The intervals are by a jackknife over subjects; the model is ahead of the ridge where the difference to it is "
-        "below 0. The ridge sees means over time bins and band power.",
+        _METRIC_NOTES[task.metric],
         "",
         "## Use",
         "",

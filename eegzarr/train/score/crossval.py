@@ -6,13 +6,16 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import pandas as pd
+import numpy as np
 
 from eegzarr.errors import UsageError
 from eegzarr.train.loop.run import RunFolder, write_json
 from eegzarr.train.options import FitOptions, read_options
-from eegzarr.train.score.metrics import interval_words, nrmse, subject_interval
+from eegzarr.train.score.evaluate import interval_of, metric_of
+from eegzarr.train.score.metrics import interval_words
+from eegzarr.train.score.predict import joined
 from eegzarr.train.score.summary import FitSummary
+from eegzarr.train.score.table import read_predictions
 
 SCORES = "cross-validation.json"
 
@@ -24,8 +27,10 @@ class CrossValidation:
     Attributes
     ----------
     folds : tuple of float
-        Validation NRMSE of each fold.
-    nrmse, interval : float, tuple of float or None
+        Validation score of each fold.
+    metric : str
+        "NRMSE" or "balanced accuracy".
+    value, interval : float, tuple of float or None
         Over all out-of-fold predictions, with its 95 % interval over subjects. Each fold's best
         epoch was chosen on the same subjects, so it is a little too good; the test part, which is
         in no fold, is not.
@@ -34,7 +39,8 @@ class CrossValidation:
     """
 
     folds: tuple[float, ...]
-    nrmse: float
+    metric: str
+    value: float
     interval: tuple[float, float] | None
     subjects: int
     runs: tuple[str, ...]
@@ -42,7 +48,7 @@ class CrossValidation:
     @property
     def score(self) -> str:
         """The score and its interval, in words."""
-        return f"NRMSE {self.nrmse:.3f} ({interval_words(self.interval, self.subjects)})"
+        return f"{self.metric} {self.value:.3f} ({interval_words(self.interval, self.subjects)})"
 
 
 def fold_folder(folder: Path, fold: int) -> Path:
@@ -77,14 +83,14 @@ def cross_validate(
             raise UsageError(f"{run.path} was begun with other options: give another --out, or remove it")
         if not run.is_finished:
             fit_or_resume(wanted, run.path)
-    tables = [pd.read_csv(run.predictions) for run in runs]
-    held_out = pd.concat([table[table["part"] == "valid"] for table in tables])
-    target, prediction = held_out["target"].to_numpy(), held_out["prediction"].to_numpy()
+    task = runs[0].task()
+    held_out = joined([read_predictions(run.predictions, task, "valid") for run in runs])
     result = CrossValidation(
-        folds=tuple(run.read_json(run.summary)["scores"]["valid"]["nrmse"] for run in runs),
-        nrmse=nrmse(target, prediction),
-        interval=subject_interval(target, prediction, held_out["subject"].to_numpy()),
-        subjects=held_out["subject"].nunique(),
+        folds=tuple(run.read_json(run.summary)["scores"]["valid"][task.metric_key] for run in runs),
+        metric=task.metric,
+        value=metric_of(held_out, task),
+        interval=interval_of(held_out, task),
+        subjects=len(np.unique(held_out.subject.astype(str))),
         runs=tuple(str(run.path) for run in runs),
     )
     write_json(folder / SCORES, asdict(result))

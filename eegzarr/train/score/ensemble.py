@@ -17,11 +17,13 @@ from eegzarr.store.open import open_windows
 from eegzarr.stream.splits import drop_start_kit_exclusions, without_subjects
 from eegzarr.train.loop.parts import make_parts
 from eegzarr.train.loop.run import RunFolder
+from eegzarr.train.models.baseline import fit_baseline
 from eegzarr.train.models.channels import channels_for
-from eegzarr.train.models.predictor import Regressor
-from eegzarr.train.models.ridge import Linear, fit_ridge
+from eegzarr.train.models.predictor import Predictor
+from eegzarr.train.models.readout import Linear
 from eegzarr.train.models.zoo import load_model
 from eegzarr.train.score.predict import EvaluationStream, Predictions, evaluation_stream, predict
+from eegzarr.train.task import stream_target
 
 
 def held_out_windows(
@@ -39,8 +41,11 @@ def held_out_windows(
     """
     options = [run.options() for run in runs]
     recipes = sorted({one.recipe for one in options})
+    targets = sorted({" and ".join(one.target) or "the recipe's target" for one in options})
     if len(recipes) > 1:
         raise UsageError(f"runs of {' and '.join(recipes)} predict different things: give those of one recipe")
+    if len(targets) > 1:
+        raise UsageError(f"runs that predict {', '.join(targets)} can't be averaged: give those of one --target")
     windows = open_windows(
         lake or options[0].lake, recipes[0], releases or (None if lake else list(options[0].releases) or None)
     )
@@ -67,7 +72,7 @@ def ensemble_predictions(
     return [predict(model.to(device), stream, device) for model, stream in zip(models, streams, strict=True)]
 
 
-def matching_stream(run: RunFolder, model: Regressor, windows: xr.Dataset) -> EvaluationStream:
+def matching_stream(run: RunFolder, model: Predictor, windows: xr.Dataset) -> EvaluationStream:
     """Return windows as a run's model takes them: its channels, by name, in its order.
 
     Raises
@@ -81,13 +86,14 @@ def matching_stream(run: RunFolder, model: Regressor, windows: xr.Dataset) -> Ev
             own = open_windows(run.options().lake, run.options().recipe)
             trained_on = [str(name) for name in own["channel"].to_numpy()]
     channels = channels_for(model, windows, str(run.path), trained_on)
-    return evaluation_stream(windows, run.options().batch_size, channels)
-
-
-def baselines(run: RunFolder, windows: xr.Dataset, device: torch.device) -> tuple[Predictions, float]:
-    """Return what a ridge and a constant from a run's training part predict."""
-    model = load_model(run.best)
     options = run.options()
-    readout = model.readout or fit_ridge(make_parts(options).train, model)
+    return evaluation_stream(windows, options.batch_size, channels, stream_target(options.target), model.classes)
+
+
+def baseline_predictions(run: RunFolder, windows: xr.Dataset, device: torch.device) -> tuple[Predictions, Predictor]:
+    """Return what a linear model of a run's training part predicts, and the run's model."""
+    model = load_model(run.best)
+    parts = make_parts(run.options())
+    readout = model.readout or fit_baseline(parts.train, model, parts.target)
     stream = matching_stream(run, model, windows)
-    return predict(Linear(readout, model).to(device), stream, device), float(model.target_mean)
+    return predict(Linear(readout, model).to(device), stream, device), model

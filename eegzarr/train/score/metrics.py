@@ -71,10 +71,34 @@ def subject_interval(
     B. Efron and C. Stein (1981), The jackknife estimate of variance, Annals of Statistics 9, 586-596.
     """
     true = np.asarray(target, np.float64)
-    names, code = np.unique(np.asarray(subject, str), return_inverse=True)
-    count = len(names)
+    code, count = _coded(subject)
     if count < FEWEST_SUBJECTS:
         return None
+    own = _nrmse_without_each(true, prediction, code, count)
+    if own is None:
+        return None  # the target varies in one subject alone
+    if other is not None:
+        beside = _nrmse_without_each(true, other, code, count)
+        assert beside is not None  # the target varies
+        return _around(own - beside, level)
+    if own.min() <= 0:
+        return None  # predicted without any error
+    low, high = _around(np.log(own), level)
+    return float(np.exp(low)), float(np.exp(high))
+
+
+def _nrmse_without_each(
+    true: npt.NDArray[np.float64], prediction: npt.ArrayLike, code: npt.NDArray[np.int64], count: int
+) -> npt.NDArray[np.float64] | None:
+    """Return the NRMSE of all subjects, then without each of them; None where the target doesn't vary then.
+
+    Of several targets, (window, target), the mean.
+    """
+    guess = np.asarray(prediction, np.float64)
+    if true.ndim == 2:
+        each = [_nrmse_without_each(*pair, code, count) for pair in zip(true.T, guess.T, strict=True)]
+        there = [one for one in each if one is not None]
+        return np.asarray(np.mean(there, axis=0)) if len(there) == len(each) else None
     centred = true - true.mean()  # exact sums of squares need small numbers
 
     def without_each(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -85,22 +109,70 @@ def subject_interval(
     windows, total, squares = (without_each(values) for values in (np.ones_like(true), centred, centred**2))
     variance = squares / windows - (total / windows) ** 2
     if variance.min() <= 1e-12 * max(1e-300, float(np.mean(centred**2))):
-        return None  # the target varies in one subject alone
+        return None
+    errors = without_each((true - guess) ** 2)
+    return np.asarray(np.sqrt(np.maximum(errors, 0) / windows / variance))
 
-    def scores(guess: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        errors = without_each((true - np.asarray(guess, np.float64)) ** 2)
-        return np.asarray(np.sqrt(np.maximum(errors, 0) / windows / variance))
 
-    quantile = float(student.ppf((1 + level) / 2, count - 1))
-    own = scores(prediction)
+def class_interval(
+    target: npt.ArrayLike,
+    predicted: npt.ArrayLike,
+    subject: npt.ArrayLike,
+    *,
+    other: npt.ArrayLike | None = None,
+    level: float = 0.95,
+) -> tuple[float, float] | None:
+    """Return a confidence interval of the balanced accuracy over subjects, as `subject_interval` does of the NRMSE.
+
+    Student's t around the logit of the balanced accuracy, with the jackknife's error over subjects. None also where
+    a class is of one subject alone, or all windows are right.
+
+    Parameters
+    ----------
+    target, predicted : array of int, shape (window,)
+        Codes of classes.
+    other : array of int, shape (window,), optional
+        Predictions of another model: the interval is that of the difference to its balanced accuracy.
+    """
+    code, count = _coded(subject)
+    if count < FEWEST_SUBJECTS:
+        return None
+    own = _recalls_without_each(target, predicted, code, count)
+    if own is None:
+        return None
     if other is not None:
-        difference = own - scores(other)
-        reach = quantile * _jackknife_error(difference[1:])
-        return float(difference[0] - reach), float(difference[0] + reach)
-    if own.min() <= 0:
-        return None  # predicted without any error
-    factor = float(np.exp(quantile * _jackknife_error(np.log(own[1:]))))
-    return float(own[0] / factor), float(own[0] * factor)
+        beside = _recalls_without_each(target, other, code, count)
+        assert beside is not None  # the classes are the same
+        return _around(own - beside, level)
+    if own.min() <= 0 or own.max() >= 1:
+        return None
+    low, high = _around(np.log(own / (1 - own)), level)
+    return float(1 / (1 + np.exp(-low))), float(1 / (1 + np.exp(-high)))
+
+
+def _recalls_without_each(
+    target: npt.ArrayLike, predicted: npt.ArrayLike, code: npt.NDArray[np.int64], count: int
+) -> npt.NDArray[np.float64] | None:
+    """Return the balanced accuracy of all subjects, then without each; None where a class is of one alone."""
+    classes, true = np.unique(np.asarray(target), return_inverse=True)
+    is_right = np.asarray(target) == np.asarray(predicted)
+    windows, right = (np.zeros((count, len(classes))) for _ in range(2))
+    np.add.at(windows, (code, true), 1)
+    np.add.at(right, (code, true), is_right)
+    windows, right = (one.sum(0) - np.concatenate([np.zeros((1, len(classes))), one]) for one in (windows, right))
+    return None if windows.min() == 0 else np.asarray((right / windows).mean(axis=1))
+
+
+def _around(estimates: npt.NDArray[np.float64], level: float) -> tuple[float, float]:
+    """Return Student's interval around an estimate, from it and those that leave out one subject each."""
+    quantile = float(student.ppf((1 + level) / 2, len(estimates) - 2))
+    reach = quantile * _jackknife_error(estimates[1:])
+    return float(estimates[0] - reach), float(estimates[0] + reach)
+
+
+def _coded(subject: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], int]:
+    names, code = np.unique(np.asarray(subject, str), return_inverse=True)
+    return code, len(names)
 
 
 def interval_words(interval: tuple[float, float] | None, subjects: int, sign: str = "") -> str:
@@ -130,14 +202,44 @@ def _jackknife_error(left_out: npt.NDArray[np.float64]) -> float:
     return float(np.sqrt(((left_out - left_out.mean()) ** 2).sum()))
 
 
-def subject_nrmse(target: npt.ArrayLike, prediction: npt.ArrayLike, subject: npt.ArrayLike) -> float | None:
-    """Return the NRMSE of subjects' mean predictions, None where a subject's windows differ in target.
+def subject_means(
+    target: npt.NDArray, prediction: npt.NDArray, subject: npt.ArrayLike
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
+    """Return each subject's target and mean prediction, None where a subject's windows differ in target.
 
     For targets that belong to a person, as challenge 2's: each subject counts once.
     """
     true, guess = np.asarray(target, np.float64), np.asarray(prediction, np.float64)
     names, first, code = np.unique(np.asarray(subject, str), return_index=True, return_inverse=True)
-    if (true != true[first][code]).any() or len(set(true[first].tolist())) < 2:
+    if (true != true[first][code]).any() or np.any(np.ptp(true[first], axis=0) == 0):
         return None
-    means = np.bincount(code, guess, len(names)) / np.bincount(code, minlength=len(names))
-    return nrmse(true[first], means)
+    means = np.zeros((len(names), *guess.shape[1:]))
+    np.add.at(means, code, guess)
+    counts = np.bincount(code, minlength=len(names)).reshape(-1, *[1] * (guess.ndim - 1))
+    return true[first], means / counts
+
+
+def subject_classes(
+    target: npt.NDArray, probability: npt.NDArray, subject: npt.ArrayLike
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
+    """Return each subject's class and that of their mean probabilities, None where classes aren't the person's."""
+    means = subject_means(target, probability, subject)
+    return None if means is None else (means[0].astype(np.int64), means[1].argmax(axis=1))
+
+
+def mean_nrmse(target: npt.ArrayLike, prediction: npt.ArrayLike) -> float:
+    """Return the NRMSE; of several targets, (window, target), the mean of theirs."""
+    columns = (np.asarray(values).reshape(len(np.asarray(values)), -1).T for values in (target, prediction))
+    return float(np.mean([nrmse(true, guess) for true, guess in zip(*columns, strict=True)]))
+
+
+def balanced_accuracy(target: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
+    """Return the mean over the classes of `target` of the share of their windows that are recognised.
+
+    Parameters
+    ----------
+    target, predicted : array of int, shape (window,)
+        Codes of classes.
+    """
+    true, guess = np.asarray(target), np.asarray(predicted)
+    return float(np.mean([(guess[true == code] == code).mean() for code in np.unique(true)]))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -15,18 +15,28 @@ from torch import nn
 from eegzarr.challenge.score import first_samples, scored_windows, seen_samples
 from eegzarr.store.open import LAKE, RECIPE_NAME, open_windows
 from eegzarr.stream.stream import WindowStream
+from eegzarr.stream.targets import Target
+from eegzarr.train.task import TARGET
 
 NAMES = ("release", "window", "subject")  # what names a prediction
 
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """Targets and predictions of windows, (window,) each, with what names a window."""
+    """Targets and predictions of windows, with what names a window.
+
+    Attributes
+    ----------
+    target : array, shape (window,) or (window, target)
+        Numbers, or codes of classes.
+    prediction : array of float32, shape (window,), (window, target) or (window, class)
+        Numbers, or probabilities of classes.
+    """
 
     release: npt.NDArray
     window: npt.NDArray[np.int64]
     subject: npt.NDArray
-    target: npt.NDArray[np.float32]
+    target: npt.NDArray
     prediction: npt.NDArray[np.float32]
 
 
@@ -60,8 +70,8 @@ class EvaluationStream:
         return self.stream.n_windows
 
     @property
-    def targets(self) -> npt.NDArray[np.float32]:
-        """Their targets, (window,)."""
+    def targets(self) -> npt.NDArray:
+        """Their targets, (window,) or (window, target)."""
         assert self.stream.targets is not None  # it has a target
         return self.stream.targets
 
@@ -80,7 +90,11 @@ class EvaluationStream:
 
 
 def evaluation_stream(
-    windows: xr.Dataset, batch_size: int, channels: npt.NDArray[np.int64] | None = None
+    windows: xr.Dataset,
+    batch_size: int,
+    channels: npt.NDArray[np.int64] | None = None,
+    target: Target = TARGET,
+    classes: Sequence[str] | None = None,
 ) -> EvaluationStream:
     """Return what is scored of a part.
 
@@ -90,6 +104,10 @@ def evaluation_stream(
     batch_size : int
     channels : array of int, optional
         See `EvaluationStream`.
+    target : str or sequence of str
+        As for a `WindowStream`.
+    classes : sequence of str, optional
+        Those of the model, where windows of another lake may have others.
 
     Raises
     ------
@@ -101,7 +119,9 @@ def evaluation_stream(
     stored = windows.sizes["time"]
     n_times = seen_samples(recipe, stored, float(windows.attrs["sampling_rate"]))
     # Not this process's share of them: who evaluates, evaluates all.
-    stream = WindowStream(scored, batch_size, with_labels=NAMES, rank=0, ranks=1)
+    stream = WindowStream(
+        scored, batch_size, target=target, classes=classes or None, with_labels=NAMES, rank=0, ranks=1
+    )
     first = _first_samples(scored, stored - n_times) if n_times < stored else None
     return EvaluationStream(stream=stream, n_times=n_times, first=first, channels=channels)
 
@@ -131,7 +151,7 @@ def predict(
     Parameters
     ----------
     model : Module
-        Takes (batch, channel, time), gives (batch, 1).
+        Takes (batch, channel, time), gives (batch, output).
     scale : float
         Multiplies the stored microvolts, for a model that takes another unit.
     between : callable
@@ -145,11 +165,21 @@ def predict(
             x = x.to(device)
             output = model(x if scale == 1.0 else x * scale)
             columns["target"].append(y.numpy())
-            columns["prediction"].append(output.float().reshape(-1).cpu().numpy())
+            columns["prediction"].append(output.float().cpu().numpy())
             for name in NAMES:
                 columns[name].append(np.asarray(labels[name]))
             between()
-    return Predictions(**{name: np.concatenate(values) for name, values in columns.items()})
+    whole = {name: np.concatenate(values) for name, values in columns.items()}
+    if whole["prediction"].shape[1] == 1:
+        whole["prediction"] = whole["prediction"][:, 0]
+    return Predictions(**whole)
+
+
+def joined(parts: Sequence[Predictions]) -> Predictions:
+    """Return the predictions of several sets of windows as those of one."""
+    return Predictions(
+        **{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Predictions)}
+    )
 
 
 def mean_prediction(members: Iterable[Predictions]) -> Predictions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -34,7 +33,7 @@ def score_best(
     model = load_model(folder.best).to(device)
     scores, rows = evaluate(model, parts, evaluated, device, precision, between)
     write_csv(folder.predictions, rows)
-    draw_predictions(rows, json.loads(parts.valid.attrs["recipe"])["target"], folder.path)
+    draw_predictions(rows, scores, folder.task(), folder.path)
     return scores
 
 
@@ -43,6 +42,6 @@ def write_results(summary: FitSummary, history: list[dict[str, Any]], options: F
     from eegzarr.train.score.figures import draw_curves
 
     write_csv(folder.metrics, history)
-    draw_curves(history, folder.path / "curves.png")
+    draw_curves(history, summary.scores["valid"].references, folder.task(), folder.path / "curves.png")
     write_card(summary, options, folder)
     write_json(folder.summary, asdict(summary))

@@ -35,6 +35,6 @@ class FitSummary:
     peak_memory: int
 
     @property
-    def nrmse(self) -> float:
-        """The score to report: of the test part where there is one."""
-        return self.scores.get("test", self.scores["valid"]).nrmse
+    def score(self) -> float:
+        """The score to report, NRMSE or balanced accuracy: of the test part where there is one."""
+        return self.scores.get("test", self.scores["valid"]).value

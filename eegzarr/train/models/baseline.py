@@ -1,0 +1,18 @@
+"""The baseline beside every score: a ridge for numbers, a logistic regression for classes."""
+
+from __future__ import annotations
+
+import xarray as xr
+
+from eegzarr.stream.targets import Target
+from eegzarr.train.models.predictor import LinearReadout, Predictor
+from eegzarr.train.models.ridge import fit_ridge
+
+
+def fit_baseline(train: xr.Dataset, model: Predictor, target: Target) -> LinearReadout:
+    """Fit to a training part what a linear model of simple features makes of a model's task."""
+    if not model.classes:
+        return fit_ridge(train, model, target=target)
+    from eegzarr.train.models.logistic import fit_logistic  # scikit-learn takes a second to load
+
+    return fit_logistic(train, model, target)

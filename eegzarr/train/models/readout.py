@@ -1,0 +1,64 @@
+"""Linear read-outs of simple features, as models of their own, and what fits of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import xarray as xr
+
+from eegzarr.stream.stream import WindowStream
+from eegzarr.train.models.predictor import LinearReadout, Predictor
+
+_SAMPLED = 1024  # windows that features are scaled by
+_QUARTILES = 1.349  # distance between the quartiles of a normal distribution, in its standard deviations
+
+
+class Linear(torch.nn.Module):
+    """A read-out as a model of its own: windows in uV to what the model beside it predicts."""
+
+    def __init__(self, readout: LinearReadout, model: Predictor) -> None:
+        super().__init__()
+        self.readout, self.model = readout, model
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return predictions, (batch, output), from the middle of windows, (batch, channel, time)."""
+        return self.model.in_own_unit([self.readout(self.model.clamped(middle(x, self.model.n_times).float()))])
+
+
+def middle(x: torch.Tensor, n_times: int) -> torch.Tensor:
+    """Return the samples in the middle of windows."""
+    start = (x.shape[-1] - n_times) // 2
+    return x[..., start : start + n_times]
+
+
+def features_of(readout: LinearReadout, x: torch.Tensor, model: Predictor) -> torch.Tensor:
+    """Return features of the middle of windows in uV, without what no EEG is."""
+    return readout.features(model.clamped(middle(x, model.n_times).to(model.channel_mean.device).float()))
+
+
+def set_feature_scales(readout: LinearReadout, train: xr.Dataset, model: Predictor) -> None:
+    """Standardise features by median and quartiles of some windows: a few artefacts don't move these."""
+    stream = WindowStream(train, _SAMPLED // 4, shuffle=True, target=None, rank=0, ranks=1)
+    batches = iter(stream)
+    drawn = torch.cat([features_of(readout, x, model) for x in islice(batches, 4)])
+    batches.close()  # type: ignore[attr-defined]
+    low, median, high = np.quantile(drawn.cpu().double().numpy(), [0.25, 0.5, 0.75], axis=0)
+    std = (high - low) / _QUARTILES
+    readout.feature_mean.copy_(torch.as_tensor(median))
+    readout.feature_std.copy_(torch.as_tensor(np.where(std > 1e-6, std, 1.0)))
+
+
+def set_weights(readout: LinearReadout, weight: npt.NDArray, bias: npt.NDArray) -> None:
+    """Give a read-out its weights, (feature, output), and biases, (output,)."""
+    readout.weight.copy_(torch.as_tensor(weight).reshape(readout.weight.shape))
+    readout.bias.copy_(torch.as_tensor(bias).reshape(readout.bias.shape))
+
+
+def mixed(subjects: Iterable[str]) -> list[str]:
+    """Return subjects in an order that says nothing about them, always the same."""
+    names = sorted(subjects)
+    return [names[i] for i in np.random.default_rng(0).permutation(len(names))]
