@@ -13,14 +13,16 @@ from eegzarr.errors import BatchTooLarge, UsageError
 from eegzarr.suggest import did_you_mean
 
 Loss = Literal["auto", "mse", "mae", "huber", "cross-entropy"]
+Normalized = Literal["channel", "window", "recording", "robust"]
 ClassWeights = Literal["balanced", "none"]
 Optimizer = Literal["adamw", "adam", "nadam", "radam", "rmsprop", "sgd"]
 Split = Literal["auto", "fractions", "challenge"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda"]
 LOSSES, OPTIMIZERS, SPLITS, PRECISIONS, DEVICES = map(get_args, (Loss, Optimizer, Split, Precision, Device))
-CLASS_WEIGHTS = get_args(ClassWeights)
+CLASS_WEIGHTS, NORMALIZED = get_args(ClassWeights), get_args(Normalized)
 NUMBER_LOSSES = ("mse", "mae", "huber")
+_COUNTS = ("epoch_windows", "threads", "seed", "split_seed")
 _RENAMED = {"keep_start_kit_exclusions": "--keep-excluded", "model_arguments": "--model-arg"}
 
 
@@ -39,6 +41,16 @@ class FitOptions:
     target : tuple of str
         Label to predict: a number, or text, whose values are classes; several for several numbers. Default: the
         recipe's target.
+    where : str
+        Condition on labels that the windows to train on fulfil, such as "peak_to_peak < 500".
+    valid_where : str
+        The same of the windows that are scored.
+    normalize : {"channel", "window", "recording", "robust"}
+        channel: by the training part's scale of each channel, which the model keeps. window: by the window itself.
+        recording: by mean and standard deviation of the recording, robust: by its median and quartiles; then the model
+        takes windows normalised so.
+    clamp : float
+        Largest distance of a sample from its mean in standard deviations; 0 for any.
     model : str
         A class of braindecode.models. Default: EEGNeX on a GPU, else EEGNet.
     model_arguments : dict
@@ -104,6 +116,10 @@ class FitOptions:
     recipe: str = "challenge1"
     releases: tuple[str, ...] = ()
     target: tuple[str, ...] = ()
+    where: str = ""
+    valid_where: str = ""
+    normalize: Normalized = "channel"
+    clamp: float = 20.0
     model: str = ""
     model_arguments: dict[str, Any] = field(default_factory=dict)
     residual: bool = False
@@ -141,7 +157,7 @@ class FitOptions:
         for name in ("epochs", "patience", "batch_size", "tta"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{option_name(name)} must be at least 1, got {getattr(self, name)}")
-        for name in ("learning_rate", "weight_decay", "clip", "epoch_windows", "threads", "seed", "split_seed"):
+        for name in ("learning_rate", "weight_decay", "clip", "clamp", *_COUNTS):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UsageError(f"{option_name(name)} must be at least 0, got {getattr(self, name)}")
         if not 0 <= self.warmup < 1:
@@ -158,7 +174,7 @@ class FitOptions:
                 f"--folds must be at least 2 and the fold one of them, got fold {self.fold} of {self.folds}"
             )
         choices = {"loss": LOSSES, "optimizer": OPTIMIZERS, "split": SPLITS, "precision": PRECISIONS, "device": DEVICES}
-        choices["class_weights"] = CLASS_WEIGHTS
+        choices |= {"class_weights": CLASS_WEIGHTS, "normalize": NORMALIZED}
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 given = getattr(self, name)

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import xarray as xr
+
 from eegzarr.errors import UsageError
+from eegzarr.stream.shape import Normalize
 from eegzarr.stream.stream import WindowStream
 from eegzarr.stream.targets import Target
 
@@ -82,8 +85,38 @@ class Task:
         return score > other if self.larger_is_better else score < other
 
 
-def stream_target(labels: Sequence[str]) -> Target:
-    """Return the target of a stream for the labels that a run predicts; none for the recipe's own."""
-    if not labels:
-        return TARGET
-    return labels[0] if len(labels) == 1 else list(labels)
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """How a run's windows are given to its models: with what as y, and normalised by what.
+
+    Attributes
+    ----------
+    target : str or sequence of str
+        As for a `WindowStream`.
+    normalize : {"recording", "robust"} or None
+        What the stream normalises by; None where the model has scales of its own.
+    clamp : float or None
+        Largest absolute value after the stream's normalising.
+    """
+
+    target: Target = TARGET
+    normalize: Normalize | None = None
+    clamp: float | None = None
+
+    @classmethod
+    def by(cls, labels: Sequence[str], normalize: str, clamp: float | None) -> Given:
+        """Return how windows are given by the options of a run: labels to predict, none for the recipe's own."""
+        target: Target = TARGET if not labels else labels[0] if len(labels) == 1 else list(labels)
+        if normalize in NORMALIZED_BY_STREAM:
+            return cls(target=target, normalize=normalize, clamp=clamp)  # type: ignore[arg-type]
+        return cls(target=target)
+
+    def stream(self, windows: xr.Dataset, batch_size: int, **options: Any) -> WindowStream:
+        """Return windows as a model takes them; `options` are those of a `WindowStream`."""
+        return WindowStream(
+            windows, batch_size, **{"target": self.target, "normalize": self.normalize, "clamp": self.clamp} | options
+        )
+
+
+AS_STORED = Given()
+NORMALIZED_BY_STREAM = ("recording", "robust")  # by numbers of the lake, which a model alone hasn't

@@ -18,7 +18,7 @@ from eegzarr.train.loop.ranks import Ranks
 from eegzarr.train.models.augment import Augmentation, parse_augmentation
 from eegzarr.train.models.baseline import fit_baseline
 from eegzarr.train.models.predictor import Predictor
-from eegzarr.train.models.scales import CLAMP, FEATURE_CLAMP, channel_scales, set_scales
+from eegzarr.train.models.scales import FEATURE_CLAMP, channel_scales, set_scales
 from eegzarr.train.models.zoo import default_model, make_model
 from eegzarr.train.options import FitOptions
 from eegzarr.train.task import Task
@@ -71,9 +71,10 @@ class Learner:
         assert stream.targets is not None  # a fit has a target
         _seed_everything(options.seed, 0)
         model = make_model(spec)
-        set_scales(model, channel_scales(parts.train), stream.targets)
+        is_scaled_before = options.normalize != "channel"
+        set_scales(model, None if is_scaled_before else channel_scales(parts.train), stream.targets)
         if model.readout is not None and ranks.is_first:
-            model.readout.load_state_dict(fit_baseline(parts.train, model, parts.target).state_dict())
+            model.readout.load_state_dict(fit_baseline(parts.train, model, parts.given).state_dict())
         return cls(options, spec, model, ranks)
 
     @classmethod
@@ -163,7 +164,8 @@ def model_spec(options: FitOptions, parts: Parts, task: Task, device: torch.devi
         "residual": options.residual,
         "views": options.tta,
         "unit": "uV",
-        "clamp": CLAMP,
+        "clamp": options.clamp or None,
+        "normalize": options.normalize,
         "feature_clamp": FEATURE_CLAMP,
         "targets": list(task.names),
         "classes": list(task.classes),

@@ -15,10 +15,9 @@ from eegzarr.store.group import read_attributes
 from eegzarr.store.layout import group_path
 from eegzarr.store.open import open_windows, recipes
 from eegzarr.stream.splits import drop_start_kit_exclusions, kfold_by_subject, split_by_subject, without_subjects
-from eegzarr.stream.stream import WindowStream
-from eegzarr.stream.targets import Target
+from eegzarr.train.loop.where import where_holds
 from eegzarr.train.options import FitOptions
-from eegzarr.train.task import TARGET, Task, stream_target
+from eegzarr.train.task import AS_STORED, TARGET, Given, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +32,8 @@ class Parts:
         What a user should know about the split.
     plan_digests : dict of str to str
         Of each group, to tell whether a lake is still the same.
-    target : str or list of str
-        The labels that are predicted, as for a `WindowStream`.
+    given : Given
+        How its windows are given to a model.
     names : tuple of str
         Of the targets, for people.
     """
@@ -44,7 +43,7 @@ class Parts:
     test: xr.Dataset | None
     notes: tuple[str, ...]
     plan_digests: dict[str, str]
-    target: Target = TARGET
+    given: Given = AS_STORED
     names: tuple[str, ...] = (TARGET,)
 
     def subjects(self) -> dict[str, list[str]]:
@@ -81,13 +80,17 @@ def make_parts(options: FitOptions) -> Parts:
             f"{SCORED_TASK[options.recipe]}, where it draws them"
         )
     train, valid, test = _split(options, windows, releases, notes)
+    train = where_holds(train, options.where, "--where", "training", notes)
+    valid = where_holds(valid, options.valid_where, "--valid-where", "validation", notes)
+    if test is not None:
+        test = where_holds(test, options.valid_where, "--valid-where", "test", notes)
     return Parts(
         train=train,
         valid=valid,
         test=test,
         notes=tuple(notes),
         plan_digests=digests,
-        target=stream_target(options.target),
+        given=given_by(options),
         names=options.target or _recipe_targets(windows),
     )
 
@@ -99,7 +102,12 @@ def _recipe_targets(windows: xr.Dataset) -> tuple[str, ...]:
 
 def task_of(parts: Parts) -> Task:
     """Return what is predicted."""
-    return Task.of(WindowStream(parts.train, 1, target=parts.target, rank=0, ranks=1), parts.names)
+    return Task.of(parts.given.stream(parts.train, 1, rank=0, ranks=1), parts.names)
+
+
+def given_by(options: FitOptions) -> Given:
+    """Return how the windows of a run are given to its models."""
+    return Given.by(options.target, options.normalize, options.clamp or None)
 
 
 def _check_number(windows: xr.Dataset, options: FitOptions) -> None:

@@ -318,12 +318,11 @@ def training_streams(
 
 
 def _training_stream(options: FitOptions, parts: Parts, ranks: Ranks, drop_last: bool) -> WindowStream:
-    return WindowStream(
+    return parts.given.stream(
         parts.train,
         options.batch_size,
         shuffle=True,
         seed=options.seed,
-        target=parts.target,
         crop=options.crop_seconds,
         drop_last=drop_last,
         ahead=_AHEAD,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import xarray as xr
 
-from eegzarr.stream.targets import Target
 from eegzarr.train.models.predictor import LinearReadout, Predictor
 from eegzarr.train.models.ridge import fit_ridge
+from eegzarr.train.task import Given
 
 
-def fit_baseline(train: xr.Dataset, model: Predictor, target: Target) -> LinearReadout:
+def fit_baseline(train: xr.Dataset, model: Predictor, given: Given) -> LinearReadout:
     """Fit to a training part what a linear model of simple features makes of a model's task."""
     if not model.classes:
-        return fit_ridge(train, model, target=target)
+        return fit_ridge(train, model, given=given)
     from eegzarr.train.models.logistic import fit_logistic  # scikit-learn takes a second to load
 
-    return fit_logistic(train, model, target)
+    return fit_logistic(train, model, given)

@@ -10,11 +10,10 @@ import xarray as xr
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from eegzarr.stream.stream import WindowStream
-from eegzarr.stream.targets import Target
 from eegzarr.train.models.predictor import LinearReadout, Predictor
 from eegzarr.train.models.readout import features_of, mixed, set_feature_scales, set_weights
 from eegzarr.train.score.metrics import balanced_accuracy
+from eegzarr.train.task import AS_STORED, Given
 
 _MOST_WINDOWS = 8192  # of HBN's 129 channels 55 MB of features; more change a linear model little
 _HELD_OUT = 4  # one subject in so many decides about the penalty
@@ -23,7 +22,7 @@ _STEPS = 200
 _NEVER = -30.0  # logit of a class that no window of the training part has
 
 
-def fit_logistic(train: xr.Dataset, model: Predictor, target: Target = "target") -> LinearReadout:
+def fit_logistic(train: xr.Dataset, model: Predictor, given: Given = AS_STORED) -> LinearReadout:
     """Fit a read-out of classes to a training part, with the penalty that predicts its own held-out subjects best.
 
     Classes are weighted by the inverse of their frequency. Of a larger part so many windows as memory allows are drawn.
@@ -33,13 +32,13 @@ def fit_logistic(train: xr.Dataset, model: Predictor, target: Target = "target")
     train : Dataset
     model : Predictor
         Whose crop, input unit and classes are used; its network isn't.
-    target : str
-        As for `WindowStream`.
+    given : Given
+        How its windows are given to the model.
     """
     readout = LinearReadout(len(model.channel_mean), model.sfreq, model.feature_clamp, len(model.classes))
     readout.to(model.channel_mean.device)
-    set_feature_scales(readout, train, model)
-    features, code, subject = _drawn(train, model, readout, target)
+    set_feature_scales(readout, train, model, given)
+    features, code, subject = _drawn(train, model, readout, given)
     mean, std = features.mean(0), features.std(0)
     std = np.where(std > 1e-6, std, np.float32(1))
     features = (features - mean) / std
@@ -55,10 +54,10 @@ def fit_logistic(train: xr.Dataset, model: Predictor, target: Target = "target")
 
 
 def _drawn(
-    train: xr.Dataset, model: Predictor, readout: LinearReadout, target: Target
+    train: xr.Dataset, model: Predictor, readout: LinearReadout, given: Given
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray]:
     """Return features, codes of classes and subjects of some windows, in random order."""
-    stream = WindowStream(train, 256, shuffle=True, target=target, with_labels=("subject",), rank=0, ranks=1)
+    stream = given.stream(train, 256, shuffle=True, with_labels=("subject",), rank=0, ranks=1)
     features, codes, subjects, count = [], [], [], 0
     batches = iter(stream)
     for x, y, labels in batches:

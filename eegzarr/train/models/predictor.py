@@ -103,6 +103,9 @@ class Predictor(nn.Module):
         Names of the numbers that it predicts, or of the target whose classes it tells apart.
     classes : list of str
         In the order of the outputs; empty for numbers.
+    normalize : {"channel", "window", "recording", "robust"}
+        By what windows are scaled: the scales of the model, or the window itself; with the others the
+        model takes windows that are normalised already.
     """
 
     channel_mean: torch.Tensor
@@ -125,12 +128,14 @@ class Predictor(nn.Module):
         channels: list[str] | None = None,
         targets: list[str] | None = None,
         classes: list[str] | None = None,
+        normalize: str = "channel",
     ) -> None:
         super().__init__()
         self.network = network
         self.clamp = clamp
         self.feature_clamp = feature_clamp
         self.channels = channels
+        self.normalize = normalize
         self.targets = targets or ["target"]
         self.classes = classes or []
         count = len(self.classes) or len(self.targets)
@@ -187,7 +192,11 @@ class Predictor(nn.Module):
 
     def scaled(self, x: torch.Tensor) -> torch.Tensor:
         """Return windows in uV in standard deviations of each channel from its mean."""
-        scaled = (x - self.channel_mean) / self.channel_std
+        if self.normalize == "window":
+            std = x.std(-1, keepdim=True, correction=0)
+            scaled = (x - x.mean(-1, keepdim=True)) / torch.where(std > 0, std, 1.0)
+        else:
+            scaled = (x - self.channel_mean) / self.channel_std
         return scaled if self.clamp is None else scaled.clamp(-self.clamp, self.clamp)
 
     def clamped(self, x: torch.Tensor) -> torch.Tensor:
@@ -247,4 +256,5 @@ def build_predictor(spec: dict[str, Any]) -> Predictor:
         channels=spec.get("channels"),
         targets=targets,
         classes=classes,
+        normalize=spec.get("normalize", "channel"),
     )

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 import xarray as xr
 
-from eegzarr.stream.stream import WindowStream
 from eegzarr.train.models.predictor import LinearReadout, Predictor
+from eegzarr.train.task import Given
 
 _SAMPLED = 1024  # windows that features are scaled by
 _QUARTILES = 1.349  # distance between the quartiles of a normal distribution, in its standard deviations
@@ -40,11 +40,11 @@ def features_of(readout: LinearReadout, x: torch.Tensor, model: Predictor) -> to
     return readout.features(model.clamped(middle(x, model.n_times).to(model.channel_mean.device).float()))
 
 
-def set_feature_scales(readout: LinearReadout, train: xr.Dataset, model: Predictor) -> None:
+def set_feature_scales(readout: LinearReadout, train: xr.Dataset, model: Predictor, given: Given) -> None:
     """Standardise features by median and quartiles of some windows: a few artefacts don't move these."""
-    stream = WindowStream(train, _SAMPLED // 4, shuffle=True, target=None, rank=0, ranks=1)
+    stream = given.stream(train, _SAMPLED // 4, shuffle=True, rank=0, ranks=1)
     batches = iter(stream)
-    drawn = torch.cat([features_of(readout, x, model) for x in islice(batches, 4)])
+    drawn = torch.cat([features_of(readout, x, model) for x, _ in islice(batches, 4)])
     batches.close()  # type: ignore[attr-defined]
     low, median, high = np.quantile(drawn.cpu().double().numpy(), [0.25, 0.5, 0.75], axis=0)
     std = (high - low) / _QUARTILES

@@ -7,10 +7,9 @@ import numpy.typing as npt
 import torch
 import xarray as xr
 
-from eegzarr.stream.stream import WindowStream
-from eegzarr.stream.targets import Target
 from eegzarr.train.models.predictor import LinearReadout, Predictor
 from eegzarr.train.models.readout import features_of, mixed, set_feature_scales, set_weights
+from eegzarr.train.task import AS_STORED, Given
 
 _FOLDS = 4
 _STRENGTHS = 10.0 ** np.arange(-1, 5)  # of the penalty, for standardised features, per window
@@ -40,7 +39,7 @@ class _Moments:
         return total
 
 
-def fit_ridge(train: xr.Dataset, model: Predictor, batch_size: int = 256, target: Target = "target") -> LinearReadout:
+def fit_ridge(train: xr.Dataset, model: Predictor, batch_size: int = 256, given: Given = AS_STORED) -> LinearReadout:
     """Fit a linear read-out to a training part, with the penalty that predicts its own held-out subjects best.
 
     Parameters
@@ -48,16 +47,16 @@ def fit_ridge(train: xr.Dataset, model: Predictor, batch_size: int = 256, target
     train : Dataset
     model : Predictor
         Whose crop, input unit and target scale are used; its network isn't.
-    target : str or sequence of str
-        As for `WindowStream`.
+    given : Given
+        How its windows are given to the model.
     """
     readout = LinearReadout(len(model.channel_mean), model.sfreq, model.feature_clamp, len(model.targets))
     readout.to(model.channel_mean.device)
     mean, std = (values.cpu().double().numpy() for values in (model.target_mean, model.target_std))
     if model.feature_clamp is not None:
-        set_feature_scales(readout, train, model)
+        set_feature_scales(readout, train, model, given)
     # Not this process's share: what a ridge predicts doesn't depend on how many processes there are.
-    stream = WindowStream(train, batch_size, target=target, with_labels=("subject",), rank=0, ranks=1)
+    stream = given.stream(train, batch_size, with_labels=("subject",), rank=0, ranks=1)
     fold_of = {name: number % _FOLDS for number, name in enumerate(mixed(stream.subjects))}
     count = len(readout.weight)
     folds = [_Moments(count, len(model.targets)) for _ in range(_FOLDS)]

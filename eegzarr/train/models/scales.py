@@ -12,7 +12,6 @@ from eegzarr.store.open import LAKE, RECIPE_NAME, open_recordings
 from eegzarr.store.quality import FLAT_BELOW, channel_deviations
 from eegzarr.train.models.predictor import Predictor
 
-CLAMP = 20.0  # standard deviations of a channel: blinks reach 10, what is beyond 20 is no EEG
 FEATURE_CLAMP = 5.0  # robust standard deviations of a ridge's feature
 _SMALLEST = 1e-4  # of the largest channel's scale: below it a channel holds the rounding of a flat one
 
@@ -48,13 +47,13 @@ def robust_scales(
     return {"mean": mean, "std": np.where(varies, std, typical)}
 
 
-def set_scales(model: Predictor, scales: dict[str, npt.NDArray[np.float64]], targets: npt.NDArray) -> None:
+def set_scales(model: Predictor, scales: dict[str, npt.NDArray[np.float64]] | None, targets: npt.NDArray) -> None:
     """Give a model the scales of its training part, or how frequent its classes are there.
 
     Parameters
     ----------
     scales : dict
-        As `channel_scales` returns them.
+        As `channel_scales` returns them; None for windows that are normalised otherwise.
     targets : array of float or int, shape (window,) or (window, target)
 
     Raises
@@ -64,10 +63,14 @@ def set_scales(model: Predictor, scales: dict[str, npt.NDArray[np.float64]], tar
     """
     if np.any(np.ptp(targets, axis=0) == 0):
         raise UsageError("the targets of the training subjects don't vary: there is nothing to learn")
-    values = {
-        "channel_mean": torch.as_tensor(scales["mean"], dtype=torch.float32)[:, None],
-        "channel_std": torch.as_tensor(scales["std"], dtype=torch.float32)[:, None],
-    }
+    values = (
+        {}
+        if scales is None
+        else {
+            "channel_mean": torch.as_tensor(scales["mean"], dtype=torch.float32)[:, None],
+            "channel_std": torch.as_tensor(scales["std"], dtype=torch.float32)[:, None],
+        }
+    )
     if model.classes:
         counts = np.bincount(targets, minlength=len(model.classes))
         values["class_shares"] = torch.as_tensor(counts / len(targets), dtype=torch.float32)

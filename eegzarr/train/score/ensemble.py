@@ -15,15 +15,15 @@ import xarray as xr
 from eegzarr.errors import LakeError, UsageError
 from eegzarr.store.open import open_windows
 from eegzarr.stream.splits import drop_start_kit_exclusions, without_subjects
-from eegzarr.train.loop.parts import make_parts
+from eegzarr.train.loop.parts import given_by, make_parts
 from eegzarr.train.loop.run import RunFolder
+from eegzarr.train.loop.where import where_holds
 from eegzarr.train.models.baseline import fit_baseline
 from eegzarr.train.models.channels import channels_for
 from eegzarr.train.models.predictor import Predictor
 from eegzarr.train.models.readout import Linear
 from eegzarr.train.models.zoo import load_model
 from eegzarr.train.score.predict import EvaluationStream, Predictions, evaluation_stream, predict
-from eegzarr.train.task import stream_target
 
 
 def held_out_windows(
@@ -51,6 +51,9 @@ def held_out_windows(
     )
     if not options[0].keep_start_kit_exclusions:
         windows, _ = drop_start_kit_exclusions(windows)
+    conditions = {one.valid_where for one in options}
+    if len(conditions) == 1:
+        windows = where_holds(windows, conditions.pop(), "--valid-where", "test", [])
     parts = [run.read_json(run.subjects) for run in runs]
     # Without a test part the validation part is what is scored, as in the challenge.
     seen = {name for one in parts for part in ("train", *(("valid",) if one["test"] else ())) for name in one[part]}
@@ -87,13 +90,13 @@ def matching_stream(run: RunFolder, model: Predictor, windows: xr.Dataset) -> Ev
             trained_on = [str(name) for name in own["channel"].to_numpy()]
     channels = channels_for(model, windows, str(run.path), trained_on)
     options = run.options()
-    return evaluation_stream(windows, options.batch_size, channels, stream_target(options.target), model.classes)
+    return evaluation_stream(windows, options.batch_size, channels, given_by(options), model.classes)
 
 
 def baseline_predictions(run: RunFolder, windows: xr.Dataset, device: torch.device) -> tuple[Predictions, Predictor]:
     """Return what a linear model of a run's training part predicts, and the run's model."""
     model = load_model(run.best)
     parts = make_parts(run.options())
-    readout = model.readout or fit_baseline(parts.train, model, parts.target)
+    readout = model.readout or fit_baseline(parts.train, model, parts.given)
     stream = matching_stream(run, model, windows)
     return predict(Linear(readout, model).to(device), stream, device), model

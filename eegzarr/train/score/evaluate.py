@@ -10,7 +10,6 @@ import torch
 import xarray as xr
 
 from eegzarr.errors import UsageError
-from eegzarr.stream.targets import Target
 from eegzarr.train.loop.parts import Parts
 from eegzarr.train.models.baseline import fit_baseline
 from eegzarr.train.models.predictor import LinearReadout, Predictor
@@ -19,7 +18,7 @@ from eegzarr.train.score.metrics import balanced_accuracy, class_interval, mean_
 from eegzarr.train.score.numbers import NumberScore, score_numbers
 from eegzarr.train.score.predict import EvaluationStream, Predictions, evaluation_stream, predict
 from eegzarr.train.score.table import prediction_rows
-from eegzarr.train.task import Task
+from eegzarr.train.task import Given, Task
 
 if TYPE_CHECKING:
     from eegzarr.train.score.classes import ClassScore
@@ -71,15 +70,15 @@ def evaluated_streams(parts: Parts, batch_size: int) -> dict[str, EvaluationStre
         If a part can't be scored: no window of it has a target, or all have the same.
     """
     there = {"valid": parts.valid} | ({} if parts.test is None else {"test": parts.test})
-    return {part: _scorable(part, windows, batch_size, parts.target) for part, windows in there.items()}
+    return {part: _scorable(part, windows, batch_size, parts.given) for part, windows in there.items()}
 
 
-def _scorable(part: str, windows: xr.Dataset, batch_size: int, target: Target) -> EvaluationStream:
+def _scorable(part: str, windows: xr.Dataset, batch_size: int, given: Given) -> EvaluationStream:
     subjects = len(set(windows["subject"].to_numpy().tolist()))
     whose = f"the {subjects} subject{'s' * (subjects != 1)} of the {PARTS[part]} part"
     remedy = "give another --split-seed or other --fractions, so that other subjects are in it"
     try:
-        stream = evaluation_stream(windows, batch_size, target=target)
+        stream = evaluation_stream(windows, batch_size, given=given)
     except UsageError as error:
         raise UsageError(f"{whose} can't be scored, {error}: {remedy}") from error
     first = np.atleast_1d(stream.targets[0])
@@ -117,7 +116,7 @@ def evaluate(
         The predictions, a row a window.
     """
     readout: LinearReadout | None = model.readout
-    fitted = readout if readout is not None else fit_baseline(parts.train, model, parts.target)
+    fitted = readout if readout is not None else fit_baseline(parts.train, model, parts.given)
     linear = Linear(fitted, model).to(device)
     task = Task(names=tuple(model.targets), classes=tuple(model.classes))
     scores: dict[str, PartScore] = {}

@@ -15,8 +15,7 @@ from torch import nn
 from eegzarr.challenge.score import first_samples, scored_windows, seen_samples
 from eegzarr.store.open import LAKE, RECIPE_NAME, open_windows
 from eegzarr.stream.stream import WindowStream
-from eegzarr.stream.targets import Target
-from eegzarr.train.task import TARGET
+from eegzarr.train.task import AS_STORED, Given
 
 NAMES = ("release", "window", "subject")  # what names a prediction
 
@@ -93,7 +92,7 @@ def evaluation_stream(
     windows: xr.Dataset,
     batch_size: int,
     channels: npt.NDArray[np.int64] | None = None,
-    target: Target = TARGET,
+    given: Given = AS_STORED,
     classes: Sequence[str] | None = None,
 ) -> EvaluationStream:
     """Return what is scored of a part.
@@ -104,8 +103,8 @@ def evaluation_stream(
     batch_size : int
     channels : array of int, optional
         See `EvaluationStream`.
-    target : str or sequence of str
-        As for a `WindowStream`.
+    given : Given
+        How they are given to the model.
     classes : sequence of str, optional
         Those of the model, where windows of another lake may have others.
 
@@ -119,9 +118,7 @@ def evaluation_stream(
     stored = windows.sizes["time"]
     n_times = seen_samples(recipe, stored, float(windows.attrs["sampling_rate"]))
     # Not this process's share of them: who evaluates, evaluates all.
-    stream = WindowStream(
-        scored, batch_size, target=target, classes=classes or None, with_labels=NAMES, rank=0, ranks=1
-    )
+    stream = given.stream(scored, batch_size, classes=classes or None, with_labels=NAMES, rank=0, ranks=1)
     first = _first_samples(scored, stored - n_times) if n_times < stored else None
     return EvaluationStream(stream=stream, n_times=n_times, first=first, channels=channels)
 
