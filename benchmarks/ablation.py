@@ -22,8 +22,8 @@ from eegzarr.train.loop.parts import make_parts
 from eegzarr.train.loop.run import RunFolder
 from eegzarr.train.models.zoo import load_model
 from eegzarr.train.options import FitOptions
-from eegzarr.train.score.metrics import nrmse
-from eegzarr.train.score.predict import Predictions, evaluation_stream, mean_prediction, predict
+from eegzarr.train.scoring.metrics import nrmse
+from eegzarr.train.scoring.predict import Predictions, evaluation_stream, mean_prediction, predict
 from eegzarr.watch.training import FitProgress
 
 _VIEWS = 5

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
-from eegzarr.train.score.metrics import nrmse, subject_interval
+from eegzarr.train.scoring.metrics import nrmse, subject_interval
 
 Values = npt.NDArray[np.float64]
 Subjects = tuple[Values, Values, npt.NDArray[np.int64]]  # targets, predictions, subject, (window,)

@@ -19,9 +19,9 @@ from eegzarr.train.loop.fit import fit
 from eegzarr.train.loop.parts import make_parts
 from eegzarr.train.models.zoo import load_model, make_model
 from eegzarr.train.options import FitOptions
-from eegzarr.train.score.metrics import nrmse, overall_nrmse, subject_interval
-from eegzarr.train.score.predict import evaluation_stream, predict
-from eegzarr.train.score.summary import FitSummary
+from eegzarr.train.scoring.metrics import nrmse, overall_nrmse, subject_interval
+from eegzarr.train.scoring.predict import evaluation_stream, predict
+from eegzarr.train.scoring.summary import FitSummary
 
 CPU = torch.device("cpu")
 

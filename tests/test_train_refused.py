@@ -25,7 +25,7 @@ from eegzarr.train.loop.optimize import fitting_batch
 from eegzarr.train.loop.run import RunFolder
 from eegzarr.train.models.zoo import load_model
 from eegzarr.train.options import FitOptions
-from eegzarr.train.score.ensemble import ensemble_predictions, held_out_windows
+from eegzarr.train.scoring.ensemble import ensemble_predictions, held_out_windows
 
 SUBJECTS, WINDOWS = 10, 7
 

@@ -33,9 +33,9 @@ from eegzarr.train.models.ridge import fit_ridge
 from eegzarr.train.models.scales import channel_scales, robust_scales, set_scales
 from eegzarr.train.models.zoo import load_model, make_model
 from eegzarr.train.options import FitOptions
-from eegzarr.train.score.evaluate import evaluate, evaluated_streams
-from eegzarr.train.score.metrics import nrmse, subject_interval
-from eegzarr.train.score.predict import evaluation_stream, predict
+from eegzarr.train.scoring.evaluate import evaluate, evaluated_streams
+from eegzarr.train.scoring.metrics import nrmse, subject_interval
+from eegzarr.train.scoring.predict import evaluation_stream, predict
 from eegzarr.train.submission import main as submit
 
 CPU = torch.device("cpu")

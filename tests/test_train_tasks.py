@@ -22,10 +22,10 @@ from eegzarr.train.ensemble import main as ensemble
 from eegzarr.train.loop.fit import fit
 from eegzarr.train.models.zoo import load_model
 from eegzarr.train.options import FitOptions
-from eegzarr.train.score.classes import ClassScore, score_classes
-from eegzarr.train.score.metrics import class_interval
-from eegzarr.train.score.numbers import NumberScore
-from eegzarr.train.score.predict import Predictions
+from eegzarr.train.scoring.classes import ClassScore, score_classes
+from eegzarr.train.scoring.metrics import class_interval
+from eegzarr.train.scoring.numbers import NumberScore
+from eegzarr.train.scoring.predict import Predictions
 
 SUBJECTS, WINDOWS = 24, 24
 QUICK = {"device": "cpu", "threads": 1, "batch_size": 16, "learning_rate": 1e-2, "fractions": (0.5, 0.25, 0.25)}

@@ -13,19 +13,26 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import mne
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 import pytest
 import torch
 from conftest import run_command
+from eegdash.hbn.windows import build_trial_table
+from sklearn.metrics import root_mean_squared_error
+from test_train_score import published_evaluation_of_challenge_2
 
 import eegzarr
+from eegzarr.challenge.submission import load_submission
 from eegzarr.monitor import main as monitor
 from eegzarr.train.__main__ import main as train
 from eegzarr.train.ensemble import main as ensemble
 from eegzarr.train.loop.fit import fit
 from eegzarr.train.models.zoo import load_model
 from eegzarr.train.options import FitOptions
-from eegzarr.train.score.metrics import overall_nrmse
+from eegzarr.train.scoring.metrics import overall_nrmse
 from eegzarr.train.search import main as search
 from eegzarr.train.submission import main as submit
 from eegzarr.watch.run import RunFiles
@@ -66,6 +73,46 @@ def test_a_submission_scores_as_its_runs_do(
         "weights_challenge_1_0.pt",
         "weights_challenge_2_0.pt",
     ]
+
+
+def test_the_overall_score_of_an_archive_is_that_of_the_published_evaluation(
+    runs: dict[str, Path], sample_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive, folder = tmp_path / "submission.zip", tmp_path / "loaded"
+    assert submit([str(runs["a"]), str(runs["c"]), "-o", str(archive)]) == 0
+    folder.mkdir()
+    submission = load_submission(archive, folder, 100.0, torch.device("cpu"))
+    scores = []
+    for run, evaluation, model in (
+        ("a", published_evaluation_of_challenge_1, submission.get_model_challenge_1()),
+        ("c", published_evaluation_of_challenge_2, submission.get_model_challenge_2()),
+    ):
+        subjects = json.loads((runs[run] / "subjects.json").read_text())["test"]
+        target, prediction = evaluation(sample_root, subjects, model)
+        scores.append(root_mean_squared_error(target, prediction) / target.std())
+        assert held_out_score(runs[run]) == pytest.approx(scores[-1], abs=1e-4)
+    assert f"overall: {0.3 * scores[0] + 0.7 * scores[1]:.3f}" in capsys.readouterr().out
+
+
+def published_evaluation_of_challenge_1(
+    root: Path, subjects: list[str], model: torch.nn.Module
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Targets and predictions by the start kit's rules: 2 s from 0.5 s after the stimulus, in volts, one at a time."""
+    targets, predictions = [], []
+    for subject in subjects:
+        for file in sorted(root.rglob(f"sub-{subject}_task-contrastChangeDetection*_eeg.bdf")):
+            signal = mne.io.read_raw_bdf(file, preload=True, verbose="error").get_data()
+            events = pd.read_csv(file.with_name(file.name.replace("_eeg.bdf", "_events.tsv")), sep="\t")
+            trials = build_trial_table(events).dropna(subset=["stimulus_onset", "rt_from_stimulus"])
+            for onset, reaction in trials[["stimulus_onset", "rt_from_stimulus"]].to_numpy(float):
+                first = round((onset + 0.5) * 100)
+                if first + 200 > signal.shape[1]:
+                    continue
+                with torch.inference_mode():
+                    seen = torch.as_tensor(signal[None, :, first : first + 200], dtype=torch.float32)
+                    predictions.append(float(model(seen)[0, 0]))
+                targets.append(reaction)
+    return np.array(targets), np.array(predictions)
 
 
 _EVALUATOR = """

@@ -26,9 +26,9 @@ from eegzarr.train.loop.run import RunFolder
 from eegzarr.train.models import predictor
 from eegzarr.train.models.predictor import MICROVOLTS
 from eegzarr.train.models.zoo import known_models, load_model
-from eegzarr.train.score.ensemble import held_out_windows
-from eegzarr.train.score.metrics import nrmse
-from eegzarr.train.score.predict import evaluation_stream, predict
+from eegzarr.train.scoring.ensemble import held_out_windows
+from eegzarr.train.scoring.metrics import nrmse
+from eegzarr.train.scoring.predict import evaluation_stream, predict
 from eegzarr.train.task import NORMALIZED_BY_STREAM
 
 _CODE = '''
@@ -89,6 +89,11 @@ def write_submission(runs: Sequence[RunFolder], out: Path, unit: str = "V") -> d
             raise UsageError(f"{run.path} is of the recipe {recipe}: a submission has runs of {' and '.join(NUMBERS)}")
         if run.options().target:
             raise UsageError(f"{run.path} predicts {', '.join(run.options().target)}, not what the challenge asks for")
+        if ":" in run.options().model:
+            raise UsageError(
+                f"{run.path} is of {run.options().model}, which the challenge's evaluator doesn't have: a submission "
+                "has models of braindecode"
+            )
         if run.options().normalize in NORMALIZED_BY_STREAM:
             raise UsageError(
                 f"{run.path} takes windows normalised by {run.options().normalize}, of which the challenge's evaluator "

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -19,7 +20,7 @@ from eegzarr.train.options import option_name
 if TYPE_CHECKING:
     from eegzarr.events import Listener
     from eegzarr.train.options import FitOptions
-    from eegzarr.train.score.summary import FitSummary
+    from eegzarr.train.scoring.summary import FitSummary
 
 
 @takes_fit_options(folds=True)
@@ -33,6 +34,8 @@ def train(
     checkpoint_interval: float = 60.0,
     max_memory: str = "85%",
     tmux: bool = False,
+    seeds: int = 1,
+    log: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = (),
     model_arg: tuple[str, ...] = (),
     invocation: Annotated[Invocation, Parameter(parse=False)],
     **options: Any,
@@ -58,6 +61,10 @@ def train(
         Share of the machine's memory in use above which the training stops.
     tmux
         Start in a tmux session, with the monitor beside it.
+    seeds
+        Train so many seeds, a run each, and report how far their scores spread.
+    log
+        Send the scores of epochs to these, too.
     model_arg
         A further argument of the model; repeatable.
     """
@@ -79,9 +86,11 @@ def train(
         rest = [text for text in invocation.arguments if text != "--tmux"]
         return start_beside_monitor(rest if resume or out else [*rest, "--out", run], run)
     _check_lake(chosen)
+    if seeds < 1 or (seeds > 1 and (resume or (chosen and chosen.folds))):
+        raise UsageError(f"--seeds {seeds}: at least 1, and neither with --resume nor with --folds")
     settings = {"checkpoint_interval": checkpoint_interval, "max_memory": share}
     with needs("train", "training"):
-        return _train(chosen, run, str(invocation), settings)
+        return _train(chosen, run, str(invocation), settings, seeds, log)
 
 
 def _names(**given: object) -> list[str]:
@@ -96,17 +105,22 @@ def _check_lake(chosen: FitOptions | None) -> None:
         check_whole_lake(chosen.lake, "python -m eegzarr.train {lake} --recipe {recipe}")
 
 
-def _train(chosen: FitOptions | None, run: str, command: str, settings: dict[str, float]) -> int:
+def _train(
+    chosen: FitOptions | None, run: str, command: str, settings: dict[str, float], seeds: int, log: Sequence[str]
+) -> int:
     from eegzarr.train.loop.fit import fit, resume
     from eegzarr.train.loop.run import RunFolder
-    from eegzarr.train.score.crossval import cross_validate
+    from eegzarr.train.scoring.crossval import cross_validate
+    from eegzarr.train.scoring.seeds import fit_seeds
     from eegzarr.watch.run import RunFiles
+    from eegzarr.watch.trackers import trackers
     from eegzarr.watch.training import FitProgress
 
     def fit_or_resume(options: FitOptions | None, folder: Path) -> FitSummary:
-        with RunFiles(folder, command) as files, FitProgress() as progress:
-            watchers: list[Listener] = [files, progress]
-            if options is None or (options.folds and RunFolder(folder).is_begun):
+        with trackers(log, folder) as sent, RunFiles(folder, command) as files, FitProgress() as progress:
+            watchers: list[Listener] = [files, progress, *sent]
+            is_one_of_several = options is not None and (options.folds or seeds > 1)
+            if options is None or (is_one_of_several and RunFolder(folder).is_begun):
                 return resume(folder, watchers, **settings)
             return fit(options, folder, watchers, **settings)
 
@@ -118,6 +132,11 @@ def _train(chosen: FitOptions | None, run: str, command: str, settings: dict[str
             f"folds {', '.join(f'{score:.3f}' for score in result.folds)}"
         )
         print(f"  next: python -m eegzarr.train.ensemble {shlex.join(result.runs)}")
+        return 0
+    if chosen is not None and seeds > 1:
+        spread = fit_seeds(chosen, seeds, run, fit_or_resume)
+        print("\n".join([f"{run}:", *(f"  {line}" for line in spread.lines())]))
+        print(f"  next: python -m eegzarr.train.ensemble {shlex.join(spread.runs)}")
         return 0
     summary = fit_or_resume(chosen, Path(run))
     if summary.scores:  # the first of several processes

@@ -21,7 +21,7 @@ def takes_fit_options(*, folds: bool) -> Callable[[F], F]:
         FitOptions,
         leave_out=without,
         renamed={"keep_start_kit_exclusions": "--keep-excluded"},
-        negative={"residual": "--no-residual"},
+        negative={"residual": "--no-residual", "compile": "--no-compile"},
     )
 
 

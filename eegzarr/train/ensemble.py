@@ -46,10 +46,10 @@ def ensemble(
         import torch
 
         from eegzarr.train.loop.run import RunFolder, write_csv
-        from eegzarr.train.score.ensemble import baseline_predictions, ensemble_predictions, held_out_windows
-        from eegzarr.train.score.evaluate import metric_of, score_part
-        from eegzarr.train.score.predict import mean_prediction
-        from eegzarr.train.score.table import prediction_rows
+        from eegzarr.train.scoring.ensemble import baseline_predictions, ensemble_predictions, held_out_windows
+        from eegzarr.train.scoring.evaluate import metric_of, score_part
+        from eegzarr.train.scoring.predict import mean_prediction
+        from eegzarr.train.scoring.table import prediction_rows
         from eegzarr.train.task import Task
 
         folders = [RunFolder(path) for path in (run, *runs)]

@@ -17,7 +17,7 @@ Normalized = Literal["channel", "window", "recording", "robust"]
 ClassWeights = Literal["balanced", "none"]
 Optimizer = Literal["adamw", "adam", "nadam", "radam", "rmsprop", "sgd"]
 Split = Literal["auto", "fractions", "challenge"]
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Precision = Literal["auto", "float32", "bfloat16", "bf16", "float16"]
 Device = Literal["auto", "cpu", "cuda"]
 LOSSES, OPTIMIZERS, SPLITS, PRECISIONS, DEVICES = map(get_args, (Loss, Optimizer, Split, Precision, Device))
 CLASS_WEIGHTS, NORMALIZED = get_args(ClassWeights), get_args(Normalized)
@@ -52,9 +52,11 @@ class FitOptions:
     clamp : float
         Largest distance of a sample from its mean in standard deviations; 0 for any.
     model : str
-        A class of braindecode.models. Default: EEGNeX on a GPU, else EEGNet.
+        A class of braindecode.models, or package.module:Class of your own. Default: EEGNeX on a GPU, else EEGNet.
     model_arguments : dict
         Further arguments of that class.
+    init_from : str
+        Begin with the weights of this run's best model, where they fit: pretrained on another recipe or target.
     residual : bool
         Let the network learn what a ridge on band power and time bins leaves over.
     crop : float or None
@@ -79,8 +81,8 @@ class FitOptions:
         Share of all steps over which the rate rises from 0; then it falls to 0 along a cosine.
     clip : float
         Largest norm of the gradient; 0 for any.
-    precision : {"auto", "float32", "bfloat16", "float16"}
-        Of the network's arithmetic; auto is bfloat16 or else float16 on a GPU, float32 on a CPU.
+    precision : {"auto", "float32", "bfloat16", "bf16", "float16"}
+        Of the network's arithmetic; bf16 is bfloat16; auto is bfloat16 or else float16 on a GPU, float32 on a CPU.
     device : {"auto", "cpu", "cuda"}
         Where to train.
     threads : int
@@ -92,6 +94,14 @@ class FitOptions:
         Stop after so many epochs without a better validation score.
     batch_size : int
         Windows in a batch of each process.
+    accumulate : int
+        Take a step after so many batches, with the mean of their gradients.
+    balance : str
+        Label whose values are drawn equally often in training, such as "subject" or "target".
+    ema : float
+        Score and keep a running mean of the weights, of which each step keeps this share, such as 0.999; 0 for none.
+    compile : bool
+        Compile the network with torch.compile.
     epoch_windows : int
         Windows between two validations; 0 for all of the training part. The next epoch begins where the
         last one ended, so that every window is seen before any is seen twice.
@@ -122,6 +132,7 @@ class FitOptions:
     clamp: float = 20.0
     model: str = ""
     model_arguments: dict[str, Any] = field(default_factory=dict)
+    init_from: str = ""
     residual: bool = False
     crop: float | None = None
     augment: tuple[str, ...] = ()
@@ -139,6 +150,10 @@ class FitOptions:
     epochs: int = 10
     patience: int = 8
     batch_size: int = 64
+    accumulate: int = 1
+    balance: str = ""
+    ema: float = 0.0
+    compile: bool = False
     epoch_windows: int = 0
     split: Split = "auto"
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
@@ -154,7 +169,7 @@ class FitOptions:
             if isinstance(getattr(self, name), str):
                 raise UsageError(f"{option_name(name)} takes several: give a list, such as [{getattr(self, name)!r}]")
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name in ("epochs", "patience", "batch_size", "tta"):
+        for name in ("epochs", "patience", "batch_size", "accumulate", "tta"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{option_name(name)} must be at least 1, got {getattr(self, name)}")
         for name in ("learning_rate", "weight_decay", "clip", "clamp", *_COUNTS):
@@ -162,8 +177,10 @@ class FitOptions:
                 raise UsageError(f"{option_name(name)} must be at least 0, got {getattr(self, name)}")
         if not 0 <= self.warmup < 1:
             raise UsageError(f"--warmup is a share of all steps, from 0 to below 1, got {self.warmup}")
-        if self.epoch_windows and self.epoch_windows < self.batch_size:
-            raise BatchTooLarge(f"--epoch-windows {self.epoch_windows} is less than a batch of {self.batch_size}")
+        if not 0 <= self.ema < 1:
+            raise UsageError(f"--ema is a share of the mean that each step keeps, from 0 to below 1, got {self.ema}")
+        if self.epoch_windows and self.epoch_windows < self.step_windows:
+            raise BatchTooLarge(f"--epoch-windows {self.epoch_windows} is less than a batch of {self.step_windows}")
         if self.crop is not None and not 0 < self.crop < float("inf"):
             raise UsageError(f"--crop must be a number of seconds above 0, got {self.crop}")
         seen = SEEN_SECONDS.get(self.recipe)
@@ -182,6 +199,11 @@ class FitOptions:
                     f"{option_name(name)} must be one of {', '.join(known)}, got {given!r}."
                     f"{did_you_mean(str(given), known)}"
                 )
+
+    @property
+    def step_windows(self) -> int:
+        """Windows of a process that a step is taken with."""
+        return self.batch_size * self.accumulate
 
     @property
     def crop_seconds(self) -> float | None:

@@ -44,7 +44,7 @@ def submit(
 
         from eegzarr.challenge.submission import load_submission, score_submission, write_submission
         from eegzarr.train.loop.run import RunFolder
-        from eegzarr.train.score.metrics import overall_nrmse
+        from eegzarr.train.scoring.metrics import overall_nrmse
 
         by_challenge = write_submission([RunFolder(path) for path in (run, *runs)], out, unit)
     missing = sorted(set(NUMBERS) - set(by_challenge))

@@ -23,8 +23,8 @@ from eegzarr.train.loop.stop import MemoryGuard, StopSignals
 from eegzarr.train.loop.training import Streams, Surroundings, Training, training_streams
 from eegzarr.train.models.checkpoint import checked_contents
 from eegzarr.train.options import FitOptions
-from eegzarr.train.score.evaluate import evaluated_streams
-from eegzarr.train.score.summary import FitSummary
+from eegzarr.train.scoring.evaluate import evaluated_streams
+from eegzarr.train.scoring.summary import FitSummary
 
 
 def fit(

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import random
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from eegzarr.store.table import sampling_rate
 from eegzarr.stream.stream import WindowStream
+from eegzarr.train.loop.average import WeightAverage
 from eegzarr.train.loop.optimize import choose_precision, fitting_batch, make_loss, make_optimizer, rate_share
 from eegzarr.train.loop.parts import Parts
 from eegzarr.train.loop.ranks import Ranks
 from eegzarr.train.models.augment import Augmentation, parse_augmentation
 from eegzarr.train.models.baseline import fit_baseline
 from eegzarr.train.models.predictor import Predictor
+from eegzarr.train.models.pretrained import take_weights
 from eegzarr.train.models.scales import FEATURE_CLAMP, channel_scales, set_scales
-from eegzarr.train.models.zoo import default_model, make_model
+from eegzarr.train.models.zoo import check_known, default_model, make_model, wants_places
 from eegzarr.train.options import FitOptions
 from eegzarr.train.task import Task
 
@@ -37,10 +41,14 @@ class Learner:
     model : Predictor
         With its scales.
     ranks : Ranks
+    notes : tuple of str
+        What a user should know about how it begins.
     """
 
-    def __init__(self, options: FitOptions, spec: dict[str, Any], model: Predictor, ranks: Ranks) -> None:
-        self.options, self.spec, self.ranks = options, spec, ranks
+    def __init__(
+        self, options: FitOptions, spec: dict[str, Any], model: Predictor, ranks: Ranks, notes: tuple[str, ...] = ()
+    ) -> None:
+        self.options, self.spec, self.ranks, self.notes = options, spec, ranks, notes
         self.model = model.to(ranks.device)
         shares = self.model.class_shares if model.classes else None
         self.loss = make_loss(options.loss, shares, weighted=options.class_weights == "balanced")
@@ -49,9 +57,11 @@ class Learner:
         self.augmentation = Augmentation(steps, options.seed, ranks.rank)
         self.optimizer = make_optimizer(options.optimizer, model, options.learning_rate, options.weight_decay)
         self.scaler = torch.amp.GradScaler(ranks.device.type, enabled=self.precision == torch.float16)
-        core = _Standardized(model)
+        core: nn.Module = _Standardized(model)
         # It gives all processes the first one's weights.
-        self.core: nn.Module = core if ranks.count == 1 else DistributedDataParallel(core)
+        core = core if ranks.count == 1 else DistributedDataParallel(core)
+        self.core: nn.Module = torch.compile(core) if options.compile else core  # type: ignore[assignment]
+        self.average = WeightAverage(self.model, options.ema) if options.ema else None
 
     @classmethod
     def fresh(cls, options: FitOptions, parts: Parts, stream: WindowStream, ranks: Ranks) -> Learner:
@@ -67,7 +77,7 @@ class Learner:
         UsageError
             If the options name what there isn't, or the network doesn't fit the windows.
         """
-        spec = model_spec(options, parts, Task.of(stream, parts.names), ranks.device)
+        spec = model_spec(options, parts, Task.of(stream, parts.names), stream.positions, ranks.device)
         assert stream.targets is not None  # a fit has a target
         _seed_everything(options.seed, 0)
         model = make_model(spec)
@@ -75,7 +85,8 @@ class Learner:
         set_scales(model, None if is_scaled_before else channel_scales(parts.train), stream.targets)
         if model.readout is not None and ranks.is_first:
             model.readout.load_state_dict(fit_baseline(parts.train, model, parts.given).state_dict())
-        return cls(options, spec, model, ranks)
+        notes = (take_weights(model, options.init_from),) if options.init_from else ()
+        return cls(options, spec, model, ranks, notes)
 
     @classmethod
     def restored(cls, options: FitOptions, saved: dict[str, Any], ranks: Ranks) -> Learner:
@@ -85,6 +96,8 @@ class Learner:
         learner = cls(options, saved["spec"], model, ranks)
         learner.optimizer.load_state_dict(saved["optimizer"])
         learner.scaler.load_state_dict(saved["scaler"])
+        if learner.average is not None:
+            learner.average.model.load_state_dict(saved["average"])
         return learner
 
     def step(self, x: torch.Tensor, y: torch.Tensor, number: int, steps: int) -> torch.Tensor:
@@ -100,22 +113,40 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         _seed_everything(options.seed, 1 + number * self.ranks.count + self.ranks.rank)
-        with fitting_batch(len(y), device):
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=device)
+        with fitting_batch(min(len(y), options.batch_size), device):
             # A copy that doesn't block could still be under way when its buffer is filled again.
             x, y = x.to(device), y.to(device)
             x = self.augmentation(model.scaled(x.float()), number)
             wanted = y if model.classes else (y - model.target_mean) / model.target_std
-            with torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32):
-                predicted = self.core(x)
-            loss = self.loss(predicted, wanted)
-            self.optimizer.zero_grad(set_to_none=True)
-            self.scaler.scale(loss).backward()
+            pieces = list(zip(x.split(options.batch_size), wanted.split(options.batch_size), strict=True))
+            for place, (some, theirs) in enumerate(pieces):
+                with self._without_exchange(place < len(pieces) - 1):
+                    with torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32):
+                        predicted = self.core(some)
+                    loss = self.loss(predicted, theirs) * (len(theirs) / len(y))
+                    self.scaler.scale(loss).backward()
+                total += loss.detach()
             if options.clip:
                 self.scaler.unscale_(self.optimizer)
                 nn.utils.clip_grad_norm_(model.parameters(), options.clip)
             self.scaler.step(self.optimizer)
             self.scaler.update()
-        return loss.detach()
+        if self.average is not None:
+            self.average.take(model, number)
+        return total
+
+    def _without_exchange(self, is_more_to_come: bool) -> AbstractContextManager[None]:
+        """Let processes exchange the gradients of a batch once, after its last piece."""
+        if is_more_to_come and isinstance(self.core, DistributedDataParallel):
+            return self.core.no_sync()
+        return nullcontext()
+
+    @property
+    def judged(self) -> Predictor:
+        """The model that is scored and saved: with the mean weights, where they are kept."""
+        return self.model if self.average is None else self.average.model
 
     @property
     def learning_rate(self) -> float:
@@ -124,12 +155,16 @@ class Learner:
 
     def weights(self) -> dict[str, Any]:
         """What a model is loaded from: see `eegzarr.train.models.zoo.load_model`."""
-        return {"model": {k: v.detach().cpu() for k, v in self.model.state_dict().items()}, "spec": self.spec}
+        return self._saved(self.judged)
+
+    def _saved(self, model: Predictor) -> dict[str, Any]:
+        return {"model": {k: v.detach().cpu() for k, v in model.state_dict().items()}, "spec": self.spec}
 
     def state(self) -> dict[str, Any]:
         """What `restored` goes on from."""
         return {
-            **self.weights(),
+            **self._saved(self.model),
+            **({} if self.average is None else {"average": self.average.model.state_dict()}),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
@@ -147,15 +182,19 @@ class _Standardized(nn.Module):
         return self.model.from_scaled(scaled)
 
 
-def model_spec(options: FitOptions, parts: Parts, task: Task, device: torch.device) -> dict[str, Any]:
+def model_spec(
+    options: FitOptions, parts: Parts, task: Task, positions: npt.NDArray[np.float32], device: torch.device
+) -> dict[str, Any]:
     """Return what a model is made from: its network, and what it is to be given.
 
     It is saved with the weights: the model is made from it again wherever it is used.
     """
     sfreq = sampling_rate(parts.train)
     seconds = options.crop_seconds
+    network = options.model or default_model(device)
+    check_known(network)
     return {
-        "network": options.model or default_model(device),
+        "network": network,
         "arguments": options.model_arguments,
         "n_chans": parts.train.sizes["channel"],
         "n_times": parts.train.sizes["time"] if seconds is None else round(seconds * sfreq),
@@ -167,9 +206,15 @@ def model_spec(options: FitOptions, parts: Parts, task: Task, device: torch.devi
         "clamp": options.clamp or None,
         "normalize": options.normalize,
         "feature_clamp": FEATURE_CLAMP,
+        "positions": _places(positions) if wants_places(network) else [],
         "targets": list(task.names),
         "classes": list(task.classes),
     }
+
+
+def _places(positions: npt.NDArray[np.float32]) -> list[list[float] | None]:
+    """Return where electrodes are, in m; None where unknown."""
+    return [[float(one) for one in place] if np.isfinite(place).all() else None for place in positions]
 
 
 def _seed_everything(seed: int, number: int) -> None:

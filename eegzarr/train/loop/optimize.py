@@ -11,6 +11,12 @@ from torch import nn
 
 from eegzarr.errors import BatchTooLarge, UsageError
 
+_PRECISIONS = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "bf16": torch.bfloat16,
+    "float16": torch.float16,
+}
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -92,7 +98,7 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """Return the dtype of the network's arithmetic on a device."""
     if name != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+        return _PRECISIONS[name]
     if device.type == "cpu":
         return torch.float32
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16

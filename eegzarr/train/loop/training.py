@@ -24,10 +24,10 @@ from eegzarr.train.loop.run import RunFolder, write_csv
 from eegzarr.train.loop.stop import MemoryGuard, StopSignals
 from eegzarr.train.loop.telling import Pace, Teller
 from eegzarr.train.options import FitOptions, options_json
-from eegzarr.train.score.evaluate import PartScore, metric_of
-from eegzarr.train.score.predict import EvaluationStream, predict
-from eegzarr.train.score.results import score_best, write_results
-from eegzarr.train.score.summary import FitSummary
+from eegzarr.train.scoring.evaluate import PartScore, metric_of
+from eegzarr.train.scoring.predict import EvaluationStream, predict
+from eegzarr.train.scoring.results import score_best, write_results
+from eegzarr.train.scoring.summary import FitSummary
 from eegzarr.train.task import Task
 
 _AHEAD = 4  # batches decoded ahead, until memory runs short
@@ -123,6 +123,8 @@ class Training:
     def run(self) -> FitSummary:
         """Take all steps that are left, then score the best model."""
         network, windows = self.learner.spec["network"], {n: s.n_windows for n, s in self.streams.evaluated.items()}
+        for note in self.learner.notes:
+            self.teller.notice(note)
         self.teller.begin(str(self.folder.path), network, {"train": self.stream.n_windows} | windows, self.position)
         while self.position.is_left_to_train(self.options.epochs, self.options.patience):
             self._train_epoch()
@@ -198,7 +200,7 @@ class Training:
         """Return the metric of the model, as it is, on the validation part."""
         score = float("inf")
         if self.ranks.is_first:
-            model, precision = self.learner.model, self.learner.precision
+            model, precision = self.learner.judged, self.learner.precision
             valid = self.streams.evaluated["valid"]
             predicted = predict(model, valid, self.device, precision=precision, between=self._stop_if_alone)
             score = metric_of(predicted, self.task)
@@ -276,7 +278,7 @@ class Training:
             recipe=options.recipe,
             model=learner.spec["network"],
             device=str(self.device),
-            notes=self.parts.notes,
+            notes=(*self.parts.notes, *self.learner.notes),
             train_windows=self.stream.n_windows,
             epochs=len(position.history),
             best_epoch=position.best_epoch,
@@ -302,27 +304,33 @@ def training_streams(
     BatchTooLarge
         If the training part doesn't fill a batch for each process.
     """
+    if options.accumulate > 1 and options.step_windows > parts.train.sizes["window"]:
+        raise BatchTooLarge(
+            f"--batch-size {options.batch_size} times --accumulate {options.accumulate} is more than the "
+            f"{parts.train.sizes['window']} windows to train on"
+        )
     train = _training_stream(options, parts, ranks, drop_last=not options.epoch_windows)
     if not train.drop_last and train.n_windows % options.batch_size == 1:
         # No batch of a single window, which has no variance to normalise by.
         train = _training_stream(options, parts, ranks, drop_last=True)
-    if not len(train) or train.n_windows < options.batch_size:
+    if not len(train) or train.n_windows < options.step_windows:
         raise BatchTooLarge(
             f"--batch-size {options.batch_size} is larger than the {train.n_windows} windows to train on"
             + (f" allow for {ranks.count} processes" if ranks.count > 1 else "")
         )
     batches = len(train)
     if options.epoch_windows:
-        batches = min(batches, max(1, options.epoch_windows // (options.batch_size * ranks.count)))
+        batches = min(batches, max(1, options.epoch_windows // (options.step_windows * ranks.count)))
     return Streams(train=train, evaluated=evaluated, batches=batches)
 
 
 def _training_stream(options: FitOptions, parts: Parts, ranks: Ranks, drop_last: bool) -> WindowStream:
     return parts.given.stream(
         parts.train,
-        options.batch_size,
+        options.step_windows,
         shuffle=True,
         seed=options.seed,
+        balance=options.balance or None,
         crop=options.crop_seconds,
         drop_last=drop_last,
         ahead=_AHEAD,

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from eegzarr.train.models.predictor import LinearReadout, Predictor
 from eegzarr.train.models.readout import features_of, mixed, set_feature_scales, set_weights
-from eegzarr.train.score.metrics import balanced_accuracy
+from eegzarr.train.scoring.metrics import balanced_accuracy
 from eegzarr.train.task import AS_STORED, Given
 
 _MOST_WINDOWS = 8192  # of HBN's 129 channels 55 MB of features; more change a linear model little

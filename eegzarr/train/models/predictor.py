@@ -6,14 +6,19 @@ the challenge's evaluator runs is what scored in the run.
 
 from __future__ import annotations
 
+import importlib
+import inspect
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 MICROVOLTS = {"uV": 1.0, "V": 1e6}
 _BANDS = ((1.0, 4.0), (4.0, 8.0), (8.0, 13.0), (13.0, 30.0), (30.0, 45.0))  # Hz: delta to low gamma
 _TIME_BINS = 8
+_SHAPE = ("n_chans", "n_times", "sfreq", "n_outputs")
 _SHIFT = 0.02  # s between neighbouring views of one window
 
 
@@ -230,21 +235,47 @@ class Ensemble(nn.Module):
         return torch.stack([member(x) for member in self.members]).mean(0)
 
 
+def network_class(name: str) -> Callable[..., nn.Module]:
+    """Return a class of ``braindecode.models`` by its name, or any by ``package.module:Class``."""
+    if ":" in name:
+        module, _, own = name.partition(":")
+        found: Callable[..., nn.Module] = getattr(importlib.import_module(module), own)
+        return found
+    import braindecode.models
+
+    known: Callable[..., nn.Module] = getattr(braindecode.models, name)
+    return known
+
+
+def channel_infos(names: list[str], positions: list[list[float] | None]) -> list[dict[str, Any]]:
+    """Return what models ask for as ``chs_info``: names, and places in m, zero where unknown, as MNE has them."""
+    return [
+        {"ch_name": name, "kind": "eeg", "loc": np.array([*(place or (0.0, 0.0, 0.0)), *[0.0] * 9])}
+        for name, place in zip(names, positions, strict=True)
+    ]
+
+
 def build_predictor(spec: dict[str, Any]) -> Predictor:
     """Make a model, still without weights, from what a run saved about it.
 
     Parameters
     ----------
     spec : dict
-        ``network`` and its ``arguments`` (of ``braindecode.models``), and the arguments of `Predictor`.
+        ``network`` (see `network_class`), its ``arguments``, the ``positions`` of electrodes if it asks for them, and
+        the arguments of `Predictor`.
         Models of early runs have no ``clamp``, ``feature_clamp``, ``channels``, ``targets`` and ``classes``.
     """
-    import braindecode.models
-
     targets, classes = spec.get("targets") or ["target"], spec.get("classes") or []
-    outputs = len(classes) or len(targets)
     shape = {"n_chans": spec["n_chans"], "n_times": spec["n_times"], "sfreq": spec["sfreq"]}
-    network = getattr(braindecode.models, spec["network"])(**shape, n_outputs=outputs, **spec["arguments"])
+    offered = {**shape, "n_outputs": len(classes) or len(targets)}
+    if spec.get("positions"):
+        offered["chs_info"] = channel_infos(spec["channels"], spec["positions"])
+    kind = network_class(spec["network"])
+    taken = inspect.signature(kind).parameters
+    takes_all = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in taken.values())
+    # braindecode's models may pass what they don't name to a class above, of which only the names of these are sure.
+    shared = {name: value for name, value in offered.items() if name in taken or (takes_all and name in _SHAPE)}
+    network = kind(**shared, **spec["arguments"])
     return Predictor(
         network,
         **shape,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,10 @@ from torch import nn
 from eegzarr.errors import UsageError
 from eegzarr.suggest import did_you_mean
 from eegzarr.train.models.checkpoint import checked_contents, read_checkpoint
-from eegzarr.train.models.predictor import Predictor, build_predictor
+from eegzarr.train.models.predictor import Predictor, build_predictor, network_class
+
+# What networks raise for windows that they aren't made for.
+_UNFIT = (TypeError, ValueError, RuntimeError, AssertionError, KeyError, IndexError)
 
 
 def default_model(device: torch.device) -> str:
@@ -37,7 +42,7 @@ def make_model(spec: dict[str, Any]) -> Predictor:
     Parameters
     ----------
     spec : dict
-        As for `eegzarr.train.models.predictor.build_predictor`.
+        As for `build_predictor`. It loses its ``positions`` if the network can't use them.
 
     Raises
     ------
@@ -45,15 +50,16 @@ def make_model(spec: dict[str, Any]) -> Predictor:
         If braindecode has no such model, or it can't be made for these windows.
     """
     name, shape = spec["network"], (2, spec["n_chans"], spec["n_times"])
-    known = known_models()
-    if name not in known:
-        raise UsageError(f"--model {name!r} is none of braindecode's: {', '.join(known)}.{did_you_mean(name, known)}")
+    check_known(name)
     try:
-        model = build_predictor(spec)
-        model.eval()
-        with torch.no_grad():
-            output = model.network(torch.zeros(shape))
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        try:
+            model, output = _tried(spec)
+        except _UNFIT:
+            if not spec.get("positions"):
+                raise
+            spec["positions"] = []  # some networks know the names of one cap alone, and do without any names
+            model, output = _tried(spec)
+    except _UNFIT as error:
         raise UsageError(
             f"--model {name} doesn't fit windows of {shape[1]} channels, {shape[2]} samples: {error}"
         ) from (error)
@@ -63,6 +69,55 @@ def make_model(spec: dict[str, Any]) -> Predictor:
         kind = "the probability of each class" if model.classes else "target"
         raise UsageError(f"--model {name} gives {given} for a window where {wanted} is wanted, a number for {kind}")
     return model
+
+
+def _tried(spec: dict[str, Any]) -> tuple[Predictor, Any]:
+    """Return a model, and what its network makes of two windows of zeros."""
+    model = build_predictor(spec).eval()
+    with torch.no_grad():
+        return model, model.network(torch.zeros(2, spec["n_chans"], spec["n_times"]))
+
+
+def check_known(name: str) -> None:
+    """Refuse the name of a model that there isn't.
+
+    Raises
+    ------
+    UsageError
+    """
+    known = known_models()
+    if ":" not in name and name not in known:
+        raise UsageError(
+            f"--model {name!r} is none of braindecode's: {', '.join(known)}.{did_you_mean(name, known)} A model of "
+            "your own is given as package.module:Class"
+        )
+    if ":" not in name:
+        return
+    _look_here()
+    module, _, own = name.partition(":")
+    try:
+        kind = network_class(name)
+    except ModuleNotFoundError as error:
+        here = "; Python looks for it in the current folder and in PYTHONPATH" if error.name == module else ""
+        raise UsageError(f"--model {name}: there is no module {error.name}{here}") from error
+    except AttributeError as error:
+        raise UsageError(f"--model {name}: {module} has no {own}") from error
+    except (ImportError, SyntaxError, ValueError) as error:
+        raise UsageError(f"--model {name}: {error}") from error
+    if not (inspect.isclass(kind) and issubclass(kind, nn.Module)):
+        raise UsageError(f"--model {name} is no class of torch.nn.Module")
+
+
+def _look_here() -> None:
+    """Let Python find modules in the current folder, as ``python -m`` does and an installed command doesn't."""
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.append(os.getcwd())
+
+
+def wants_places(name: str) -> bool:
+    """Tell whether a model can be told its channels' names and places, as ``chs_info``, and needs to be."""
+    parameter = inspect.signature(network_class(name)).parameters.get("chs_info")
+    return parameter is not None
 
 
 def load_model(checkpoint: str | Path, *, unit: str = "uV", views: int | None = None) -> Predictor:
@@ -88,7 +143,7 @@ def load_model(checkpoint: str | Path, *, unit: str = "uV", views: int | None = 
     saved = read_checkpoint(path, remedy)
     with checked_contents(path, remedy):
         spec = saved["spec"] | {"unit": unit}
-        known_models()  # braindecode is imported without its warnings
+        check_known(spec["network"])
         model = build_predictor(spec if views is None else spec | {"views": views})
         model.load_state_dict(saved["model"])
     return model.eval()

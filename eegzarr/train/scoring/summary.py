@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from eegzarr.train.score.evaluate import PartScore
+from eegzarr.train.scoring.evaluate import PartScore
 
 
 @dataclass(frozen=True, kw_only=True)

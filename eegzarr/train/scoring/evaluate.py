@@ -14,14 +14,14 @@ from eegzarr.train.loop.parts import Parts
 from eegzarr.train.models.baseline import fit_baseline
 from eegzarr.train.models.predictor import LinearReadout, Predictor
 from eegzarr.train.models.readout import Linear
-from eegzarr.train.score.metrics import balanced_accuracy, class_interval, mean_nrmse, subject_interval
-from eegzarr.train.score.numbers import NumberScore, score_numbers
-from eegzarr.train.score.predict import EvaluationStream, Predictions, evaluation_stream, predict
-from eegzarr.train.score.table import prediction_rows
+from eegzarr.train.scoring.metrics import balanced_accuracy, class_interval, mean_nrmse, subject_interval
+from eegzarr.train.scoring.numbers import NumberScore, score_numbers
+from eegzarr.train.scoring.predict import EvaluationStream, Predictions, evaluation_stream, predict
+from eegzarr.train.scoring.table import prediction_rows
 from eegzarr.train.task import Given, Task
 
 if TYPE_CHECKING:
-    from eegzarr.train.score.classes import ClassScore
+    from eegzarr.train.scoring.classes import ClassScore
 
 PARTS = {"valid": "validation", "test": "test"}
 
@@ -55,7 +55,7 @@ def score_part(predictions: Predictions, baseline: Predictions, model: Predictor
         That predicted, or another one of the same training part: it knows what is most frequent there, or the mean.
     """
     if model.classes:
-        from eegzarr.train.score.classes import score_classes  # scikit-learn takes a second to load
+        from eegzarr.train.scoring.classes import score_classes  # scikit-learn takes a second to load
 
         return score_classes(predictions, model.class_shares.cpu().numpy(), baseline, model.classes)
     return score_numbers(predictions, model.target_mean.cpu().numpy(), baseline, model.targets)

@@ -23,7 +23,7 @@ from eegzarr.train.models.channels import channels_for
 from eegzarr.train.models.predictor import Predictor
 from eegzarr.train.models.readout import Linear
 from eegzarr.train.models.zoo import load_model
-from eegzarr.train.score.predict import EvaluationStream, Predictions, evaluation_stream, predict
+from eegzarr.train.scoring.predict import EvaluationStream, Predictions, evaluation_stream, predict
 
 
 def held_out_windows(

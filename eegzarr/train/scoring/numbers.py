@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from eegzarr.train.score.metrics import (
+from eegzarr.train.scoring.metrics import (
     interval_words,
     mean_nrmse,
     nrmse,
     subject_interval,
     subject_means,
 )
-from eegzarr.train.score.predict import Predictions
+from eegzarr.train.scoring.predict import Predictions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,10 +12,10 @@ from eegzarr.train.loop.parts import Parts
 from eegzarr.train.loop.run import RunFolder, write_csv, write_json
 from eegzarr.train.models.zoo import load_model
 from eegzarr.train.options import FitOptions
-from eegzarr.train.score.card import write_card
-from eegzarr.train.score.evaluate import PartScore, evaluate
-from eegzarr.train.score.predict import EvaluationStream
-from eegzarr.train.score.summary import FitSummary
+from eegzarr.train.scoring.card import write_card
+from eegzarr.train.scoring.evaluate import PartScore, evaluate
+from eegzarr.train.scoring.predict import EvaluationStream
+from eegzarr.train.scoring.summary import FitSummary
 
 
 def score_best(
@@ -27,7 +27,7 @@ def score_best(
     between: Callable[[], None],
 ) -> dict[str, PartScore]:
     """Score a run's best model, and write and draw its predictions."""
-    from eegzarr.train.score.figures import draw_predictions  # matplotlib takes a second to load
+    from eegzarr.train.scoring.figures import draw_predictions  # matplotlib takes a second to load
 
     folder.check_not_diverged()
     model = load_model(folder.best).to(device)
@@ -39,7 +39,7 @@ def score_best(
 
 def write_results(summary: FitSummary, history: list[dict[str, Any]], options: FitOptions, folder: RunFolder) -> None:
     """Write the curves, the card and, last, the summary, with which a run counts as finished."""
-    from eegzarr.train.score.figures import draw_curves
+    from eegzarr.train.scoring.figures import draw_curves
 
     write_csv(folder.metrics, history)
     draw_curves(history, summary.scores["valid"].references, folder.task(), folder.path / "curves.png")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from eegzarr.train.score.predict import Predictions
+from eegzarr.train.scoring.predict import Predictions
 from eegzarr.train.task import Task
 
 

@@ -11,12 +11,12 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from eegzarr.train.score.evaluate import PARTS, PartScore
-from eegzarr.train.score.numbers import NumberScore
+from eegzarr.train.scoring.evaluate import PARTS, PartScore
+from eegzarr.train.scoring.numbers import NumberScore
 from eegzarr.train.task import Task
 
 if TYPE_CHECKING:
-    from eegzarr.train.score.classes import ClassScore
+    from eegzarr.train.scoring.classes import ClassScore
 
 _POINTS = 5000  # more are no longer told apart
 _BASELINE = "#bbbbbb"

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from eegzarr.train.loop.run import RunFolder
 from eegzarr.train.options import FitOptions
-from eegzarr.train.score.evaluate import PARTS, PartScore
-from eegzarr.train.score.metrics import interval_words
-from eegzarr.train.score.numbers import NumberScore
-from eegzarr.train.score.summary import FitSummary
+from eegzarr.train.scoring.evaluate import PARTS, PartScore
+from eegzarr.train.scoring.metrics import interval_words
+from eegzarr.train.scoring.numbers import NumberScore
+from eegzarr.train.scoring.summary import FitSummary
 from eegzarr.train.task import Task
 
 if TYPE_CHECKING:
-    from eegzarr.train.score.classes import ClassScore
+    from eegzarr.train.scoring.classes import ClassScore
 
 
 def score_lines(scores: Mapping[str, PartScore], task: Task) -> list[str]:

@@ -11,11 +11,11 @@ import numpy as np
 from eegzarr.errors import UsageError
 from eegzarr.train.loop.run import RunFolder, write_json
 from eegzarr.train.options import FitOptions, read_options
-from eegzarr.train.score.evaluate import interval_of, metric_of
-from eegzarr.train.score.metrics import interval_words
-from eegzarr.train.score.predict import joined
-from eegzarr.train.score.summary import FitSummary
-from eegzarr.train.score.table import read_predictions
+from eegzarr.train.scoring.evaluate import interval_of, metric_of
+from eegzarr.train.scoring.metrics import interval_words
+from eegzarr.train.scoring.predict import joined
+from eegzarr.train.scoring.summary import FitSummary
+from eegzarr.train.scoring.table import read_predictions
 
 SCORES = "cross-validation.json"
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import cohen_kappa_score, confusion_matrix, f1_score, roc_auc_score
 
-from eegzarr.train.score.metrics import balanced_accuracy, class_interval, interval_words, subject_classes
-from eegzarr.train.score.predict import Predictions
+from eegzarr.train.scoring.metrics import balanced_accuracy, class_interval, interval_words, subject_classes
+from eegzarr.train.scoring.predict import Predictions
 
 
 @dataclass(frozen=True, kw_only=True)
