@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import eegzarr
+from eegzarr.build.__main__ import describe
 from eegzarr.build.repair import repair_lake
 from eegzarr.errors import LakeError, UsageError
 from eegzarr.exchange.write import GivenWindows, write_windows
@@ -254,7 +255,8 @@ def test_windows_beyond_the_range_are_marked_and_the_step_that_holds_them_is_tol
     assert "reaches 2e+03 uV" in first
     assert first.endswith("a step of 0.0611 uV would hold them")
     assert second.endswith("a step of 0.153 uV would hold them")
-    assert opened.attrs["smallest_step_uV"] == 0.153
+    assert opened.attrs["smallest_step_uV"] == made.smallest_step == 0.153
+    assert "--step 0.153uV would hold all windows" in describe(made, str(lake))
     assert len(WindowStream(opened, 40).targets) == 38
     again = write_windows(tmp_path / "wide.zarr", "r", "R", given_windows(eeg), dtype="int16", step=0.153)
     assert again.invalid == 0

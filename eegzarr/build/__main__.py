@@ -172,6 +172,8 @@ def describe(summary: BuildSummary, lake: str) -> str:
     lines += _losses(summary)
     if summary.invalid:
         lines.append(f"  {summary.invalid} windows marked invalid: their signal could not be read")
+    if summary.smallest_step:
+        lines.append(f"  --step {summary.smallest_step:g}uV would hold all windows that are too large for this one")
     if summary.reasons:
         lines.append(f"  {sum(summary.reasons.values())} of {summary.recordings} recordings need a look:")
         lines += [f"    {count} x {reason}" for reason, count in summary.reasons.most_common()]

@@ -48,6 +48,8 @@ class BuildSummary:
         The group was complete before.
     relabelled : bool
         It was complete but for its labels, which alone were written again.
+    smallest_step : float
+        uV: the step that would hold the windows that int16 didn't; 0 where it held all.
     others : tuple of BuildSummary
         Of the further groups that were built, one for each other montage.
     """
@@ -71,6 +73,7 @@ class BuildSummary:
     memory_limit: int = 0
     already: bool = False
     relabelled: bool = False
+    smallest_step: float = 0.0
     others: tuple[BuildSummary, ...] = ()
 
 
@@ -153,6 +156,7 @@ def summarize(lake: str, group: str, *, but: Collection[str] = ()) -> BuildSumma
             classes=class_counts(labels),
             notes=tuple(map(str, labels.attrs.get("notes", ()))),
             nbytes=int(shards["nbytes"].to_numpy().sum()),
+            smallest_step=float(labels.attrs.get("smallest_step_uV", 0.0)),
             decoded_nbytes=int(np.prod(eeg.shape)) * stored_type(eeg.variable).itemsize,
         )
 
