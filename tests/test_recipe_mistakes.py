@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,9 @@ def test_a_newcomer_s_mistake_gets_its_line(
     assert line in told
     assert "Traceback" not in told
     assert code or line.startswith("values without")
+
+
+def test_the_picture_of_the_anchors_is_what_its_script_draws() -> None:
+    pictures = Path(__file__).parents[1] / "docs" / "pictures"
+    names = runpy.run_path(str(pictures / "anchors.py"))
+    assert (pictures / "anchors.svg").read_text() == names["drawn"]()
