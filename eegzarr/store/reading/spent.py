@@ -55,26 +55,34 @@ class Spent:
     @contextmanager
     def checking_mapped(self) -> Iterator[None]:
         """Count as checking, and as reading where bytes of a mapped file had to come from the disk for it."""
-        begun, computed, disk = time.perf_counter(), time.thread_time(), thread_disk_reads()
+        begun, computed = time.perf_counter(), time.thread_time()
+        disk = getattr(self._own, "disk", None)  # since the job began: what was wished for then is waited for here
+        disk = thread_disk_reads() if disk is None else disk
         yield
-        took = time.perf_counter() - begun
-        waited = max(0.0, took - (time.thread_time() - computed)) if thread_disk_reads() > disk else 0.0
+        took, computed = time.perf_counter() - begun, time.thread_time() - computed
+        waited = max(0.0, took - computed) if thread_disk_reads() > disk else 0.0
         self.add(read=waited, check=took - waited)
-        self._not_decoding(took)
+        self._not_decoding(took, computed)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Count as nothing: another thread is counted for it."""
-        begun = time.perf_counter()
+        begun, computed = time.perf_counter(), time.thread_time()
         yield
-        self._not_decoding(time.perf_counter() - begun)
+        self._not_decoding(time.perf_counter() - begun, time.thread_time() - computed)
 
     @contextmanager
     def decoding(self) -> Iterator[None]:
-        """Count as decoding what is done inside the ``with`` and isn't counted otherwise."""
-        begun, self._own.otherwise = time.perf_counter(), 0.0
+        """Count as decoding what isn't counted otherwise inside the ``with``, but waits for a disk as reading."""
+        own = self._own
+        begun, computed, own.disk = time.perf_counter(), time.thread_time(), thread_disk_reads()
+        own.otherwise, own.computed_otherwise = 0.0, 0.0
         yield
-        self.add(decode=time.perf_counter() - begun - self._own.otherwise)
+        took = time.perf_counter() - begun - own.otherwise
+        computed = time.thread_time() - computed - own.computed_otherwise
+        waited = max(0.0, took - computed) if thread_disk_reads() > own.disk else 0.0
+        self.add(read=waited, decode=took - waited)
 
-    def _not_decoding(self, seconds: float) -> None:
+    def _not_decoding(self, seconds: float, computed: float) -> None:
         self._own.otherwise = getattr(self._own, "otherwise", 0.0) + seconds
+        self._own.computed_otherwise = getattr(self._own, "computed_otherwise", 0.0) + computed
