@@ -9,7 +9,10 @@ from collections import Counter
 
 _URL = re.compile(r"\w+://[^\s'\"<>|]+")
 _USER = re.compile(r"(?<=://)(?:[^/@\s]*|[^/@\s:]+:[^@\s]+)@")
-_SIGNED = re.compile(r"(?i)[?&](x-amz-|x-goog-|signature|sig=|token|access_token|awsaccesskeyid|key=|secret|password)")
+_SIGNED = re.compile(
+    r"(?i)[?&](x-amz-|x-goog-|signature|sig=|token|access_token|awsaccesskeyid|\w*key=|\w*secret|pass(word|wd)?=|"
+    r"\w*auth|credential|session|jwt)"
+)
 
 
 def redacted(text: str) -> str:

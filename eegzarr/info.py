@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eegzarr.cli.run import Command
-from eegzarr.errors import LakeError, UsageError
+from eegzarr.errors import LakeError, UsageError, redacted
 
 if TYPE_CHECKING:
     from eegzarr.store.describe import GroupSummary
@@ -35,7 +35,7 @@ def info(lake: str, /, *, json: bool = False, plot: Path | None = None) -> int:
     check_whole_lake(lake, "python -m eegzarr.info {lake}")
     summaries = describe_lake(lake)
     if json:
-        print(dumps({"lake": lake, "groups": [summary_fields(s) for s in summaries]}, indent=2))
+        print(dumps({"lake": redacted(lake), "groups": [summary_fields(s) for s in summaries]}, indent=2))
     else:
         from eegzarr.watch.tables import print_tables
 

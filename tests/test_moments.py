@@ -29,8 +29,10 @@ from eegzarr.build.repair import repair_lake
 from eegzarr.challenge.presets import CHALLENGE1
 from eegzarr.errors import LakeError
 from eegzarr.sample.write import write_sample
+from eegzarr.store.describe import describe_lake
 from eegzarr.store.root import only_builder
 from eegzarr.store.verify import verify_lake
+from eegzarr.watch.view import look
 
 GROUP = "challenge1/R1"
 OPTIONS: dict[str, Any] = {"recipe": CHALLENGE1, "workers": 1, "shard_size": SMALL_SHARDS}
@@ -164,6 +166,7 @@ def test_what_is_overwritten_or_relabelled_is_the_old_group_or_the_new_or_refuse
 
 KILLED = """
 import os, signal, sys
+from dataclasses import replace
 import eegzarr
 from eegzarr.build.repair import repair_lake
 from eegzarr.store.verify import verify_lake
@@ -184,6 +187,8 @@ if __name__ == "__main__":
     options = {"recipe": recipe, "workers": 1, "shard_size": 4 * 2**20}
     if what == "repair":
         repair_lake(lake, verify_lake(lake), workers=1)
+    elif what == "finish":
+        eegzarr.build_lake(root, lake, **{**options, "recipe": replace(recipe, target="age")})
     else:
         eegzarr.build_lake(root, lake, dtype="float16", overwrite=what == "overwrite", **options)
 """
@@ -230,9 +235,50 @@ def test_a_build_that_is_killed_is_refused_or_whole_and_goes_on(root: Path, tmp_
         shutil.rmtree(one)
 
 
+def test_what_file_managers_leave_in_a_group_that_is_being_built_harms_nothing(root: Path, tmp_path: Path) -> None:
+    options = {**OPTIONS, "dtype": "float16"}
+    one = tmp_path / "one.zarr"
+    killed_at(60, "build", root, one, tmp_path / "kill.py")
+    places = ["", "challenge1", GROUP, f"{GROUP}/eeg", f"{GROUP}/eeg/c", f"{GROUP}/build", f"{GROUP}/build/receipts/c"]
+    litter = [one / place / ".DS_Store" for place in places]
+    for file in litter:
+        file.write_text("x")
+    (bar,) = look(str(one)).bars
+    assert 0 < bar.done <= bar.total == len(list((one / GROUP / "eeg/c").glob("[0-9]*")))
+    assert [summary.status for summary in describe_lake(one)] == ["building"]
+    assert eegzarr.build_lake(root, one, **options).windows
+    repair_lake(one, verify_lake(one))
+    eegzarr.build_lake(root, tmp_path / "new.zarr", **options)
+    assert tree_digests(one) == tree_digests(tmp_path / "new.zarr")
+
+
+def test_labels_whose_writing_is_killed_are_the_old_or_the_new_or_refused(
+    root: Path, lake: Path, tmp_path: Path
+) -> None:
+    options = {**OPTIONS, "recipe": AGES}
+    eegzarr.build_lake(root, tmp_path / "new.zarr", **options)
+    new = digest_of(tmp_path / "new.zarr")
+    onlooker = Onlooker(tmp_path / "one.zarr", {digest_of(lake), new})
+    for moment in moments(2, 30):
+        one = Path(shutil.copytree(lake, tmp_path / "one.zarr"))
+        before = shards_of(one)
+        killed_at(moment, "finish", root, one, tmp_path / "kill.py")
+        onlooker()
+        eegzarr.build_lake(root, one, **options)
+        assert digest_of(one) == new
+        assert verify_lake(one) == []
+        assert shards_of(one) == before
+        shutil.rmtree(one)
+
+
+def shards_of(lake: Path) -> dict[str, tuple[int, int]]:
+    """Inode and time of each shard."""
+    return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in lake.rglob("eeg/c/*/0/0")}
+
+
 def test_a_repair_that_is_killed_goes_on(root: Path, lake: Path, tmp_path: Path) -> None:
     before = tree_digests(lake)
-    for moment in moments(2, 6):
+    for moment in moments(2, 6 if "EEGZARR_KILLS" not in os.environ else 20):
         for path in ("age/c/0", "peak_to_peak/c/0", "shards/receipt/c/0", "eeg/c/0/0/0"):
             (lake / GROUP / path).write_bytes(b"gone")
         (lake / GROUP / ".DS_Store").write_text("x")

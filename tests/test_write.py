@@ -155,6 +155,17 @@ def test_other_windows_of_that_name_are_refused(epochs: mne.EpochsArray, from_ep
     assert verify_lake(lake) == []
 
 
+def test_a_few_windows_that_changed_are_noticed(epochs: mne.EpochsArray, from_epochs: Path, tmp_path: Path) -> None:
+    lake = Path(shutil.copytree(from_epochs, tmp_path / "lake.zarr"))
+    changed = epochs.get_data(copy=True)
+    changed[40:70] += 1e-6
+    other = mne.EpochsArray(changed, epochs.info, tmin=epochs.tmin, verbose="error")
+    other.metadata = epochs.metadata
+    assert eegzarr.from_mne(epochs, lake, "oddball", "lab").already
+    with pytest.raises(LakeError, match="holds other windows"):
+        eegzarr.from_mne(other, lake, "oddball", "lab")
+
+
 @pytest.fixture
 def raw() -> mne.io.RawArray:
     rng = np.random.default_rng(3)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from eegzarr.errors import LakeError
+from eegzarr.errors import LakeError, redacted
 from eegzarr.pictures import page
 from eegzarr.pictures.canvas import as_svg
 from eegzarr.pictures.labels import label_distributions, losses, subjects
@@ -78,7 +78,7 @@ def lake_page(
         sections.append(("Checks", _checks(lake)))
     sections.append(("Provenance", _provenance(summaries)))
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return page.page(str(lake), f"A lake of EEG windows; this page was made on {made}.", sections)
+    return page.page(redacted(str(lake)), f"A lake of EEG windows; this page was made on {made}.", sections)
 
 
 def _groups(summaries: list[GroupSummary]) -> str:

@@ -16,7 +16,8 @@ from eegzarr.recipes.recipe import recipe_from_json
 from eegzarr.store.engine import stored_type
 from eegzarr.store.group import finished_shards, read_attributes, read_tables, stored_geometry, unreadable_windows
 from eegzarr.store.layout import BUILDING, COMPLETE, EEG, LABELS, SIGNALS, group_path, lake_url, open_array
-from eegzarr.store.open import LAKE, RECIPE_NAME, open_recordings, recipes
+from eegzarr.store.open import RECIPE_NAME, open_recordings, recipes
+from eegzarr.store.provenance import LAKE, lake_of
 from eegzarr.store.quality import GoodWindows, faults
 from eegzarr.store.reading.damage import damage_named
 
@@ -272,6 +273,6 @@ def _dropped_trials(windows: xr.Dataset) -> int:
     release, recording = windows["release"].to_numpy().astype(object), windows["recording"].to_numpy()
     dropped = 0
     for name in sorted(set(release.tolist())):
-        table = open_recordings(windows.attrs[LAKE], windows.attrs[RECIPE_NAME], name)
+        table = open_recordings(lake_of(windows), windows.attrs[RECIPE_NAME], name)
         dropped += int(table["dropped"].to_numpy()[np.unique(recording[release == name])].sum())
     return dropped

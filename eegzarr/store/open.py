@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from zarr.abc.store import Store
 
-from eegzarr.errors import LakeError, UsageError
+from eegzarr.errors import LakeError, UsageError, redacted
 from eegzarr.store.complete import check_complete
 from eegzarr.store.engine import signals
 from eegzarr.store.layout import (
@@ -38,6 +38,7 @@ from eegzarr.store.opening.together import (
     common_channels,
     of_channels,
 )
+from eegzarr.store.provenance import LAKE, lake_of
 from eegzarr.store.quality import quality_labels
 from eegzarr.store.reading.damage import damage_named
 from eegzarr.store.receipt import Moments, table_moments
@@ -47,7 +48,7 @@ from eegzarr.suggest import did_you_mean
 from eegzarr.urls import one_line_errors
 
 # Attributes that name where a selection's windows are stored; `WindowStream` follows them.
-LAKE, RECIPE_NAME = "lake", "recipe_name"
+RECIPE_NAME = "recipe_name"
 
 
 def open_windows(
@@ -106,7 +107,7 @@ def open_windows(
             windows = _join(lake, groups, opened)
         else:
             windows = xr.Dataset({EEG: first.eeg}, coords=first.coordinates(), attrs=first.attrs)
-    return windows.assign_attrs({LAKE: lake, RECIPE_NAME: recipe})
+    return windows.assign_attrs({LAKE: redacted(lake), RECIPE_NAME: recipe})
 
 
 def open_recordings(lake: str | Path, recipe: str, release: str) -> xr.Dataset:
@@ -244,7 +245,7 @@ def selection_statistics(windows: xr.Dataset) -> dict[str, np.ndarray]:
     From the tables of recordings, so that no signal is read: over all valid windows of
     every recording that has a window in the selection.
     """
-    lake, recipe = windows.attrs[LAKE], windows.attrs[RECIPE_NAME]
+    lake, recipe = lake_of(windows), windows.attrs[RECIPE_NAME]
     release = windows["release"].to_numpy()
     recording = windows["recording"].to_numpy()
     tables = []

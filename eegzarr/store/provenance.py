@@ -18,7 +18,7 @@ import xarray as xr
 from dask.local import get_sync
 from dask.utils import ensure_dict
 
-from eegzarr.errors import UsageError
+from eegzarr.errors import UsageError, redacted
 from eegzarr.store.private import indexing
 from eegzarr.store.reading.stored import StoredSignals
 from eegzarr.store.tiles.signals import CutRecordings, CutSignals
@@ -29,6 +29,7 @@ _WRAPPERS = (
     indexing.CopyOnWriteArray,
     indexing.MemoryCachedArray,
 )
+LAKE = "lake"  # the attribute of windows that names where they are stored
 DIMENSIONS = ("window", "channel", "time")
 WINDOW, CHANNEL, TIME = range(3)
 
@@ -192,6 +193,19 @@ class Places:
         return Places(parts, part, self.window, self.dtype, self._order)
 
 
+def lake_of(windows: xr.Dataset) -> str:
+    """Return the lake of windows as it was opened: their attribute ``lake`` has no credentials of a URL.
+
+    The attribute where the signals aren't of that lake, or there are none.
+    """
+    told = str(windows.attrs[LAKE])
+    if "://" not in told or "eeg" not in windows:
+        return told
+    graph = ensure_dict(windows["eeg"].variable.chunk({}).data.__dask_graph__())
+    opened = (stored.lake for node in graph.values() if (stored := _stored(node)[0]) is not None)
+    return next((lake for lake in opened if redacted(lake) == told), told)
+
+
 def check_dimensions(signals: xr.DataArray) -> None:
     """Refuse signals that aren't windows of channels.
 
@@ -238,24 +252,28 @@ def places_of(signals: xr.DataArray) -> Places | None:
 
 
 def _source(node: Any) -> Places | None:
-    """Return the places of a graph's node that is stored signals, in xarray's lazy wrappers."""
-    keys: list[tuple[Any, ...]] = []
-    value = getattr(node, "value", node)
-    while isinstance(value, _WRAPPERS):
-        if isinstance(value, indexing.LazilyIndexedArray):
-            if isinstance(value.key, indexing.VectorizedIndexer):
-                return None
-            keys.append(value.key.tuple)
-        value = value.array
-    if not isinstance(value, StoredSignals):
+    """Return the places of a graph's node that is stored signals."""
+    value, keys = _stored(node)
+    if value is None or any(isinstance(key, indexing.VectorizedIndexer) for key in keys):
         return None
     places = Places.whole(value)
     for key in reversed(keys):
-        for axis, part in enumerate(key):
+        for axis, part in enumerate(key.tuple):
             if not isinstance(part, slice | np.ndarray):
                 return None  # one number: a dimension is gone
             places = places.picked(axis, part)
     return places
+
+
+def _stored(node: Any) -> tuple[StoredSignals | None, list[indexing.ExplicitIndexer]]:
+    """Return the stored signals in a graph's node, and what xarray's wrappers pick of them, the outermost first."""
+    keys: list[indexing.ExplicitIndexer] = []
+    value = getattr(node, "value", node)
+    while isinstance(value, _WRAPPERS):
+        if isinstance(value, indexing.LazilyIndexedArray):
+            keys.append(value.key)
+        value = value.array
+    return (value if isinstance(value, StoredSignals) else None), keys
 
 
 def _makes(node: Any) -> bool:

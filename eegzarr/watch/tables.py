@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from eegzarr.errors import redacted
 from eegzarr.store.describe import GroupSummary, NumberStatistics, TextStatistics
 from eegzarr.store.layout import COMPLETE, LABELS
 
@@ -31,7 +32,7 @@ def print_tables(lake: str, summaries: list[GroupSummary]) -> None:
 
 
 def _group_table(lake: str, summaries: list[GroupSummary]) -> Table:
-    table = Table(title=escape(lake), title_justify="left", title_style="bold", header_style="bold")
+    table = Table(title=escape(redacted(lake)), title_justify="left", title_style="bold", header_style="bold")
     table.add_column("group", no_wrap=True)
     for name in ("windows", "subjects", "hours", "size", "ratio"):
         table.add_column(name, justify="right", no_wrap=True)

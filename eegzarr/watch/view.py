@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from eegzarr.errors import LakeError, UsageError
+from eegzarr.errors import LakeError, UsageError, redacted
 from eegzarr.machine.memory import private_memory
 from eegzarr.store.group import finished_shards, read_attributes
 from eegzarr.store.layout import COMPLETE, SHARDS, open_group, open_store
 from eegzarr.store.open import recipes
+from eegzarr.watch.follow import follow
 from eegzarr.watch.run import STATUS
 
 _SILENT = 30.0  # s without news after which a process that is gone counts as dead
-_FIELD = re.compile(r"(\w+)=(\S+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,10 +150,10 @@ def _look_at_lake(lake: str, groups: Iterable[str]) -> View:
     rate = left = tree = None
     if log is not None:
         facts["log"] = str(log)
-        rate, left, tree = _from_log(log.read_text(encoding="utf8").splitlines())
+        rate, left, tree = follow(log).figures()
     phase = "complete" if is_complete and bars else "building"
     return View(
-        title=lake,
+        title=redacted(lake),
         phase=phase,
         bars=tuple(bars),
         rate=rate,
@@ -179,30 +177,6 @@ def _newest_log(lake: str) -> Path | None:
         return None
     logs = sorted(Path(f"{lake.rstrip('/')}.logs").glob("*.log"), key=lambda file: file.stat().st_mtime)
     return logs[-1] if logs else None
-
-
-def _from_log(lines: list[str]) -> tuple[float | None, float | None, int | None]:
-    """Return windows/s, seconds left and the bytes of the process tree from a build's log."""
-    began: float | None = None
-    total = windows = 0
-    tree: int | None = None
-    now = 0.0
-    for line in lines:
-        try:
-            now = datetime.strptime(line[:23], "%Y-%m-%d %H:%M:%S,%f").timestamp()
-        except ValueError:
-            continue
-        fields = dict(_FIELD.findall(line))
-        if " BuildBegan " in line:
-            began, total, windows = now, int(fields["windows"]) - int(fields["windows_finished"]), 0
-        elif " ShardFinished " in line:
-            windows += int(fields["windows"])
-        elif " MemorySampled " in line:
-            tree = int(fields["tree"])
-    if began is None or not windows:
-        return None, None, tree
-    rate = windows / max(1e-9, now - began)
-    return rate, max(0, total - windows) / rate, tree
 
 
 def _memory_of(pid: int) -> int | None:

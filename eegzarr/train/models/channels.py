@@ -9,7 +9,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from eegzarr.errors import UsageError
-from eegzarr.store.open import LAKE
+from eegzarr.store.provenance import LAKE
 from eegzarr.train.models.predictor import Predictor
 
 _SHOWN = 5

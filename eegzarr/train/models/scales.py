@@ -8,7 +8,8 @@ import torch
 import xarray as xr
 
 from eegzarr.errors import UsageError
-from eegzarr.store.open import LAKE, RECIPE_NAME, open_recordings
+from eegzarr.store.open import RECIPE_NAME, open_recordings
+from eegzarr.store.provenance import lake_of
 from eegzarr.store.quality import FLAT_BELOW, channel_deviations
 from eegzarr.train.models.predictor import Predictor
 
@@ -24,7 +25,7 @@ def channel_scales(windows: xr.Dataset) -> dict[str, npt.NDArray[np.float64]]:
     which a channel is flat says nothing about it. A channel that is flat in all of them has the scale of the
     median channel.
     """
-    lake, recipe = windows.attrs[LAKE], windows.attrs[RECIPE_NAME]
+    lake, recipe = lake_of(windows), windows.attrs[RECIPE_NAME]
     release, recording = windows["release"].to_numpy().astype(object), windows["recording"].to_numpy()
     means, deviations = [], []
     for name in sorted(set(release.tolist())):

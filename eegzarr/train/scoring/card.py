@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from eegzarr.errors import redacted
 from eegzarr.train.loop.run import RunFolder
 from eegzarr.train.options import FitOptions
 from eegzarr.train.scoring.evaluate import PARTS, PartScore
@@ -88,7 +89,8 @@ def write_card(summary: FitSummary, options: FitOptions, folder: RunFolder) -> N
         "",
         "## Training",
         "",
-        f"- lake `{options.lake}`, releases {', '.join(options.releases) or 'all'}: {summary.train_windows:,} windows "
+        f"- lake `{redacted(options.lake)}`, releases {', '.join(options.releases) or 'all'}: "
+        f"{summary.train_windows:,} windows "
         f"of {subjects['train']} subjects; {subjects['valid']} subjects for validation, {subjects['test']} for test, "
         "nobody in two parts",
         *(f"- {note}" for note in summary.notes),

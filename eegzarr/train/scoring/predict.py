@@ -13,7 +13,8 @@ import xarray as xr
 from torch import nn
 
 from eegzarr.challenge.score import first_samples, scored_windows, seen_samples
-from eegzarr.store.open import LAKE, RECIPE_NAME, open_windows
+from eegzarr.store.open import RECIPE_NAME, open_windows
+from eegzarr.store.provenance import lake_of
 from eegzarr.stream.stream import WindowStream
 from eegzarr.train.task import AS_STORED, Given
 
@@ -125,7 +126,7 @@ def evaluation_stream(
 
 def _first_samples(windows: xr.Dataset, room: int) -> dict[str, npt.NDArray[np.int64]]:
     """Return for each release of a selection, by the number of a window in it, the first sample that is seen."""
-    lake, recipe = windows.attrs[LAKE], windows.attrs[RECIPE_NAME]
+    lake, recipe = lake_of(windows), windows.attrs[RECIPE_NAME]
     first = {}
     for release in sorted(set(windows["release"].to_numpy().astype(object).tolist())):
         # Of all windows of the release, not of the selection: one that is left out has its draw, too.
