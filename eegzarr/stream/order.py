@@ -75,9 +75,14 @@ def balanced_order(label: npt.NDArray, seed: int, epoch: int) -> npt.NDArray[np.
     return generator.permutation(np.concatenate(drawn))
 
 
-def crop_offsets(count: int, room: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
+def crop_offsets(count: int, room: int, seed: int, epoch: int, view: int = 0) -> npt.NDArray[np.int64]:
     """Return for each window the first sample of its random crop, from 0 to `room`."""
-    return _generator(seed, epoch, _CROP).integers(0, room + 1, count)
+    return crop_generator(seed, epoch, view).integers(0, room + 1, count)
+
+
+def crop_generator(seed: int, epoch: int, view: int) -> np.random.Generator:
+    """Return what draws the crops of an epoch, for each of several views of a window its own."""
+    return np.random.default_rng([seed, epoch, _CROP, view] if view else [seed, epoch, _CROP])
 
 
 def batch_count(windows: int, batch_size: int, drop_last: bool) -> int:

@@ -21,6 +21,7 @@ from eegzarr.store.reading.local import LocalReader
 from eegzarr.store.reading.read import RemoteReader, WindowReader
 from eegzarr.store.reading.remote import FrameCache
 from eegzarr.store.reading.spent import Spent
+from eegzarr.stream.anywhere import Anywhere, anywhere_in
 from eegzarr.stream.selection import Selection, select
 from eegzarr.stream.shape import Layout, Normalize, RowFiller, RowShape, parse_seconds, picks
 from eegzarr.stream.statistics import dataset_statistics, recording_statistics, robust_statistics
@@ -86,6 +87,8 @@ class WindowRows:
         Likewise; None of windows in memory.
     scale : float
         uV a unit of a sample.
+    anywhere : Anywhere, optional
+        Where rows can begin that are taken anywhere in the windows' recordings.
     """
 
     selection: Selection
@@ -95,10 +98,18 @@ class WindowRows:
     with_positions: bool
     transform: Callable[[torch.Tensor], torch.Tensor] | None
     scale: float = 1.0
+    anywhere: Anywhere | None = None
 
     @classmethod
-    def of(cls, windows: xr.Dataset | Sequence[xr.Dataset], options: RowOptions) -> WindowRows:
+    def of(
+        cls, windows: xr.Dataset | Sequence[xr.Dataset], options: RowOptions, *, anywhere: bool = False
+    ) -> WindowRows:
         """Find the windows of Datasets.
+
+        Parameters
+        ----------
+        anywhere : bool
+            Whether rows begin anywhere in the windows' recordings.
 
         Raises
         ------
@@ -113,6 +124,10 @@ class WindowRows:
             with_labels=options.with_labels,
             balance=options.balance,
         )
+        n_times = _crop_times(selection, options.crop, is_free=anywhere) if len(selection) else 0
+        where = None
+        if anywhere and len(selection):
+            selection, where = anywhere_in(selection, n_times)
         if not len(selection):
             told = ", ".join(f"{count} with {reason}" for reason, count in selection.left_out.items() if count)
             raise UsageError(f"no window to give: {f'{told} were left out' if told else 'the selection is empty'}")
@@ -138,14 +153,14 @@ class WindowRows:
                 layouts.append(Layout(stored, shape, str(stored.dtype), picks(source.channels), every, mean, std))
         row = RowShape(
             n_channels=len(selection.channels),
-            n_times=_crop_times(selection, options.crop),
+            n_times=n_times,
             dtype=options.dtype,
             window_times=selection.n_times,
             normalize=options.normalize,
             clamp=None if options.clamp is None else float(options.clamp),
         )
         positions, transform = options.with_positions, options.transform
-        return cls(selection, row, tuple(layouts), tuple(geometries), positions, transform, scale)
+        return cls(selection, row, tuple(layouts), tuple(geometries), positions, transform, scale, where)
 
     @property
     def is_remote(self) -> bool:
@@ -182,9 +197,9 @@ class WindowRows:
         for number, (source, layout) in enumerate(zip(selection.sources, self.layouts, strict=True)):
             own = selection.source[chosen] == number
             if layout.is_cut and isinstance(source, Part) and own.any():
-                begins, length = first[own] + offsets[own], self.shape.n_times
-                if self.shape.n_times == self.shape.window_times or len(source.times) != np.ptp(source.times) + 1:
-                    begins, length = first[own], max(source.times) + 1
+                begins, length = first[own] + min(source.times), int(np.ptp(source.times)) + 1
+                if source.times == tuple(range(source.times[0], source.times[-1] + 1)):
+                    begins, length = begins + offsets[own], self.shape.n_times
                 first[own], last[own] = begins // layout.shape[1], (begins + length - 1) // layout.shape[1]
         size = per_frame[selection.source[chosen]]
         return [np.arange(a, b + 1) for a, b in zip((first // size).tolist(), (last // size).tolist(), strict=True)]
@@ -316,14 +331,14 @@ def _one_step(geometries: Sequence[Geometry | None]) -> float:
     raise UsageError("dtype='int16' gives integers as an int16 lake stores them; these samples are floats: use float32")
 
 
-def _crop_times(selection: Selection, crop: str | float | None) -> int:
+def _crop_times(selection: Selection, crop: str | float | None, *, is_free: bool) -> int:
     """Return the samples of a row."""
     if crop is None:
         return selection.n_times
     if np.isnan(selection.sampling_rate):
         raise UsageError("windows whose times aren't evenly spaced can't be cropped: select times in place of crop=")
     n_times = round(parse_seconds(crop) * selection.sampling_rate)
-    if not 1 <= n_times <= selection.n_times:
+    if n_times < 1 or (n_times > selection.n_times and not is_free):
         raise UsageError(f"a crop of {crop} is {n_times} samples, windows have {selection.n_times}")
     return n_times
 

@@ -14,6 +14,7 @@ from eegzarr.stream.order import (
     ShuffleQuality,
     balanced_order,
     block_order,
+    crop_generator,
     crop_offsets,
     global_order,
     shuffle_quality,
@@ -72,14 +73,17 @@ class EpochSequence:
         if self.shuffle == "global":
             return global_order(count, self.seed, epoch)
         if self.shuffle == "block":
-            return block_order(self.rows.blocks(), self.seed, epoch, self.buffer)
+            drawn = None if self.rows.anywhere is None else self.offsets(epoch)
+            return block_order(self.rows.blocks(drawn), self.seed, epoch, self.buffer)
         return np.arange(count)
 
-    def offsets(self, epoch: int) -> npt.NDArray[np.int64]:
-        """Return the first sample of each window's crop."""
+    def offsets(self, epoch: int, view: int = 0) -> npt.NDArray[np.int64]:
+        """Return the first sample of each window's crop, counted from the window's first; of one of several views."""
+        if self.rows.anywhere is not None:
+            return self.rows.anywhere.drawn(crop_generator(self.seed, epoch, view)) - self.rows.selection.window
         count, room = len(self.rows.selection), self.rows.shape.window_times - self.rows.shape.n_times
         if self.random_crop:
-            return crop_offsets(count, room, self.seed, epoch)
+            return crop_offsets(count, room, self.seed, epoch, view)
         return np.full(count, room // 2)
 
     def quality(self, epoch: int, batch_size: int) -> ShuffleQuality:

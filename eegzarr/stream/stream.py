@@ -16,6 +16,7 @@ from torch.utils.data import IterableDataset
 
 from eegzarr.errors import UsageError
 from eegzarr.stream.about import AboutWindows
+from eegzarr.stream.anywhere import check_views, interleaved
 from eegzarr.stream.decode import Decoder, Reading
 from eegzarr.stream.epochs import Ranks
 from eegzarr.stream.order import Shuffle, ShuffleQuality, Uneven
@@ -66,7 +67,13 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
     crop : str or float, optional
         Length of a crop, such as ``"2s"``.
     random_crop : bool, optional
-        Crop anywhere rather than in the middle; default where `shuffle` is on.
+        Crop anywhere in the window rather than in the middle; default where `shuffle` is on.
+    anywhere : bool
+        Take the crop, or as many samples as the window has, anywhere in the window's recording, each place equally
+        likely: in one stretch of it, outside of bad times. For whole recordings (``--recipe continuous``) and windows
+        that were cut from them.
+    views : int
+        Random crops of each window, or with `anywhere` of its recording: x is then (batch, view, channel, time).
     normalize : {"channel", "window", "recording", "robust"}, optional
         Take the mean of each channel and divide by its standard deviation. ``"channel"``: those over
         the recordings of `statistics`, from the lake; of several Datasets each by its own.
@@ -112,7 +119,7 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
 
     Yields
     ------
-    x : Tensor, shape (batch, channel, time)
+    x : Tensor, shape (batch, channel, time), or (batch, view, channel, time) with several `views`
         In uV, if not normalised; in units of `scale` with ``dtype="int16"``.
     y : Tensor, shape (batch,) or (batch, target)
         float32 numbers, or int64 places in `classes`; not with ``target=None``.
@@ -140,6 +147,8 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
         with_labels: Sequence[str] = (),
         crop: str | float | None = None,
         random_crop: bool | None = None,
+        anywhere: bool = False,
+        views: int = 1,
         normalize: Normalize | None = None,
         statistics: xr.Dataset | Sequence[xr.Dataset] | None = None,
         clamp: float | None = None,
@@ -166,7 +175,7 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
         self._reading = Reading(
             threads=threads, ahead=ahead, pin_memory=pin_memory, memory=memory, concurrency=concurrency
         )
-        self._rows = rows = WindowRows.of(windows, RowOptions.among(locals()))
+        self._rows = rows = WindowRows.of(windows, RowOptions.among(locals()), anywhere=anywhere)
         self._reading.check_holds(rows)
         if disjoint_from is not None:
             _check_disjoint(rows.selection.people, disjoint_from._rows.selection.people)
@@ -185,6 +194,9 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
             balance=balance,
             random_crop=chosen is not None if random_crop is None else random_crop,
         )
+        has_room = rows.shape.n_times < rows.shape.window_times
+        check_views(views, is_random=anywhere or (self._sequence.random_crop and has_room))
+        self.views = views
         self._decoder: Decoder | None = None
         self._meter: Meter | None = None
 
@@ -279,11 +291,15 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
     def read(self, turns: Sequence[tuple[int, Turn]]) -> Generator[Any, None, None]:
         """Yield batches, each named by its epoch and its turn there."""
         meter = self._meter = Meter(self._reading.n_threads)
-        orders = {epoch: (self._sequence.order(epoch), self._sequence.offsets(epoch)) for epoch in dict(turns)}
+        views = range(self.views)
+        orders = {
+            epoch: (self._sequence.order(epoch), [self._sequence.offsets(epoch, view) for view in views])
+            for epoch in dict(turns)
+        }
         members = [orders[epoch][0][turn.first : turn.stop] for epoch, turn in turns]
-        offsets = [orders[epoch][1][chosen] for (epoch, _), chosen in zip(turns, members, strict=True)]
+        offsets = [interleaved(orders[epoch][1], chosen) for (epoch, _), chosen in zip(turns, members, strict=True)]
         decoder = self._open_decoder()
-        tensors = decoder.batches(members, offsets, self._reading)
+        tensors = decoder.batches([np.repeat(chosen, self.views) for chosen in members], offsets, self._reading)
         meter.opened(decoder.opened.spent)
         try:
             for chosen in members:
@@ -310,6 +326,8 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
     def _next(self, tensors: Iterator[torch.Tensor], chosen: npt.NDArray[np.int64], meter: Meter) -> Any:
         with meter.waiting():
             x = next(tensors)
+        if self.views > 1:
+            x = x.unflatten(0, (len(chosen), self.views))
         with meter.transforming():
             batch = self._rows.batch(x, chosen)
         meter.gives(len(chosen))
