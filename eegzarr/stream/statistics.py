@@ -82,6 +82,10 @@ def robust_statistics(selection: Selection) -> list[Pair]:
 def _quartiles(source: Source, selection: Selection, number: int, recordings: Sequence[int]) -> npt.NDArray:
     """Return the quartiles of recordings of a source, (recording, 3, channel), of its channels in their order."""
     channels = list(source.channels)
+    if not isinstance(source, Loaded) and source.cut is not None:
+        if not source.cut.group:
+            raise UsageError("normalize='robust' needs windows of a lake: write them with eegzarr cut first")
+        return recording_quartiles(source.lake, source.cut.group, recordings)[:, :, source.cut.places(channels)]
     if not isinstance(source, Loaded):
         return recording_quartiles(source.lake, source.group, recordings)[:, :, channels]
     own = selection.source == number

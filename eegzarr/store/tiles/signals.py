@@ -98,8 +98,13 @@ class CutRecordings:
 
     def moments(self, recordings: Sequence[int], channels: list[int]) -> list[Moments]:
         """Return the moments of recordings, of channels that are named by their numbers in the tiles."""
+        places = self.places(channels)
+        return [self.by_channel[row].picked(places) for row in recordings]
+
+    def places(self, channels: list[int]) -> list[int]:
+        """Return where channels that are named by their numbers in the tiles stand among the windows'."""
         place = {number: row for row, number in enumerate(self.channels.tolist())}
-        return [self.by_channel[row].picked([place[number] for number in channels]) for row in recordings]
+        return [place[number] for number in channels]
 
     def _place(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         return np.searchsorted(self.first, positions, side="right") - 1
