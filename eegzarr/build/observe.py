@@ -9,14 +9,14 @@ import json
 from dataclasses import dataclass, replace
 
 from eegzarr.bids.beside import look_around, read_sidecars
-from eegzarr.bids.buckets import at_hand
+from eegzarr.bids.buckets import at_hand, is_url
 from eegzarr.bids.recordings import Recording
 from eegzarr.bids.sidecars import Sidecars
 from eegzarr.bids.tsv import Table, parse_tsv
 from eegzarr.errors import RecordingError
 from eegzarr.recipes.events import VALUE_COLUMNS
 from eegzarr.recipes.montage import AS_THEY_ARE, Naming
-from eegzarr.recordings.header import Annotation, Header
+from eegzarr.recordings.header import Header
 from eegzarr.recordings.reader import read_header
 
 
@@ -69,8 +69,6 @@ class Observed:
     ----------
     header : Header, optional
         None where it can't be read.
-    apart : tuple of Annotation, optional
-        Annotations that lie all over its file, and that the header lacks: those of EDF+, where they were asked for.
     events : bytes, optional
         Content of events.tsv; None where there is none, or where it can't be read, with `why_no_events`.
     facts : Facts
@@ -80,23 +78,27 @@ class Observed:
         Changes when the recording, or what lies beside it and applies, changes.
     reason : str
         Why it can't be read, or "".
-    why_not_apart : str
+    why_no_annotations : str
         Why its file's annotations can't be read, or "".
     """
 
     recording: Recording
     header: Header | None = None
-    apart: tuple[Annotation, ...] | None = None
     events: bytes | None = None
     facts: Facts = Facts()
     notes: tuple[str, ...] = ()
     fingerprint: str = ""
     reason: str = ""
     why_no_events: str = ""
-    why_not_apart: str = ""
+    why_no_annotations: str = ""
 
     def header_for(self, *, events: bool) -> Header:
-        """Return the header that windows are decided by: with the file's annotations where these are the events.
+        """Return the header that windows are decided by.
+
+        Parameters
+        ----------
+        events : bool
+            Whether the file's annotations are the events.
 
         Raises
         ------
@@ -105,11 +107,9 @@ class Observed:
         """
         if self.header is None or self.reason:
             raise RecordingError(self.reason)
-        if not events:
-            return self.header
-        if self.why_not_apart:
-            raise RecordingError(self.why_not_apart)
-        return self.header if self.apart is None else self.header.annotated(self.apart)
+        if events and self.why_no_annotations:
+            raise RecordingError(self.why_no_annotations)
+        return self.header
 
     def event_table(self) -> Table | None:
         """Return the table of events.tsv, None where there is none.
@@ -149,8 +149,9 @@ def observe(root: str, recording: Recording, *, annotations: bool, naming: Namin
     Parameters
     ----------
     annotations : bool
-        Whether the file's own annotations are wanted. In EDF+ files they lie all over the file; what lies beside
-        the recording comes first.
+        Whether the file's own annotations are wanted as events, where nothing beside it tells them. In EDF+ files
+        they lie all over the file. They also tell bad times, so that they are read from a disk anyway; from a bucket,
+        the whole file would have to come for them.
     naming : Naming
         What a recipe calls the channels, and what it says they are.
     """
@@ -166,14 +167,18 @@ def observe(root: str, recording: Recording, *, annotations: bool, naming: Namin
             seen = replace(seen, why_no_events=str(surroundings.events))
         else:
             seen = replace(seen, events=surroundings.events)
+        why = "they lie all over it, in a bucket"
         asks_file = annotations and not _tells_events(seen)
         with at_hand(root, surroundings.files, header_only=not asks_file) as path:
             header = read_header(path, sidecars, naming=naming)
-            if asks_file and header.annotations is None:
+            if header.annotations is None and (asks_file or not is_url(root)):
                 try:
-                    seen = replace(seen, apart=read_header(path, sidecars, annotations=True, naming=naming).annotations)
+                    header = read_header(path, sidecars, annotations=True, naming=naming)
                 except RecordingError as error:
-                    seen = replace(seen, why_not_apart=str(error))
+                    why = str(error)
+        if header.annotations is None:
+            seen = replace(seen, why_no_annotations=why if asks_file else "")
+            header = replace(header, notes=(*header.notes, f"bad times by its annotations aren't known: {why}"))
         facts = replace(seen.facts, bad_channels=header.bads)
         notes = tuple(dict.fromkeys((*seen.notes, *header.notes)))
         return replace(seen, header=header, facts=facts, notes=notes)

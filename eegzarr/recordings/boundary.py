@@ -68,5 +68,20 @@ def _without_folder(text: str, what: Path | str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or its class."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """Return the first line of an error's message; where that says little, with its class and the place."""
+    text, kind = str(error).strip(), type(error).__name__
+    if not text:
+        return f"{kind} without a message{_where(error)}: the file isn't what its reader expects there"
+    line = text.splitlines()[0]
+    # A KeyError has the key alone, and others one word or number.
+    return line if " " in line and not isinstance(error, KeyError) else f"{kind}: {line}{_where(error)}"
+
+
+def _where(error: BaseException) -> str:
+    """Return the function that raised an error, and its module."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return ""
+    return f" in {trace.tb_frame.f_code.co_name} of {trace.tb_frame.f_globals.get('__name__', '')}"

@@ -174,7 +174,7 @@ def open_edf(path: Path) -> EdfFile | None:
     Raises
     ------
     RecordingError
-        If its samples are of the other format.
+        If its samples are of the other format, or its header isn't as long as it says.
     """
     sample_nbytes = _SAMPLE_BYTES.get(path.suffix.lower())
     if sample_nbytes is None:
@@ -202,8 +202,12 @@ def unit_fields(path: Path) -> tuple[bytes, ...]:
 
 def _parsed(path: Path, fixed: bytes, parts: bytes, n_signals: int, sample_nbytes: int) -> EdfFile | None:
     header_nbytes = _FIXED * (n_signals + 1)
-    if n_signals < 1 or len(fixed + parts) != header_nbytes or int(fixed[184:192]) != header_nbytes:
+    if n_signals < 1 or len(fixed + parts) != header_nbytes:
         return None
+    if (length := int(fixed[184:192])) != header_nbytes:
+        raise RecordingError(
+            f"unreadable: its header has {header_nbytes} bytes for {n_signals} signals, and says {length}"
+        )
     told, seconds = int(fixed[236:244]), float(fixed[244:252].replace(b",", b"."))
     columns = _columns(parts, n_signals)
     width = _numbers(columns["n"]).astype(np.int64)

@@ -58,7 +58,7 @@ class Header:
     bad_times : tuple of (int, int)
         Stretches annotated as bad, in samples.
     annotations : tuple of Annotation, optional
-        None where they were not read.
+        None where the file may have some that were not read.
     reference, line_freq : str, float
         Of eeg.json; "" and NaN where it doesn't say.
     positions : array of float32, shape (channel, 3), optional
@@ -208,7 +208,7 @@ class Header:
             elif text.lower().startswith("bad"):
                 begin = int(round(annotation.onset * self.sfreq, 3))
                 stop = int(np.ceil(round((annotation.onset + annotation.duration) * self.sfreq, 3)))
-                bad.append((begin, max(stop, begin + 1)))
+                bad.append((begin, stop))  # a moment without a duration is bad for what it lies inside of, as for MNE
         stretches = stretches or [(0, 0)]  # nothing but gaps
         whole = stretches == [(0, self.n_times)]
         return replace(self, annotations=annotations, stretches=() if whole else tuple(stretches), bad_times=tuple(bad))

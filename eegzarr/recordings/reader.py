@@ -99,10 +99,12 @@ def _edf_header(edf: EdfFile, sidecars: Sidecars, annotations: bool, naming: Nam
 
 def _timed(edf: EdfFile, header: Header, annotations: bool) -> Header:
     """Return a header with the times of an interrupted file's records, and with the annotations that are wanted."""
-    if not edf.annotations or not (edf.interrupted or annotations):
+    if not edf.annotations:
         if edf.interrupted:
             raise RecordingError("is interrupted (EDF+D) without annotations that tell when its records were")
-        return header.annotated(()) if annotations else header
+        return header.annotated(())
+    if not (edf.interrupted or annotations):
+        return header
     with boundary(edf.path):
         timing = read_timing(edf)
     if edf.interrupted:

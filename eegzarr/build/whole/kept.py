@@ -54,11 +54,10 @@ class Kept:
         fields = {
             "recording": asdict(observed.recording),
             "header": None if observed.header is None else _header_fields(observed.header),
-            "apart": _annotation_fields(observed.apart),
             "facts": asdict(observed.facts),
             **{
                 name: getattr(observed, name)
-                for name in ("notes", "fingerprint", "reason", "why_no_events", "why_not_apart")
+                for name in ("notes", "fingerprint", "reason", "why_no_events", "why_no_annotations")
             },
         }
         return cls(json.dumps(fields, ensure_ascii=False, separators=(",", ":")), events)
@@ -69,14 +68,13 @@ class Kept:
         return Observed(
             recording=Recording(**_tupled(fields["recording"])),
             header=None if fields["header"] is None else _header_of(fields["header"]),
-            apart=_annotations_of(fields["apart"]),
             events=self.events.encode() if self.events else None,
             facts=Facts(**_tupled(fields["facts"])),
             notes=tuple(fields["notes"]),
             fingerprint=fields["fingerprint"],
             reason=fields["reason"],
             why_no_events=fields["why_no_events"],
-            why_not_apart=fields["why_not_apart"],
+            why_no_annotations=fields["why_no_annotations"],
         )
 
 
