@@ -199,7 +199,6 @@ def test_a_damaged_frame_stops_the_epoch_with_its_name(sample_lake: Path, tmp_pa
         ({"rank": 1}, "ranks is missing"),
         ({"dtype": "float64"}, "dtype must be"),
         ({"clamp": 5.0}, "give normalize, too"),
-        ({"target": ["age", "subject"]}, "all be numbers or all be classes"),
         ({"batch_size": 10_000, "drop_last": True}, "larger than the selection"),
         ({"rank": 2, "ranks": 2}, "rank must be from 0 to 1"),
     ],
