@@ -11,6 +11,7 @@ import os
 import re
 from contextlib import redirect_stdout
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 from eegzarr.command import COMMANDS, load_command
@@ -44,4 +45,11 @@ def _public(module: str) -> str:
     """Return a directive for each public class and function; mkdocstrings finds them where they are defined."""
     package = import_module(module)
     things = [getattr(package, name) for name in package.__all__ if not name.startswith("__")]
-    return "\n\n".join(f"::: {thing.__module__}.{thing.__qualname__}" for thing in things)
+    return "\n\n".join(f"::: {_place(thing)}" for thing in things)
+
+
+def _place(thing: object) -> str:
+    """Return where an object is defined; a package that is a function has it in its module ``api``."""
+    if isinstance(thing, ModuleType):
+        return f"{thing.__name__}.api.{thing.__name__.rpartition('.')[2]}"
+    return f"{thing.__module__}.{thing.__qualname__}"
