@@ -10,8 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from braindecode.datasets import BaseConcatDataset, RawDataset
-from braindecode.preprocessing import create_windows_from_events
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_studies import eeg_path, write_events, write_recording
@@ -20,7 +18,6 @@ import eegzarr
 from eegzarr.errors import RecipeError, RecordingError
 from eegzarr.recipes.recipe import Recipe, recipe_from_fields, recipe_from_json
 from eegzarr.recipes.windows import Extent, WindowTable, window_table
-from eegzarr.stream import WindowStream
 
 FIELDS = {"name": "r", "anchor": "event", "target": "event", "span": {"start": 0.0, "stop": 1.0}}
 SIXTY = Extent(sfreq=100.0, n_times=6000)
@@ -66,6 +63,9 @@ def test_windows_around_events_are_those_of_mne(samples: list[int], random, span
     st.sampled_from([100, 150, 33]),
 )
 def test_tiles_of_intervals_are_those_of_braindecode(rows: list[tuple[int, int, str]], stride: int) -> None:
+    from braindecode.datasets import BaseConcatDataset, RawDataset
+    from braindecode.preprocessing import create_windows_from_events
+
     rows = [row for row in sorted(rows) if row[0] + row[1] <= 60 and row[1]]
     made = recipe("interval", stride / 100)
     ours = table(made, onset=[r[0] for r in rows], duration=[r[1] for r in rows], trial_type=[r[2] for r in rows])
@@ -279,6 +279,8 @@ def test_a_class_target_is_stored_the_way_of_cf(lake: Path) -> None:
 
 
 def test_a_stream_gives_classes_by_their_codes(lake: Path) -> None:
+    from eegzarr.stream import WindowStream
+
     windows = eegzarr.open_windows(lake, "hands")
     stream = WindowStream(windows, batch_size=7)
     assert stream.classes == ("right", "left")
@@ -287,6 +289,8 @@ def test_a_stream_gives_classes_by_their_codes(lake: Path) -> None:
 
 
 def test_several_targets_are_columns(lake: Path) -> None:
+    from eegzarr.stream import WindowStream
+
     windows = eegzarr.open_windows(lake, "people")
     assert windows["target_sex"].values.tolist() == [0, 0, 0, 1, 1, 0, 0]
     stream = WindowStream(windows, batch_size=9)
@@ -297,6 +301,8 @@ def test_several_targets_are_columns(lake: Path) -> None:
 
 
 def test_a_recipe_without_a_target_gives_x_alone(lake: Path) -> None:
+    from eegzarr.stream import WindowStream
+
     windows = eegzarr.open_windows(lake, "nothing")
     assert "target" not in windows
     assert windows["rt"].values.tolist() == [0.5, 0.25, 1, 2]
