@@ -27,6 +27,7 @@ from eegzarr.build.state import Found
 from eegzarr.build.tables import labels, recording_moments, recordings_table, rounding_attributes, shards_table
 from eegzarr.build.whole.tables import events_table, kept_variables
 from eegzarr.errors import EegzarrError, LakeError, UnreadableLakeError, redacted
+from eegzarr.events import Listener
 from eegzarr.machine.system import flush_folder
 from eegzarr.recipes.recipe import Recipe, recipe_from_json
 from eegzarr.store.checksums import stage_checksums
@@ -146,7 +147,7 @@ def _lost(lake: str, group: str) -> str:
     )
 
 
-def begin(lake: str, group: str, plan: Plan) -> None:
+def begin(lake: str, group: str, plan: Plan, watchers: tuple[Listener, ...] = ()) -> None:
     """Write a group's metadata and its empty array of receipts; drop what was there before.
 
     A group that was complete says first that it is being built, then the lake's copy of its metadata
@@ -155,7 +156,7 @@ def begin(lake: str, group: str, plan: Plan) -> None:
     store = open_store(lake)
     root = open_group(store, mode="a")
     root.require_group(group.rpartition("/")[0])
-    reopen(lake, group)
+    reopen(lake, group, watchers)
     # First what says that all signals are there.
     delete_all(store, [f"{group}/{SHARDS}/{METADATA}"])
     drop(lake, group)
@@ -170,7 +171,7 @@ def begin(lake: str, group: str, plan: Plan) -> None:
     put_all(store, staged, group, last=f"{group}/{SCRATCH}/{RECEIPTS}/{METADATA}")
 
 
-def reopen(lake: str, group: str) -> None:
+def reopen(lake: str, group: str, watchers: tuple[Listener, ...] = ()) -> None:
     """Have a group say that it is being built, in its own metadata and then in the lake's; touch nothing else."""
     try:
         attributes = read_attributes(lake, group)
@@ -178,7 +179,7 @@ def reopen(lake: str, group: str) -> None:
         attributes = {}
     if attributes is not None and attributes.get("status") != BUILDING:
         put_attributes(open_store(lake), group, {**attributes, "status": BUILDING})
-    leave_root(lake, group)
+    leave_root(lake, group, watchers)
 
 
 def begun_fingerprints(lake: str, group: str) -> dict[str, str] | None:
@@ -273,7 +274,14 @@ def staged_group(plan: Plan, group: str, receipts: dict[int, Receipt], positions
     return staged
 
 
-def finish(lake: str, group: str, plan: Plan, receipts: dict[int, Receipt], positions: np.ndarray) -> None:
+def finish(
+    lake: str,
+    group: str,
+    plan: Plan,
+    receipts: dict[int, Receipt],
+    positions: np.ndarray,
+    watchers: tuple[Listener, ...] = (),
+) -> None:
     """Write labels, tables and statistics, declare the group complete, and tidy the lake.
 
     In a group that was complete only what differs is written, and what no longer belongs to it is removed.
@@ -288,13 +296,13 @@ def finish(lake: str, group: str, plan: Plan, receipts: dict[int, Receipt], posi
     last = f"{group}/{METADATA}"
     old = _files_of_labels(store, group)
     if old:
-        reopen(lake, group)
+        reopen(lake, group, watchers)
         delete_all(store, sorted(set(old) - set(paths_below(staged, f"{group}/"))))
         delete_all(staged, same_as_staged(store, staged, [path for path in old if path != last]))
     # A power cut may not leave a group that says that it is complete, and lacks labels.
     flush = None if "://" in lake else partial(flush_folder, Path(lake) / group)
     put_all(store, staged, group, last=last, before_last=flush)
-    settle(lake, group)
+    settle(lake, group, watchers)
 
 
 def _files_of_labels(store: Store, group: str) -> list[str]:

@@ -108,7 +108,7 @@ def repair_lake(
         elif own:
             with only_builder(url, group):
                 _repair_group(url, group, own, source, (workers, limit), tuple(listeners))
-    _repair_root(url, faults)
+    _repair_root(url, faults, tuple(listeners))
     if unfinished:
         raise LakeError(f"{url}/{unfinished[0]} is still being built: finish it with the command that began it")
 
@@ -310,11 +310,11 @@ def _origin(lake: str, group: str, faults: list[Fault]) -> Origin:
         ) from error
 
 
-def _repair_root(lake: str, faults: Sequence[Fault]) -> None:
+def _repair_root(lake: str, faults: Sequence[Fault], watchers: tuple[Listener, ...]) -> None:
     between = {fault.path for fault in faults if not fault.group and fault.kind != "stray"} - {METADATA}
     between = {path for path in between if not is_stored_split(path)}  # only who stored a split can do so again
     staged = MemoryStore()
     for path in sorted(between):
         set_bytes(staged, path, empty_group())
     put_some(open_store(lake), staged, sorted(between))
-    renew_root(lake)
+    renew_root(lake, watchers=watchers)

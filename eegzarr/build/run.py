@@ -48,7 +48,7 @@ def run_build(request: BuildRequest, listeners: Sequence[Listener] = ()) -> Buil
         step = _allowed(found, asked)
         if step in (Step.ALREADY, Step.SETTLE):
             if step is Step.SETTLE:
-                settle(place.lake, place.group)
+                settle(place.lake, place.group, watchers)
             return replace(summarize(place.lake, place.group), already=True)
         with session(request, place.lake, place.source, _kept(found, step), watchers, held) as work:
             client, plan, resources, watch = work
@@ -58,7 +58,7 @@ def run_build(request: BuildRequest, listeners: Sequence[Listener] = ()) -> Buil
             step, receipts = resumed(client, place.lake, place.group, plan, (found, asked, step), gate, watchers)
             done = write_group(client, place.lake, place.group, plan, receipts, resources, gate, watchers)
         # Without the workers, whose memory the labels of many windows may need.
-        finish_group(place.lake, place.group, plan, done)
+        finish_group(place.lake, place.group, plan, done, watchers)
     return replace(
         summarize(place.lake, place.group),
         seconds=time.monotonic() - began,

@@ -11,11 +11,10 @@ from distributed.comm import CommClosedError
 
 from eegzarr.errors import BuildStopped
 from eegzarr.events import Listener, Noticed, tell
+from eegzarr.store.waits import NOTICE, PATIENCE
 
 LOOK = 2.0  # s between looks at a cluster from which nothing comes
 ANSWER = 30.0  # s that a scheduler may take to answer
-NOTICE = 30.0  # s of waiting before it is said
-PATIENCE = 600.0  # s without a worker or a scheduler before a build stops
 TASK = 3600.0  # s without any result while there are workers: a recording takes minutes at most
 
 

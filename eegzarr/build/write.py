@@ -53,7 +53,7 @@ def write_group(
     receipts = dict(receipts)
     with disk_faults_named(lake):
         if not receipts:  # also where none of those that a build has begun can be read
-            groups.begin(lake, group, plan)
+            groups.begin(lake, group, plan, watchers)
         tell(watchers, began(group, plan, receipts, resources.workers))
         # On a worker, beside its shards: MNE takes a second to load.
         positions = client.submit(electrode_positions, plan.located_header, plan.channels)
@@ -73,10 +73,10 @@ def tell_written(plan: Plan, receipt: Receipt, watchers: tuple[Listener, ...]) -
     tell(watchers, ShardFinished(shard=receipt.shard, windows=len(receipt.valid), nbytes=receipt.nbytes))
 
 
-def finish_group(lake: str, group: str, plan: Plan, written: Written) -> None:
+def finish_group(lake: str, group: str, plan: Plan, written: Written, watchers: tuple[Listener, ...] = ()) -> None:
     """Give a group whose shards are written its labels, and declare it complete."""
     with disk_faults_named(lake):
-        groups.finish(lake, group, plan, written.receipts, written.positions)
+        groups.finish(lake, group, plan, written.receipts, written.positions, watchers)
 
 
 @contextmanager

@@ -150,7 +150,7 @@ def write_windows(
     BuildStopped
         If the disk is full: the same call goes on later.
     """
-    started = time.monotonic()
+    started, watchers = time.monotonic(), tuple(listeners)
     check_storage(dtype, compression)
     asked_step = as_step(step, dtype)
     url = lake_url(lake)
@@ -166,10 +166,11 @@ def write_windows(
         decided, receipts = _decided(url, group, begun, windows, found, asked)
         if decided in (Step.ALREADY, Step.SETTLE):
             if decided is Step.SETTLE:
-                settle(url, group)
+                settle(url, group, watchers)
             return replace(summarize(url, group), already=True)
         plan = plan if decided in (Step.BEGIN, Step.OVERWRITE) else begun
-        finish_group(url, group, plan, _write_shards(url, group, plan, windows, receipts, tuple(listeners)))
+        written = _write_shards(url, group, plan, windows, receipts, watchers)
+        finish_group(url, group, plan, written, watchers)
     return replace(summarize(url, group), seconds=time.monotonic() - started, relabelled=decided is Step.RELABEL)
 
 
@@ -231,7 +232,7 @@ def _write_shards(
     watchers: tuple[Listener, ...],
 ) -> Written:
     if not receipts:
-        groups.begin(lake, group, plan)
+        groups.begin(lake, group, plan, watchers)
     tell(watchers, began(group, plan, receipts, workers=1))
     task_of = shard_tasks(lake, group, plan)
     for shard in range(plan.n_shards):

@@ -37,7 +37,7 @@ class Locked(Exception):
 
 
 @contextmanager
-def locked(folder: Path, lock_file: Path, *, wait: bool) -> Iterator[None]:
+def locked(folder: Path, lock_file: Path) -> Iterator[None]:
     """Keep other processes that ask for the same lock away, inside the ``with``; make the folder if it isn't there.
 
     Parameters
@@ -46,29 +46,27 @@ def locked(folder: Path, lock_file: Path, *, wait: bool) -> Iterator[None]:
         The lock is on it, where the system has such locks: no file is left, and the lock goes with its process.
     lock_file : Path
         A file for the lock where it doesn't. It stays, so it belongs outside of a lake.
-    wait : bool
-        Whether to wait for a process that holds the lock.
 
     Raises
     ------
     Locked
-        If another process holds it, and `wait` is False.
+        If another process holds it.
     """
-    with _flocked(folder, wait) if fcntl is not None else _file_locked(lock_file, wait):
+    with _flocked(folder) if fcntl is not None else _file_locked(lock_file):
         folder.mkdir(parents=True, exist_ok=True)
         yield
 
 
 @contextmanager
-def _flocked(folder: Path, wait: bool) -> Iterator[None]:
-    descriptor = _flocked_descriptor(folder, wait)
+def _flocked(folder: Path) -> Iterator[None]:
+    descriptor = _flocked_descriptor(folder)
     try:
         yield
     finally:
         os.close(descriptor)
 
 
-def _flocked_descriptor(folder: Path, wait: bool) -> int:
+def _flocked_descriptor(folder: Path) -> int:
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +74,7 @@ def _flocked_descriptor(folder: Path, wait: bool) -> int:
         except FileNotFoundError:
             continue  # removed again by a process that found nothing to do
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(descriptor)
             raise Locked(f"{folder} is in use") from error
@@ -86,13 +84,13 @@ def _flocked_descriptor(folder: Path, wait: bool) -> int:
 
 
 @contextmanager
-def _file_locked(lock_file: Path, wait: bool) -> Iterator[None]:
+def _file_locked(lock_file: Path) -> Iterator[None]:
     import filelock  # where it is needed alone: every worker would import it
 
     lock_file.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(lock_file, thread_local=False)
     try:
-        lock.acquire(timeout=-1 if wait else 0)
+        lock.acquire(timeout=0)
     except filelock.Timeout as error:
         raise Locked(f"{lock_file} is in use") from error
     try:

@@ -10,7 +10,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from zarr.errors import ZarrUserWarning
 from zarr.storage import MemoryStore
 
 from eegzarr.errors import LakeError, UsageError
+from eegzarr.events import Listener
 from eegzarr.machine.system import Locked, locked
 from eegzarr.store.checksums import write_checksums
 from eegzarr.store.layout import (
@@ -37,10 +38,11 @@ from eegzarr.store.layout import (
 )
 from eegzarr.store.private import get_bytes, run, set_bytes
 from eegzarr.store.staging import delete_all, get_all, paths_below
+from eegzarr.store.waits import Wait
 
 
-def settle(lake: str, group: str) -> None:
-    """Drop what only a build needs and renew the lake's consolidated metadata."""
+def settle(lake: str, group: str, watchers: tuple[Listener, ...] = ()) -> None:
+    """Drop what only a build needs and renew the lake's consolidated metadata; see `renew_root`."""
     store = open_store(lake)
     node = open_group(store, group, "r+")
     if "://" not in lake:
@@ -49,7 +51,7 @@ def settle(lake: str, group: str) -> None:
     if SCRATCH in node and CHECKSUMS not in node:
         write_checksums(store, group, without=f"{group}/{SCRATCH}/")
     run(store.delete_dir(f"{group}/{SCRATCH}"))
-    renew_root(lake, group)
+    renew_root(lake, group, watchers)
 
 
 def is_settled(lake: str, group: str, attributes: dict[str, Any]) -> bool:
@@ -58,13 +60,13 @@ def is_settled(lake: str, group: str, attributes: dict[str, Any]) -> bool:
     return not run(store.exists(f"{group}/{SCRATCH}/{METADATA}")) and _copied(store, group) == attributes
 
 
-def leave_root(lake: str, group: str) -> None:
+def leave_root(lake: str, group: str, watchers: tuple[Listener, ...] = ()) -> None:
     """Take a group out of the lake's consolidated metadata, where it is in them.
 
     The group must say already that it isn't complete: whoever renews the lake's metadata reads that.
     """
     if _copied(open_store(lake, read_only=True), group) is not None:
-        renew_root(lake)
+        renew_root(lake, watchers=watchers)
 
 
 def _copied(store: Store, group: str) -> dict[str, Any] | None:
@@ -79,12 +81,22 @@ def _copied(store: Store, group: str) -> dict[str, Any] | None:
         return None
 
 
-def renew_root(lake: str, group: str = "") -> None:
+def renew_root(lake: str, group: str = "", watchers: tuple[Listener, ...] = ()) -> None:
     """Renew the consolidated metadata of a lake, and drop what broken-off runs left on the way to a group.
 
     xarray looks for consolidated metadata in the lake's root alone, so that is where it is.
+
+    Parameters
+    ----------
+    watchers : tuple of callable
+        Told where another process renews them, and that takes long.
+
+    Raises
+    ------
+    BuildStopped
+        If it takes too long. Nothing is lost: whoever finishes a group, or finds it finished, renews them.
     """
-    with _waiting_for_others(lake):
+    with _waiting_for_others(lake, watchers):
         if "://" not in lake:
             for folder in (Path(lake) / group).relative_to(lake).parents:
                 _drop_parts((Path(lake) / folder).glob(PARTS))
@@ -97,12 +109,20 @@ def _drop_parts(parts: Iterable[Path]) -> None:
 
 
 @contextmanager
-def _waiting_for_others(lake: str) -> Iterator[None]:
+def _waiting_for_others(lake: str, watchers: tuple[Listener, ...]) -> Iterator[None]:
     """Let one build at a time renew what all groups of a local lake share, inside the ``with``."""
     if "://" in lake:
         yield
         return
-    with locked(Path(lake), _lock_file(lake, "lake"), wait=True):
+    # Looked at again and again: a wait that the system does can't be limited.
+    wait = Wait(f"another process that holds the lock of {lake}", watchers)
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(locked(Path(lake), _lock_file(lake, "lake")))
+                break
+            except Locked:
+                wait.once_more()
         yield
 
 
@@ -198,7 +218,7 @@ def only_builder(lake: str, group: str) -> Iterator[None]:
     folder = Path(lake) / group
     made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     try:
-        with locked(folder, _lock_file(lake, group.replace("/", "-")), wait=False):
+        with locked(folder, _lock_file(lake, group.replace("/", "-"))):
             try:
                 yield
             finally:

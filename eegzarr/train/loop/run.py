@@ -141,7 +141,7 @@ class RunFolder:
         check_outside_lakes(self.path, "--out")
         with ExitStack() as held:
             try:
-                held.enter_context(locked(self.path, self.path / "run.lock", wait=False))
+                held.enter_context(locked(self.path, self.path / "run.lock"))
             except Locked as error:
                 raise UsageError(
                     f"{self.path} is being trained by another process; wait for it, or stop it first"
