@@ -49,6 +49,13 @@ def is_out_of_reach(error: BaseException) -> bool:
     return not isinstance(error, there) and _is_of_bucket(error)
 
 
+def is_silence(error: BaseException) -> bool:
+    """Tell whether a server gave no answer, or stopped in the middle of one: it may work later."""
+    name = type(error).__name__
+    is_named_so = any(part in name for part in ("Timeout", "ConnectionError", "ConnectionClosed", "IncompleteRead"))
+    return isinstance(error, TimeoutError | ConnectionError) or (is_named_so and _is_of_bucket(error))
+
+
 def _is_of_bucket(error: BaseException) -> bool:
     if isinstance(error, ValueError):  # fsspec's, of a scheme that nobody knows
         return str(error).startswith("Protocol not known")

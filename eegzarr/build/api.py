@@ -140,7 +140,8 @@ def build_lake(
     LakeError
         If the lake can't be written, or holds something else at this place.
     BuildStopped
-        If a full disk, a full memory or a recording that went away stopped it: call again later.
+        If a full disk, a full memory, a recording that went away, a server that doesn't answer or a lock that another
+        process keeps stopped it: call again later.
     """
     arguments = dict(locals())  # all of them, by their names
     if by_montage:

@@ -29,12 +29,13 @@ from eegzarr.build.script import refuse_in_worker
 from eegzarr.build.session import plan_on, shard_memory, watched_memory
 from eegzarr.build.task import ShardTask
 from eegzarr.build.waiting import result_of
-from eegzarr.build.write import shard_tasks
+from eegzarr.build.write import disk_faults_named, shard_tasks
 from eegzarr.errors import LakeError
 from eegzarr.events import BuildBegan, Listener, ShardFinished, tell
 from eegzarr.machine.memory import MemoryGate, as_bytes
 from eegzarr.recipes.recipe import GIVEN, Recipe, recipe_from_json
 from eegzarr.recordings.positions import electrode_positions
+from eegzarr.store.bucket import slow_requests_told
 from eegzarr.store.checksums import Checksum, checksum, read_checksums, stage_checksums
 from eegzarr.store.codec import codec_version, compresses_alike
 from eegzarr.store.group import geometry_of, put_attributes, read_tables, stored_imprints
@@ -54,6 +55,7 @@ from eegzarr.store.receipt import Imprint, Receipt
 from eegzarr.store.root import only_builder, remove_strays, renew_root
 from eegzarr.store.staging import put_all, put_some
 from eegzarr.store.verify import Fault, empty_group, is_stored_split
+from eegzarr.urls import one_line_errors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,9 +98,22 @@ def repair_lake(
         If a source isn't there any more.
     LakeError
         If a source isn't what the group was built from, or the metadata that name it are damaged too.
+    BuildStopped
+        If the disk is full, or a bucket's server doesn't answer: call again later.
     """
     refuse_in_worker()
-    url, limit = lake_url(lake), as_bytes(memory_limit, "--memory-limit")
+    url, limit, watchers = lake_url(lake), as_bytes(memory_limit, "--memory-limit"), tuple(listeners)
+    with one_line_errors(url, LakeError), disk_faults_named(url), slow_requests_told(watchers):
+        _repair(url, faults, source, (workers, limit), watchers)
+
+
+def _repair(
+    url: str,
+    faults: Sequence[Fault],
+    source: str | Path | None,
+    limits: tuple[int | None, int | None],
+    watchers: tuple[Listener, ...],
+) -> None:
     remove_strays(url, [fault.path for fault in faults if fault.kind == "stray"])
     unfinished = []
     for group in sorted({fault.group for fault in faults if fault.group}):
@@ -107,8 +122,8 @@ def repair_lake(
             unfinished.append(group)
         elif own:
             with only_builder(url, group):
-                _repair_group(url, group, own, source, (workers, limit), tuple(listeners))
-    _repair_root(url, faults, tuple(listeners))
+                _repair_group(url, group, own, source, limits, watchers)
+    _repair_root(url, faults, watchers)
     if unfinished:
         raise LakeError(f"{url}/{unfinished[0]} is still being built: finish it with the command that began it")
 

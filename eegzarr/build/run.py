@@ -29,6 +29,7 @@ from eegzarr.build.write import disk_faults_named, finish_group, write_group
 from eegzarr.errors import LakeError, RecordingError
 from eegzarr.events import Listener, Noticed, tell
 from eegzarr.machine.memory import MemoryGate
+from eegzarr.store.bucket import slow_requests_told
 from eegzarr.store.group import stored_imprints
 from eegzarr.store.layout import Geometry, group_path, lake_url
 from eegzarr.store.receipt import Receipt
@@ -42,6 +43,7 @@ def run_build(request: BuildRequest, listeners: Sequence[Listener] = ()) -> Buil
     watchers = tuple(listeners)
     request, place = placed(request)
     with ExitStack() as held:
+        held.enter_context(slow_requests_told(watchers))
         held.enter_context(disk_faults_named(place.lake))
         held.enter_context(only_builder(place.lake, place.group))
         found, asked = _look(request, place)

@@ -11,7 +11,7 @@ from distributed.comm import CommClosedError
 
 from eegzarr.errors import BuildStopped
 from eegzarr.events import Listener, Noticed, tell
-from eegzarr.store.waits import NOTICE, PATIENCE
+from eegzarr.machine.waits import NOTICE, PATIENCE
 
 LOOK = 2.0  # s between looks at a cluster from which nothing comes
 ANSWER = 30.0  # s that a scheduler may take to answer

@@ -23,6 +23,7 @@ from eegzarr.events import BuildBegan, Listener, Noticed, ShardFinished, tell
 from eegzarr.machine.memory import MemoryGate
 from eegzarr.recordings.positions import electrode_positions
 from eegzarr.store.receipt import Receipt
+from eegzarr.urls import is_silence, reason
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,9 @@ def write_group(
 
 def tell_written(plan: Plan, receipt: Receipt, watchers: tuple[Listener, ...]) -> None:
     """Tell that a shard is written, and which of its recordings could not be read."""
-    for row, reason in receipt.reasons.items():
+    for row, why in receipt.reasons.items():
         path = plan.inspections[row].recording.path
-        tell(watchers, Noticed(message=f"{path}: {reason}; its windows are marked invalid"))
+        tell(watchers, Noticed(message=f"{path}: {why}; its windows are marked invalid"))
     tell(watchers, ShardFinished(shard=receipt.shard, windows=len(receipt.valid), nbytes=receipt.nbytes))
 
 
@@ -81,10 +82,14 @@ def finish_group(lake: str, group: str, plan: Plan, written: Written, watchers: 
 
 @contextmanager
 def disk_faults_named(lake: str) -> Iterator[None]:
-    """Say what to do when a disk is full or refuses."""
+    """Say what to do when a disk is full or refuses, or a bucket's server doesn't answer."""
     try:
         yield
-    except OSError as error:
+    except Exception as error:
+        if "://" in lake and is_silence(error):
+            raise BuildStopped(f"{lake}: {reason(error)}, and run the same command again") from error
+        if not isinstance(error, OSError):
+            raise
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise BuildStopped(f"no space left for {lake}: make room and run the same command again") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

@@ -36,6 +36,7 @@ from eegzarr.recipes.expression import labels_of
 from eegzarr.recipes.recipe import GIVEN, Recipe, WindowSpan
 from eegzarr.recipes.windows import NO_TRIAL
 from eegzarr.recordings.positions import channel_positions
+from eegzarr.store.bucket import slow_requests_told
 from eegzarr.store.group import stored_imprints
 from eegzarr.store.integers import as_step
 from eegzarr.store.kinds import Compression, Dtype
@@ -159,7 +160,7 @@ def write_windows(
     shard_bytes = as_bytes(shard_size, "--shard-size") or SHARD_SIZE
     geometry = Geometry.of(len(windows.channels), windows.n_times, dtype, shard_bytes, compression, asked_step)
     plan = _plan(windows, windows.recipe(recipe, target), release, geometry)
-    with only_builder(url, group), disk_faults_named(url):
+    with slow_requests_told(watchers), only_builder(url, group), disk_faults_named(url):
         found = groups.look_at(url, group)
         begun = plan if found.geometry is None else replace(plan, geometry=found.geometry)
         asked = replace(_asked(url, group, begun, windows, overwrite, geometry), step=asked_step)

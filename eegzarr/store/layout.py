@@ -17,6 +17,7 @@ from zarr.abc.store import Store
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from eegzarr.errors import LakeError, RecipeError
+from eegzarr.store.bucket import BucketStore
 from eegzarr.store.integers import DEFAULT_STEP, FILL
 from eegzarr.store.kinds import Dtype
 from eegzarr.suggest import did_you_mean
@@ -244,7 +245,7 @@ def open_store(lake: str, *, read_only: bool = False) -> Store:
     """Return the Zarr store of a local path or an fsspec URL."""
     if "://" in lake:
         with one_line_errors(lake, LakeError):
-            return zarr.storage.FsspecStore.from_url(lake, read_only=read_only)
+            return BucketStore.from_url(lake, read_only=read_only)
     return zarr.storage.LocalStore(lake, read_only=read_only)
 
 

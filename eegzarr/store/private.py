@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from numcodecs import blosc
 from zarr.abc.store import Store
-from zarr.core.buffer import Buffer, default_buffer_prototype
+from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.sync import sync
 
 if TYPE_CHECKING:
     from xarray.core import indexing
 
-__all__ = ["Buffer", "blosc_address", "get_buffer", "get_bytes", "indexing", "run", "set_bytes"]
+__all__ = ["Buffer", "BufferPrototype", "blosc_address", "get_buffer", "get_bytes", "indexing", "run", "set_bytes"]
 
 _Result = TypeVar("_Result")
 

@@ -23,6 +23,7 @@ from zarr.storage import MemoryStore
 from eegzarr.errors import LakeError, UsageError
 from eegzarr.events import Listener
 from eegzarr.machine.system import Locked, locked
+from eegzarr.machine.waits import Wait
 from eegzarr.store.checksums import write_checksums
 from eegzarr.store.layout import (
     CHECKSUMS,
@@ -38,7 +39,6 @@ from eegzarr.store.layout import (
 )
 from eegzarr.store.private import get_bytes, run, set_bytes
 from eegzarr.store.staging import delete_all, get_all, paths_below
-from eegzarr.store.waits import Wait
 
 
 def settle(lake: str, group: str, watchers: tuple[Listener, ...] = ()) -> None:

@@ -24,7 +24,7 @@ from zarr.abc.store import Store
 from zarr.errors import ZarrUserWarning
 from zarr.storage import MemoryStore
 
-from eegzarr.errors import LakeError
+from eegzarr.errors import LakeError, UnreadableLakeError
 from eegzarr.store.checksums import checksum, is_sealed, read_checksums
 from eegzarr.store.crc import crc32c
 from eegzarr.store.group import read_attributes, stored_geometry, stored_imprints
@@ -48,6 +48,7 @@ from eegzarr.store.root import consolidated, is_litter
 from eegzarr.store.shard import NO_FRAME, content_number
 from eegzarr.store.staging import list_names, paths_below
 from eegzarr.store.whole import check_whole_lake
+from eegzarr.urls import is_silence, one_line_errors
 
 _NO_PLAIN_GROUP = "it isn't the metadata of a plain group"
 Kind = Literal["missing", "damaged", "stale", "unfinished", "stray"]
@@ -106,12 +107,17 @@ def verify_lake(lake: str | os.PathLike[str], on_checked: Callable[[Checked], No
     Raises
     ------
     LakeError
-        If there is no lake.
+        If there is no lake, or its disk or server can't be reached.
     """
     url = lake_url(lake)
     if "://" not in url and not Path(url).is_dir():
         raise LakeError(f"there is no lake at {url}")
     check_whole_lake(url, "verify_lake({lake!r})")
+    with one_line_errors(url, UnreadableLakeError):
+        return _faults(url, on_checked)
+
+
+def _faults(url: str, on_checked: Callable[[Checked], None]) -> list[Fault]:
     store = open_store(url, read_only=True)
     groups = groups_of(store)
     if not groups:
@@ -179,6 +185,8 @@ def _check_group(lake: str, store: Store, group: str) -> Iterator[Checked]:
         written = {}
         yield _faulty(group, f"{group}/{CHECKSUMS}", "missing", "the group's table of checksums isn't there")
     except UNREADABLE as error:
+        if is_silence(error):
+            raise
         written = {}
         yield _faulty(group, f"{group}/{CHECKSUMS}", "damaged", f"the group's table of checksums: {_line(error)}")
     for path, expected in written.items():
@@ -215,6 +223,8 @@ def _check_shards(lake: str, store: Store, group: str) -> Iterator[Checked]:
         yield _faulty(group, f"{group}/{SHARDS}", "missing", "without this table no shard can be checked")
         return
     except UNREADABLE as error:
+        if is_silence(error):
+            raise
         yield _faulty(group, f"{group}/{SHARDS}", "damaged", f"no shard can be checked: {_line(error)}")
         return
     if geometry is None:
