@@ -53,7 +53,7 @@ from eegzarr.store.layout import (
 from eegzarr.store.private import get_bytes, run, set_bytes
 from eegzarr.store.receipt import Imprint, Receipt
 from eegzarr.store.root import only_builder, remove_strays, renew_root
-from eegzarr.store.staging import put_all, put_some
+from eegzarr.store.staging import delete_all, paths_below, put_all, put_some, same_as_staged
 from eegzarr.store.verify import Fault, empty_group, is_stored_split
 from eegzarr.urls import one_line_errors
 
@@ -267,6 +267,7 @@ def _repair_files(lake: str, group: str, staged: MemoryStore, faults: list[Fault
         )
     put_some(store, staged, [path for path in paths if not path.startswith(table)])
     if not paths or any(fault.path.startswith(table) for fault in faults):
+        delete_all(staged, same_as_staged(store, staged, paths_below(staged, f"{table}/")))  # what is sound stays
         put_all(store, staged, table, last=f"{table}/{METADATA}")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
@@ -37,7 +37,7 @@ from eegzarr.store.layout import (
     open_group,
     open_store,
 )
-from eegzarr.store.private import get_bytes, run, set_bytes
+from eegzarr.store.private import Buffer, get_bytes, run, set_bytes
 from eegzarr.store.staging import delete_all, get_all, paths_below
 
 
@@ -134,7 +134,8 @@ def consolidate(store: Store) -> None:
 def consolidated(store: Store) -> bytes:
     """Return what the root's metadata must be: those of all complete groups and what lies in them.
 
-    A group that isn't complete is left out, so that plain Zarr and xarray refuse to open it.
+    A group that isn't complete is left out, so that plain Zarr and xarray refuse to open it. So is one whose
+    metadata are damaged, which may not keep others from theirs.
     """
     paths = [path for path in paths_below(store, "") if _is_metadata(path) and path != METADATA]
     contents = dict(zip(paths, get_all(store, paths), strict=True))
@@ -143,11 +144,37 @@ def consolidated(store: Store) -> bytes:
         for path, content in contents.items()
         if path.count("/") == 2 and content is not None and not _says_complete(content.to_bytes())
     )
+    kept = {p: content for p, content in contents.items() if content is not None and not p.startswith(unfinished)}
+    try:
+        return _consolidated_of(kept)
+    except UNREADABLE:
+        damaged = tuple(group for group in sorted({_top(path) for path in kept}) if not _is_readable(kept, group))
+        if not damaged:
+            raise
+        return _consolidated_of({path: content for path, content in kept.items() if not path.startswith(damaged)})
+
+
+def _top(path: str) -> str:
+    """Return the folder of the group that a file is of, ``RECIPE/RELEASE/``; the file itself of those between."""
+    parts = path.split("/")
+    return f"{parts[0]}/{parts[1]}/" if len(parts) > 2 else path
+
+
+def _is_readable(contents: Mapping[str, Buffer], group: str) -> bool:
+    # As a lake of its own: where nothing lies above it, Zarr doesn't look into a folder.
+    own = {path.removeprefix(group) or METADATA: one for path, one in contents.items() if path.startswith(group)}
+    try:
+        _consolidated_of(own)
+    except UNREADABLE:
+        return False
+    return True
+
+
+def _consolidated_of(contents: Mapping[str, Buffer]) -> bytes:
     copy = MemoryStore()
     zarr.open_group(copy, mode="w", zarr_format=3)
     for path, content in contents.items():
-        if content is not None and not path.startswith(unfinished):
-            run(copy.set(path, content))
+        run(copy.set(path, content))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part", ZarrUserWarning)
         zarr.consolidate_metadata(copy)
