@@ -76,7 +76,7 @@ def recode(
             rounding = max_rounding(rounding, Rounding.of(windows))
         elif geometry.step:
             rounding = max_rounding(rounding, round_to(windows.copy(), geometry.step)[1])
-    consolidate(store)
+    consolidate(store, has_lock=True)
     return Recoded(out, nbytes, signals.size * geometry.itemsize, rounding)
 
 

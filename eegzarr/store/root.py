@@ -40,6 +40,8 @@ from eegzarr.store.layout import (
 from eegzarr.store.private import Buffer, get_bytes, run, set_bytes
 from eegzarr.store.staging import delete_all, get_all, paths_below
 
+_ROUNDS = 20  # of builders that finish while a bucket's root is written
+
 
 def settle(lake: str, group: str, watchers: tuple[Listener, ...] = ()) -> None:
     """Drop what only a build needs and renew the lake's consolidated metadata; see `renew_root`."""
@@ -100,7 +102,7 @@ def renew_root(lake: str, group: str = "", watchers: tuple[Listener, ...] = ()) 
         if "://" not in lake:
             for folder in (Path(lake) / group).relative_to(lake).parents:
                 _drop_parts((Path(lake) / folder).glob(PARTS))
-        consolidate(open_store(lake))
+        consolidate(open_store(lake), has_lock="://" not in lake)
 
 
 def _drop_parts(parts: Iterable[Path]) -> None:
@@ -126,9 +128,21 @@ def _waiting_for_others(lake: str, watchers: tuple[Listener, ...]) -> Iterator[N
         yield
 
 
-def consolidate(store: Store) -> None:
-    """Write the metadata of all complete groups into the root's."""
-    set_bytes(store, METADATA, consolidated(store))
+def consolidate(store: Store, *, has_lock: bool) -> None:
+    """Write the metadata of all complete groups into the root's.
+
+    Buckets have no locks: another builder may have finished its group since these were read, and this have written over
+    its root. So what was written is compared with the groups once more; whoever writes last sees all of them.
+    """
+    written = b""
+    for _ in range(_ROUNDS):
+        wanted = consolidated(store)
+        if wanted == written:
+            return
+        set_bytes(store, METADATA, wanted)
+        if has_lock:
+            return
+        written = wanted
 
 
 def consolidated(store: Store) -> bytes:
