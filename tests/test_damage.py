@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 from conftest import tree_digests
 
 from eegzarr.build.repair import repair_lake
@@ -73,6 +74,7 @@ def batches(paths: list[str], rng: np.random.Generator, count: int) -> Iterator[
         count -= len(batch)
 
 
+@pytest.mark.timeout(0 if "EEGZARR_DAMAGES" in os.environ else 300)  # thousands take a quarter of an hour
 def test_all_damage_is_noticed_and_repaired_and_what_is_sound_is_not_touched(sample_lake: Path, tmp_path: Path) -> None:
     lake = Path(shutil.copytree(sample_lake, tmp_path / "lake.zarr"))
     pristine, rng = tree_digests(lake), np.random.default_rng(2000)
