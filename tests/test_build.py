@@ -356,7 +356,7 @@ def test_a_source_that_changed_is_named(sample_root: Path, tmp_path: Path) -> No
         (["--source", "{tmp}/empty"], 2, "is empty"),
         (["--source", "{tmp}/nobids"], 2, "no BIDS dataset"),
         (["--source", "{tmp}/nobids/file.txt"], 2, "is a file"),
-        (["--source", "{sample}", "--recipe", "challenge9"], 2, "challenge1 or challenge2"),
+        (["--source", "{sample}", "--recipe", "challenge9"], 2, "choose challenge1, challenge2, continuous"),
         (["--source", "{sample}", "--recipe", "{tmp}/absent.toml"], 2, "absent.toml"),
         (["--source", "{sample}", "--recipe", "{tmp}/rest.toml"], 2, "no recording of the task sleep"),
         (["--source", "{sample}", "--memory-limit", "300MiB"], 2, "at least"),

@@ -106,7 +106,7 @@ def test_an_unknown_command_lists_the_known(typed: str, meant: str, capsys: pyte
         (["info", "a", "b"], "there is no use for 'b'"),
         (["info"], "LAKE"),
         (["train", "a", "--los", "mae"], "Did you mean --loss?"),
-        (["train", "a", "--loss", "mea"], "--loss must be one of mse, mae, huber"),
+        (["train", "a", "--loss", "mea"], "--loss must be one of auto, mse, mae, huber, cross-entropy"),
         (["train"], "name the lake"),
         (["train", "--resume", "a", "--batch-size", "32", "--releases", "R2"], "leave out --"),
         (["sample", "a", "--subjects", "0"], "--subjects must be at least 1"),

@@ -97,7 +97,7 @@ def altered(path: Path, position: int, content: bytes) -> Path:
         (184, b"1024    "),
         (252, b"many"),
     ],
-    ids=["no record length", "a name twice", "no samples in a record", "header length", "signals"],
+    ids=["no record length", "a name twice", "no samples in a record", "signals"],
 )
 def test_what_is_not_usual_is_left_to_mne(tmp_path: Path, position: int, content: bytes) -> None:
     path = written(tmp_path / "a.bdf", ["Fz", "Cz"])
@@ -132,3 +132,9 @@ def test_a_range_of_nothing_is_refused(tmp_path: Path, field: int, content: byte
 def test_what_is_no_such_file_is_left_to_mne(tmp_path: Path) -> None:
     assert open_edf(tmp_path / "none.bdf") is None
     assert open_edf(tmp_path / "a.set") is None
+
+
+def test_a_header_of_another_length_is_refused_with_both_lengths(tmp_path: Path) -> None:
+    path = altered(written(tmp_path / "a.bdf", ["Fz", "Cz"]), 184, b"1024    ")
+    with pytest.raises(RecordingError, match="its header has 768 bytes for 2 signals, and says 1024"):
+        open_edf(path)

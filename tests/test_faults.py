@@ -102,7 +102,7 @@ def test_a_worker_that_takes_too_much_ends_the_build_with_the_way_out(
     monkeypatch.setattr(eegzarr.build.session, "projected_worker_memory", lambda *_, **__: 60 * MIB)
     with pytest.raises(LakeError, match="give a larger --memory-limit or fewer --workers"):
         eegzarr.build_lake(
-            sample_root, tmp_path / "lake.zarr", recipe=CHALLENGE1, workers=1, memory_limit=MAIN_IDLE + 120 * MIB
+            sample_root, tmp_path / "lake.zarr", recipe=CHALLENGE1, workers=1, memory_limit=MAIN_IDLE + 90 * MIB
         )
 
 

@@ -26,7 +26,7 @@ from eegzarr.build.plan import Plan
 from eegzarr.build.state import Found
 from eegzarr.build.tables import labels, recording_moments, recordings_table, rounding_attributes, shards_table
 from eegzarr.build.whole.tables import events_table, kept_variables
-from eegzarr.errors import EegzarrError, LakeError, UnreadableLakeError, redacted
+from eegzarr.errors import EegzarrError, LakeError, UnreadableLakeError, UsageError, redacted
 from eegzarr.events import Listener
 from eegzarr.machine.system import flush_folder
 from eegzarr.recipes.recipe import Recipe, recipe_from_json
@@ -70,8 +70,8 @@ def look_at(lake: str, group: str) -> Found:
     try:
         with damage_named(f"{lake}/{group}", but=()):
             return _found(lake, group)
-    except UnreadableLakeError:
-        raise  # or --overwrite would drop a lake for a network's sake
+    except (UnreadableLakeError, UsageError):
+        raise  # or --overwrite would drop a lake for a network's sake, or for want of a package
     except EegzarrError as error:
         return Found(status="damaged", damage=str(error))
 

@@ -268,7 +268,7 @@ def build_predictor(spec: dict[str, Any]) -> Predictor:
     targets, classes = spec.get("targets") or ["target"], spec.get("classes") or []
     shape = {"n_chans": spec["n_chans"], "n_times": spec["n_times"], "sfreq": spec["sfreq"]}
     offered = {**shape, "n_outputs": len(classes) or len(targets)}
-    if spec.get("positions"):
+    if spec.get("channels") and spec.get("positions"):
         offered["chs_info"] = channel_infos(spec["channels"], spec["positions"])
     kind = network_class(spec["network"])
     taken = inspect.signature(kind).parameters
