@@ -34,7 +34,13 @@ def pytest_report_header() -> str:
     return f"left out, for want of a package: {', '.join(collect_ignore)}" if collect_ignore else ""
 
 
+# The files that take longest, begun first: no process is left with one of them at the end.
+LONGEST = ("test_moments", "test_benchmarks", "test_docs", "test_buckets", "test_loops", "test_stream", "test_build")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(LONGEST)))
     for item in items:
         marked = [package for mark in item.iter_markers("needs") for package in mark.args if is_missing(package)]
         function = getattr(item, "originalname", item.name)
