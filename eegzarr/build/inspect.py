@@ -97,7 +97,6 @@ def with_shared_channels(inspections: Iterable[Inspection]) -> Iterator[Inspecti
 
 def inspect(root: str, recording: Recording, recipe: Recipe) -> Inspection:
     """Find the windows of one recording from its header and its events; read no signal."""
-    # Of an EDF+ file the annotations lie all over it: they are read where nothing else tells the events.
     observed = observe(root, recording, annotations=recipe.asks_events or recipe.whole, naming=recipe.naming)
     found = inspected(observed, recipe)
     return replace(found, kept=Kept.of(observed)) if recipe.whole else found

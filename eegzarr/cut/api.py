@@ -86,11 +86,9 @@ def cut(
     from eegzarr.cut.source import groups_to_cut
     from eegzarr.store.layout import lake_url
 
-    if isinstance(releases, str):
-        raise UsageError(f"releases must be a list of names, such as [{releases!r}]")
     url = lake_url(lake)
     with one_line_errors(url, LakeError):
-        groups = groups_to_cut(url, signals, None if releases is None else tuple(releases))
+        groups = groups_to_cut(url, signals, releases)
         return cut_windows(url, groups, as_recipe(recipe))
 
 
@@ -138,7 +136,7 @@ def cut_lake(
     url, asked = lake_url(lake), as_recipe(recipe)
     summaries = []
     with one_line_errors(url, LakeError):
-        for group in groups_to_cut(url, signals, None if releases is None else tuple(releases)):
+        for group in groups_to_cut(url, signals, releases):
             recordings = WholeRecordings.of(url, group)
             stored = recordings.tiles.geometry
             kind = (dtype or stored.dtype, compression or stored.compression)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from eegzarr.errors import LakeError
 from eegzarr.recipes.recipe import Recipe, recipe_from_json
 from eegzarr.store.complete import check_complete
 from eegzarr.store.layout import DATASET, EVENTS_TSV, OBSERVED, RECORDINGS, group_path, open_dataset, open_store
-from eegzarr.store.open import recipes
+from eegzarr.store.open import check_releases, chosen_releases, recipes
 from eegzarr.store.tiles.signals import Tiles
 
 
@@ -82,28 +83,29 @@ class WholeRecordings:
         )
 
 
-def groups_to_cut(lake: str, recipe: str, releases: tuple[str, ...] | None) -> list[str]:
+def groups_to_cut(lake: str, recipe: str, releases: Sequence[str] | None) -> list[str]:
     """Return the groups of whole recordings to cut from.
 
     Parameters
     ----------
     recipe : str
         Name of theirs, such as continuous.
-    releases : tuple of str, optional
+    releases : sequence of str, optional
         Default all.
 
     Raises
     ------
+    UsageError
+        If the releases are one text.
     LakeError
         If there are none.
     """
+    check_releases(releases)
     there = recipes(lake)
     if recipe not in there or not there[recipe]:
         raise LakeError(
             f"{lake} has no group {recipe} of whole recordings to cut from; it has {', '.join(there) or 'none'}. "
             f"Build it with\n  python -m eegzarr.build --source DIR --out {lake} --recipe continuous"
         )
-    wanted = there[recipe] if releases is None else list(releases)
-    if missing := [release for release in wanted if release not in there[recipe]]:
-        raise LakeError(f"{lake}/{recipe} has no release {', '.join(missing)}; it has {', '.join(there[recipe])}")
+    wanted = chosen_releases(f"{lake}/{recipe}", there[recipe], releases)
     return [group_path(recipe, release) for release in wanted]

@@ -140,20 +140,41 @@ def recipes(lake: str | Path) -> dict[str, list[str]]:
 
 
 def _releases(lake: str, recipe: str, releases: Sequence[str] | None) -> list[str]:
-    if isinstance(releases, str):
-        raise UsageError(f"releases must be a list of names, such as [{releases!r}]")
+    check_releases(releases)
     there = recipes(lake)
     if recipe not in there or not there[recipe]:
         raise LakeError(
             f"{lake} has no windows of the recipe {recipe!r}; it has {', '.join(there) or 'none'}."
             f"{did_you_mean(recipe, there)}"
         )
-    wanted = there[recipe] if releases is None else list(releases)
-    missing = [release for release in wanted if release not in there[recipe]]
+    return chosen_releases(f"{lake}/{recipe}", there[recipe], releases)
+
+
+def check_releases(releases: Sequence[str] | None) -> None:
+    """Refuse one text where a list of names is wanted, before a lake is looked at.
+
+    Raises
+    ------
+    UsageError
+    """
+    if isinstance(releases, str):
+        raise UsageError(f"releases must be a list of names, such as [{releases!r}]")
+
+
+def chosen_releases(place: str, there: list[str], releases: Sequence[str] | None) -> list[str]:
+    """Return the releases that are asked for, all that are there by default.
+
+    Raises
+    ------
+    LakeError
+        If one isn't there, or none is named.
+    """
+    wanted = there if releases is None else list(releases)
+    missing = [release for release in wanted if release not in there]
     if missing or not wanted:
         raise LakeError(
-            f"{lake}/{recipe} has no release {', '.join(missing) or '(none was named)'}; "
-            f"it has {', '.join(there[recipe])}.{did_you_mean(missing[0], there[recipe]) if missing else ''}"
+            f"{place} has no release {', '.join(missing) or '(none was named)'}; "
+            f"it has {', '.join(there)}.{did_you_mean(missing[0], there) if missing else ''}"
         )
     return wanted
 
