@@ -129,7 +129,8 @@ def test_a_lake_whose_server_stalls_is_said_to_be_out_of_reach(stalled: str, cap
     with pytest.raises(LakeError, match=r"took more than .* Check the network"):
         eegzarr.open_windows(f"s3://{BUCKET}/stalled.zarr", "challenge1")
     waited_for = f"waiting for s3://{BUCKET}/stalled.zarr, which doesn't answer"
-    assert [record.getMessage().partition(";")[0] for record in caplog.records] == [waited_for]
+    ours = [record for record in caplog.records if record.name.startswith("eegzarr.")]  # a library may log, too
+    assert [record.getMessage().partition(";")[0] for record in ours] == [waited_for]
 
 
 def test_a_server_that_stalls_is_no_damage(stalled: str) -> None:
