@@ -185,8 +185,8 @@ def test_an_interrupted_request_prints_nothing(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "import os, signal, threading, time\n"
-        "from eegzarr.build.cluster import local_client\n"
-        "from eegzarr.build.resources import Resources\n"
+        "from eegzarr.build.workers.cluster import local_client\n"
+        "from eegzarr.build.workers.resources import Resources\n"
         "if __name__ == '__main__':\n"
         "    with local_client(Resources(workers=1, memory=2**30)) as client:\n"
         "        sleeping = client.submit(time.sleep, 1, pure=False)\n"

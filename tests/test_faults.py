@@ -16,11 +16,11 @@ import pytest
 from conftest import SMALL_SHARDS, run_command, tree_digests
 
 import eegzarr
-import eegzarr.build.cluster
-import eegzarr.build.session
-import eegzarr.build.waiting
+import eegzarr.build.workers.cluster
+import eegzarr.build.workers.session
+import eegzarr.build.workers.waiting
 import eegzarr.machine.memory
-from eegzarr.build.resources import MAIN_IDLE, Resources, affordable_shard_size, projected_worker_memory
+from eegzarr.build.workers.resources import MAIN_IDLE, Resources, affordable_shard_size, projected_worker_memory
 from eegzarr.challenge.presets import CHALLENGE1
 from eegzarr.errors import BuildStopped, LakeError, UsageError
 from eegzarr.events import BuildBegan, Noticed
@@ -99,7 +99,7 @@ def test_what_is_projected_fits_the_limit(mib: int) -> None:
 def test_a_worker_that_takes_too_much_ends_the_build_with_the_way_out(
     sample_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(eegzarr.build.session, "projected_worker_memory", lambda *_, **__: 60 * MIB)
+    monkeypatch.setattr(eegzarr.build.workers.session, "projected_worker_memory", lambda *_, **__: 60 * MIB)
     with pytest.raises(LakeError, match="give a larger --memory-limit or fewer --workers"):
         eegzarr.build_lake(
             sample_root, tmp_path / "lake.zarr", recipe=CHALLENGE1, workers=1, memory_limit=MAIN_IDLE + 90 * MIB
@@ -210,9 +210,9 @@ def test_a_cluster_that_is_gone_is_said_and_given_up_resumably(
 ) -> None:
     from dask.distributed import Client
 
-    monkeypatch.setattr(eegzarr.build.waiting, "LOOK", 0.2)
-    monkeypatch.setattr(eegzarr.build.waiting, "NOTICE", 0.5)
-    monkeypatch.setattr(eegzarr.build.waiting, "PATIENCE", 3.0)
+    monkeypatch.setattr(eegzarr.build.workers.waiting, "LOOK", 0.2)
+    monkeypatch.setattr(eegzarr.build.workers.waiting, "NOTICE", 0.5)
+    monkeypatch.setattr(eegzarr.build.workers.waiting, "PATIENCE", 3.0)
     noticed: list[str] = []
 
     def disturb(event: object) -> None:

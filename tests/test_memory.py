@@ -13,7 +13,7 @@ from conftest import run_command
 from distributed import default_client
 
 import eegzarr
-from eegzarr.build.resources import MAIN_IDLE, WORKER_IDLE
+from eegzarr.build.workers.resources import MAIN_IDLE, WORKER_IDLE
 from eegzarr.events import ShardFinished
 from eegzarr.recipes.recipe import Preparation
 from eegzarr.recordings.header import Header

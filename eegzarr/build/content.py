@@ -17,9 +17,9 @@ import numpy as np
 from dask.distributed import Client
 
 from eegzarr.bids.buckets import at_hand
-from eegzarr.build.cluster import asked_of_shards, write_shards
 from eegzarr.build.plan import Plan
 from eegzarr.build.task import ShardTask, header_of, read_piece, shard_buffer, unchanged
+from eegzarr.build.workers.cluster import asked_of_shards, write_shards
 from eegzarr.build.write import shard_tasks
 from eegzarr.errors import RecordingError
 from eegzarr.events import Listener, Noticed, tell

@@ -21,14 +21,14 @@ from zarr.storage import MemoryStore
 from eegzarr.bids.given_windows import read_window_table, with_windows
 from eegzarr.build import group as groups
 from eegzarr.build.checks import named_source
-from eegzarr.build.cluster import local_client, write_shards
 from eegzarr.build.digest import signals_digest
 from eegzarr.build.plan import Plan
-from eegzarr.build.resources import Resources
-from eegzarr.build.script import refuse_in_worker
-from eegzarr.build.session import plan_on, shard_memory, watched_memory
 from eegzarr.build.task import ShardTask
-from eegzarr.build.waiting import result_of
+from eegzarr.build.workers.cluster import local_client, write_shards
+from eegzarr.build.workers.resources import Resources
+from eegzarr.build.workers.script import refuse_in_worker
+from eegzarr.build.workers.session import plan_on, shard_memory, watched_memory
+from eegzarr.build.workers.waiting import result_of
 from eegzarr.build.write import disk_faults_named, shard_tasks
 from eegzarr.errors import LakeError
 from eegzarr.events import BuildBegan, Listener, ShardFinished, tell

@@ -20,11 +20,11 @@ from eegzarr.build.digest import labels_digest, prepared_with, signals_digest
 from eegzarr.build.foreseen.explain import explain_plan
 from eegzarr.build.plan import Plan
 from eegzarr.build.request import BuildRequest
-from eegzarr.build.resources import Resources
-from eegzarr.build.script import refuse_in_worker
-from eegzarr.build.session import session, worker_memory
 from eegzarr.build.state import Asked, Found, Step, decide, touched
 from eegzarr.build.summary import BuildSummary, Forecast, summarize
+from eegzarr.build.workers.resources import Resources
+from eegzarr.build.workers.script import refuse_in_worker
+from eegzarr.build.workers.session import session, worker_memory
 from eegzarr.build.write import disk_faults_named, finish_group, write_group
 from eegzarr.errors import LakeError, RecordingError
 from eegzarr.events import Listener, Noticed, tell

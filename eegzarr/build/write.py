@@ -12,12 +12,12 @@ import numpy.typing as npt
 from dask.distributed import Client
 
 from eegzarr.build import group as groups
-from eegzarr.build.cluster import write_shards
 from eegzarr.build.digest import signals_digest
 from eegzarr.build.plan import Plan
-from eegzarr.build.resources import Resources
 from eegzarr.build.task import ShardTask
-from eegzarr.build.waiting import result_of
+from eegzarr.build.workers.cluster import write_shards
+from eegzarr.build.workers.resources import Resources
+from eegzarr.build.workers.waiting import result_of
 from eegzarr.errors import BuildStopped, LakeError
 from eegzarr.events import BuildBegan, Listener, Noticed, ShardFinished, tell
 from eegzarr.machine.memory import MemoryGate

@@ -14,9 +14,9 @@ from dataclasses import replace
 from eegzarr.build.montages.grouping import Grouping, grouped
 from eegzarr.build.request import BuildRequest
 from eegzarr.build.run import Placed, placed, run_build, run_forecast
-from eegzarr.build.script import refuse_in_worker
-from eegzarr.build.session import inspections_of
 from eegzarr.build.summary import BuildSummary, Forecast, summarize
+from eegzarr.build.workers.script import refuse_in_worker
+from eegzarr.build.workers.session import inspections_of
 from eegzarr.errors import LakeError, NothingToBuild, RecipeError
 from eegzarr.events import Listener
 from eegzarr.recipes.montage import Montage

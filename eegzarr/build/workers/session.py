@@ -17,11 +17,11 @@ from distributed.scheduler import KilledWorker
 from eegzarr.bids.buckets import is_url
 from eegzarr.bids.dataset import Source
 from eegzarr.bids.recordings import Recording
-from eegzarr.build.cluster import check_worker_memory, inspect_on, local_client, running_client
 from eegzarr.build.inspect import Inspection
 from eegzarr.build.plan import Plan, make_plan
 from eegzarr.build.request import BuildRequest
-from eegzarr.build.resources import Resources, affordable_shard_size, least_shard_size, projected_worker_memory
+from eegzarr.build.workers.cluster import check_worker_memory, inspect_on, local_client, running_client
+from eegzarr.build.workers.resources import Resources, affordable_shard_size, least_shard_size, projected_worker_memory
 from eegzarr.errors import BuildStopped, LakeError, UsageError
 from eegzarr.events import Inspected, Listener, MemorySampled, tell
 from eegzarr.machine.memory import MemoryWatch

@@ -18,10 +18,10 @@ from dask.distributed import Client, Future, LocalCluster
 from eegzarr import __version__
 from eegzarr.bids.recordings import Recording
 from eegzarr.build.inspect import Inspection, inspect_batch
-from eegzarr.build.resources import WORKER_IDLE, Resources
-from eegzarr.build.script import GUARD, check_script
 from eegzarr.build.task import ShardTask, drop_prepared, prepare, write_shard
-from eegzarr.build.waiting import Results, Waiting
+from eegzarr.build.workers.resources import WORKER_IDLE, Resources
+from eegzarr.build.workers.script import GUARD, check_script
+from eegzarr.build.workers.waiting import Results, Waiting
 from eegzarr.errors import UsageError
 from eegzarr.events import Listener
 from eegzarr.machine.memory import MemoryGate
