@@ -87,11 +87,15 @@ class Decoder:
     ----------
     rows : WindowRows
     reading : Reading
+    by_block : bool
+        Whether windows come by the blocks that they lie in: then tiles that several share are decoded once.
     """
 
-    def __init__(self, rows: WindowRows, reading: Reading) -> None:
+    def __init__(self, rows: WindowRows, reading: Reading, *, by_block: bool = False) -> None:
         self._rows = rows
-        self.opened = OpenRows(rows, reading.memory, reading.concurrency)
+        # What a block shuffle mixes, and an eighth for tiles that its windows reach into.
+        held = reading.memory // 16 * 9 if by_block and rows.windows_share_tiles() else 0
+        self.opened = rows.open(reading.memory, reading.concurrency, held)
         self._idle_pools: list[BufferPool] = []
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -123,6 +124,9 @@ def saved_position(state: dict[str, Any], own: dict[str, Any], *, may_shuffle_as
             "the saved stream was of other windows: other releases, another selection or order of windows, channels or "
             "times, another target that leaves out others, or a lake that was built anew"
         )
+    crop = list(state.get("crop", own["crop"]))  # earlier versions didn't say
+    if crop != own["crop"]:
+        raise UsageError(f"the saved stream gave {_told_of_crop(crop)}, this one gives {_told_of_crop(own['crop'])}")
     shuffle = state.get("shuffle", own["shuffle"])
     if shuffle != own["shuffle"] and not (may_shuffle_as_saved and shuffle in SHUFFLES):
         raise UsageError(f"the saved stream had shuffle={shuffle!r}, this one has {own['shuffle']!r}")
@@ -136,3 +140,9 @@ def saved_position(state: dict[str, Any], own: dict[str, Any], *, may_shuffle_as
         buffer=int(state.get("buffer", 0)),
         worker=(state["worker"], state["workers"]) if "workers" in state else None,
     )
+
+
+def _told_of_crop(crop: Sequence[Any]) -> str:
+    times, views, is_anywhere = crop
+    in_views = f" in {views} views" if views > 1 else ""
+    return f"{times} samples{in_views}, from {'anywhere in a recording' if is_anywhere else 'the window'}"

@@ -21,6 +21,7 @@ from eegzarr.store.reading.local import LocalReader
 from eegzarr.store.reading.read import RemoteReader, WindowReader
 from eegzarr.store.reading.remote import FrameCache
 from eegzarr.store.reading.spent import Spent
+from eegzarr.store.tiles.gather import Pieces
 from eegzarr.stream.anywhere import Anywhere, anywhere_in
 from eegzarr.stream.selection import Selection, select
 from eegzarr.stream.shape import Layout, Normalize, RowFiller, RowShape, parse_seconds, picks
@@ -30,6 +31,7 @@ from eegzarr.stream.targets import Target
 DTYPES = ("float32", "float16", "int16")
 _NORMALIZE = ("channel", "window", "recording", "robust")
 _SHARE_OF_MEMORY = 0.7  # that the page cache may have
+_SHARED = 1.5  # windows a tile from which on decoded tiles are worth holding
 _BLOCK_IN_MEMORY = 64  # windows; any number, where nothing is read in blocks
 
 
@@ -232,9 +234,20 @@ class WindowRows:
         group = np.array([codes[one] for one in groups])[selection.source]
         return group * (int(frame.max(initial=0)) + 1) + frame
 
-    def open(self, memory: int, concurrency: int) -> OpenRows:
-        """Open what the windows lie in, for this process."""
-        return OpenRows(self, memory, concurrency)
+    def windows_share_tiles(self) -> bool:
+        """Whether most tiles that windows are gathered from are needed by more than one of them."""
+        pieces = tiles = 0
+        for number, layout in enumerate(self.layouts):
+            if layout.is_cut:
+                length = layout.shape[1]
+                begins = self.selection.window[self.selection.source == number] + length // 2  # as good as any
+                needed = Pieces.of(begins, self.shape.n_times, length)
+                pieces, tiles = pieces + len(needed.pieces), tiles + len(needed.tiles)
+        return pieces >= _SHARED * max(1, tiles)
+
+    def open(self, memory: int, concurrency: int, held: int = 0) -> OpenRows:
+        """Open what the windows lie in, for this process; hold as many bytes of decoded tiles."""
+        return OpenRows(self, memory, concurrency, held)
 
     def batch(self, x: torch.Tensor, chosen: npt.NDArray[np.int64]) -> Any:
         """Return x with what else is given of the chosen windows."""
@@ -253,7 +266,7 @@ class WindowRows:
 class OpenRows:
     """Windows whose shards this process has opened; for any number of threads."""
 
-    def __init__(self, rows: WindowRows, memory: int, concurrency: int) -> None:
+    def __init__(self, rows: WindowRows, memory: int, concurrency: int, held: int = 0) -> None:
         self.pid = os.getpid()
         self._selection = rows.selection
         beyond = not rows.fit_memory()
@@ -277,7 +290,7 @@ class OpenRows:
         for opened in self.readers:
             opened.spent = self.spent
         self.reader = reader
-        self._filler = RowFiller(rows.shape, rows.layouts, self.readers, reader)
+        self._filler = RowFiller(rows.shape, rows.layouts, self.readers, reader, held // max(1, len(self.readers)))
 
     def check(self) -> None:
         """Refuse to go on if what was opened was written to, or built anew."""

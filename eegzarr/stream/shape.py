@@ -134,6 +134,8 @@ class RowFiller:
     readers : sequence of WindowReader
     reader : array of int32, shape (source,)
         Which of the readers reads each source; any for those in memory.
+    held : int
+        Bytes of decoded tiles that are held, of each reader whose windows are cut.
     """
 
     def __init__(
@@ -142,11 +144,12 @@ class RowFiller:
         layouts: Sequence[Layout],
         readers: Sequence[WindowReader],
         reader: npt.NDArray[np.int32],
+        held: int = 0,
     ) -> None:
         self._shape, self._layouts = shape, layouts
         self._decoder = WindowDecoder(readers)
         self._integers = IntegerDecoder(self._decoder)
-        self._gatherers = [TileGatherer(one) for one in readers] if any(one.is_cut for one in layouts) else []
+        self._gatherers = [TileGatherer(one, held) for one in readers] if any(one.is_cut for one in layouts) else []
         self._readers, self._reader = readers, reader
         self._scratch = threading.local()
         self._picks = [Picked.of(layout.channels, layout.times) for layout in layouts]

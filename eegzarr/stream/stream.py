@@ -341,12 +341,13 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
             "shuffle": self._sequence.name,
             "buffer": self._sequence.buffer,
             "selection": self._rows.selection.digest,
+            "crop": [self._rows.shape.n_times, self.views, self._rows.anywhere is not None],
         }
 
     def _open_decoder(self) -> Decoder:
         """Open the groups in this process; what a parent opened before a fork isn't used."""
         if self._decoder is None or self._decoder.pid != os.getpid():
-            self._decoder = Decoder(self._rows, self._reading)
+            self._decoder = Decoder(self._rows, self._reading, by_block=self._sequence.name == "block")
         return self._decoder
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 
 
 @intrinsic
@@ -45,6 +45,28 @@ def gather(decompress: int, buffers: npt.NDArray[np.int64], rows: int, nbytes: i
 def _scaled(value: int, step: float) -> Any:
     """Return an integer in uV, NaN for the fill value."""
     return np.float32(np.float64(value) * step) if value != -32768 else np.float32(np.nan)
+
+
+def _place(stored: Any, row: Any, step: float) -> None:
+    """Put stored samples into a row: integers into one of floats in uV, others as they are."""
+
+
+@overload(_place)
+def _placing(stored: Any, row: Any, step: Any) -> Any:
+    if isinstance(row.dtype, types.Float):
+
+        def scale(stored: Any, row: Any, step: Any) -> None:
+            # Of a part of its own: an index that may be negative keeps LLVM from using vectors, and takes five times as
+            # long.
+            for t in range(len(row)):
+                row[t] = _scaled(stored[t], step)
+
+        return scale
+
+    def copy(stored: Any, row: Any, step: Any) -> None:
+        row[:] = stored
+
+    return copy
 
 
 @numba.njit(
@@ -95,76 +117,58 @@ def gather_integers(
                 for t in range(len(row)):
                     row[t] = _scaled(stored[own[t]], step)
             else:
-                # A part of its own: an index that may be negative keeps LLVM from using vectors, and takes five times
-                # as long.
-                part = stored[first : first + len(row)]
-                for t in range(len(row)):
-                    row[t] = _scaled(part[t], step)
+                _place(stored[first : first + len(row)], row, step)
     return -1
 
 
-_TILES = "int64(int64, int64[::1], int64[::1], int64[:, ::1], int64[::1], {0}[:, ::1], {0}[:, :, ::1])"
+_TILES = (
+    "int64(int64, int64[::1], int64[::1], int64[:, ::1], int64[::1], {0}[:, :, ::1], int64[::1], {0}[:, ::1], "
+    "{1}[:, :, ::1], float64)"
+)
+_KINDS = (("uint16", "uint16"), ("uint32", "uint32"), ("int16", "float32"))
 
 
-@numba.njit([_TILES.format("uint16"), _TILES.format("uint32")], nogil=True, cache=True)
+@numba.njit([_TILES.format(*kinds) for kinds in _KINDS], nogil=True, cache=True)
 def gather_tiles(
     decompress: int,
     buffers: npt.NDArray[np.int64],
     edges: npt.NDArray[np.int64],
     pieces: npt.NDArray[np.int64],
     channels: npt.NDArray[np.int64],
+    held: Any,
+    slots: npt.NDArray[np.int64],
     tile: Any,
     rows: Any,
+    step: float,
 ) -> int:
-    """Decode each of some Blosc buffers, and copy its pieces into rows; return the number of one that failed, or -1.
+    """Decode each of some Blosc buffers, and put its pieces into rows; return the number of one that failed, or -1.
 
     Parameters
     ----------
+    buffers : array, shape (buffer,)
+        0 for a tile that is decoded already, in its slot.
     edges : array, shape (buffer + 1,)
         The pieces of a buffer are those from ``edges[i]`` to ``edges[i + 1]``.
     pieces : array, shape (piece, 4)
         Row, first sample in the tile and in the row, and number of samples.
+    held : array, shape (slot, channel, time)
+        Tiles that stay decoded.
+    slots : array, shape (buffer,)
+        Where each tile stays, -1 for one that doesn't.
     tile : array, shape (channel, time)
-        Room for one that is decoded.
+        Room for one that doesn't.
     rows : array, shape (row, channel, time)
+        Of the tiles' type; of float32 for integers, which become uV.
+    step : float
+        uV a unit of integers.
     """
-    place = tile.ctypes.data
     for i in range(len(buffers)):
+        decoded = tile if slots[i] < 0 else held[slots[i]]
         # Numba passes the intrinsic's first argument.
-        if _decompress(decompress, buffers[i], place, tile.nbytes) != tile.nbytes:  # type: ignore[call-arg]
+        if buffers[i] and _decompress(decompress, buffers[i], decoded.ctypes.data, tile.nbytes) != tile.nbytes:  # type: ignore[call-arg]
             return i
         for piece in range(edges[i], edges[i + 1]):
             row, source, to, length = pieces[piece, 0], pieces[piece, 1], pieces[piece, 2], pieces[piece, 3]
             for k in range(len(channels)):
-                rows[row, k, to : to + length] = tile[channels[k], source : source + length]
-    return -1
-
-
-@numba.njit(
-    "int64(int64, int64[::1], int64[::1], int64[:, ::1], int64[::1], int16[:, ::1], float32[:, :, ::1], float64)",
-    nogil=True,
-    cache=True,
-)
-def gather_integer_tiles(
-    decompress: int,
-    buffers: npt.NDArray[np.int64],
-    edges: npt.NDArray[np.int64],
-    pieces: npt.NDArray[np.int64],
-    channels: npt.NDArray[np.int64],
-    tile: npt.NDArray[np.int16],
-    rows: npt.NDArray[np.float32],
-    step: float,
-) -> int:
-    """Do what `gather_tiles` does, with tiles of integers, into rows in uV."""
-    nbytes = tile.size * 2
-    for i in range(len(buffers)):
-        if _decompress(decompress, buffers[i], tile.ctypes.data, nbytes) != nbytes:  # type: ignore[call-arg]
-            return i
-        for piece in range(edges[i], edges[i + 1]):
-            row, source, to, length = pieces[piece, 0], pieces[piece, 1], pieces[piece, 2], pieces[piece, 3]
-            for k in range(len(channels)):
-                stored, filled = tile[channels[k], source : source + length], rows[row, k, to : to + length]
-                for t in range(length):
-                    value = stored[t]
-                    filled[t] = np.float32(np.float64(value) * step) if value != -32768 else np.float32(np.nan)
+                _place(decoded[channels[k], source : source + length], rows[row, k, to : to + length], step)
     return -1

@@ -31,14 +31,13 @@ class Gather:
         Given the address of each Blosc buffer, the address of the first row, and the bytes of a row.
     integers : callable
         Given what `eegzarr.store.reading.compiled.gather_integers` takes after the address of the decoder.
-    tiles, integer_tiles : callable
-        Likewise `eegzarr.store.reading.compiled.gather_tiles` and `gather_integer_tiles`.
+    tiles : callable
+        Likewise `eegzarr.store.reading.compiled.gather_tiles`.
     """
 
     plain: Callable[[npt.NDArray[np.int64], int, int], int]
     integers: Callable[..., int]
     tiles: Callable[..., int]
-    integer_tiles: Callable[..., int]
 
 
 _MANY = 4096  # windows; after them a process is worth what Numba costs
@@ -79,5 +78,4 @@ def _compile() -> Gather | None:
         plain=partial(compiled.gather, decompress),
         integers=partial(compiled.gather_integers, decompress),
         tiles=partial(compiled.gather_tiles, decompress),
-        integer_tiles=partial(compiled.gather_integer_tiles, decompress),
     )

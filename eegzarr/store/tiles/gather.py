@@ -17,6 +17,7 @@ from eegzarr.store.reading.checked import undecodable
 from eegzarr.store.reading.gather import Gather, compiled_gather
 from eegzarr.store.reading.local import LocalReader
 from eegzarr.store.reading.read import WindowDecoder, WindowReader
+from eegzarr.store.tiles.held import HeldTiles
 
 _TOGETHER = 16  # windows that are converted at a time, in the processor's cache
 _WORDS = {2: np.uint16, 4: np.uint32}  # samples are copied as what has their size
@@ -64,10 +65,14 @@ class TileGatherer:
     ----------
     reader : WindowReader
         Of the group.
+    held : int
+        Bytes of decoded tiles that are held: worth it where windows that come soon after each other share tiles.
     """
 
-    def __init__(self, reader: WindowReader) -> None:
+    def __init__(self, reader: WindowReader, held: int = 0) -> None:
         self.reader = reader
+        self._held = HeldTiles(reader.geometry, reader.n_windows, held)
+        self._holds = len(self._held.room) > 0
         self._decoder = WindowDecoder([reader])
         self._scratch = threading.local()
 
@@ -120,11 +125,20 @@ class TileGatherer:
     def _compiled(
         self, compiled: Gather, addresses: npt.NDArray, needed: Pieces, channels: npt.NDArray, rows: npt.NDArray
     ) -> int:
-        geometry, tile = self.reader.geometry, self._tile()[0]
+        geometry, tile, room = self.reader.geometry, self._tile()[0], self._held.room
+        slots = np.full(len(addresses), -1, np.int64)
+        if self._holds:
+            slots, is_there = self._held.take(needed.tiles)
+            addresses = np.where(is_there, 0, addresses)
         if rows.dtype == geometry.dtype:
             words = _WORDS[geometry.itemsize]
-            return compiled.tiles(addresses, needed.edges, needed.pieces, channels, tile.view(words), rows.view(words))
-        return compiled.integer_tiles(addresses, needed.edges, needed.pieces, channels, tile, rows, geometry.step)
+            tile, room, rows = tile.view(words), room.view(words), rows.view(words)
+        failed = compiled.tiles(
+            addresses, needed.edges, needed.pieces, channels, room, slots, tile, rows, geometry.step
+        )
+        if self._holds:
+            self._held.give(slots, are_decoded=failed < 0)
+        return failed
 
     def _tile(self) -> npt.NDArray:
         """Return this thread's room for one tile, (1, channel, time)."""
