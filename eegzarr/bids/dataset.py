@@ -134,20 +134,23 @@ def _of_tasks(
         there = ", ".join(sorted({recording.task for recording in usable}))
         hint = did_you_mean(tasks[0], {recording.task for recording in usable})
         raise SourceError(f"source {root} has no recording of the task {' or '.join(tasks)}; it has {there}.{hint}")
-    return tuple(
-        recording
-        for recording in found
-        if not tasks or recording.task in tasks or (recording.reason and not recording.task)
-    )
+    return tuple(recording for recording in found if is_of_tasks(recording, tasks))
+
+
+def is_of_tasks(recording: Recording, tasks: Sequence[str]) -> bool:
+    """Tell whether a recording is of one of the tasks, or might be: where it can't be read, its name may not tell."""
+    return not tasks or recording.task in tasks or bool(recording.reason and not recording.task)
+
+
+def is_of_runs(recording: Recording, runs: Sequence[str]) -> bool:
+    """Tell whether a recording is one of the runs: 4 is 04, and the other way round."""
+    return not runs or recording.run.lstrip("0") in {run.lstrip("0") for run in runs}
 
 
 def _of_runs(root: str, found: tuple[Recording, ...], runs: tuple[str, ...]) -> tuple[Recording, ...]:
-    """Return the recordings of the runs: 4 is 04, and the other way round."""
-    if not runs:
-        return found
-    wanted = {run.lstrip("0") for run in runs}
-    kept = tuple(recording for recording in found if recording.run.lstrip("0") in wanted)
-    if not kept:
+    """Return the recordings of the runs."""
+    kept = tuple(recording for recording in found if is_of_runs(recording, runs))
+    if runs and not kept:
         there = ", ".join(sorted({recording.run for recording in found if recording.run})) or "none with a run"
         raise SourceError(f"source {root} has no recording of the run {' or '.join(runs)}; it has {there}")
     return kept

@@ -1,7 +1,7 @@
 """A table of windows of one's own: each row matched to a recording, whose events it then is.
 
-The table's columns say which recording (``recording``, a path, or ``subject``, ``session``, ``task``, ``run``) and
-where (``onset`` in s, ``duration`` in s if it has one); all others are labels.
+The table's columns say which recording (``recording``, a path, or ``subject``, ``session``, ``task``, ``run``; of
+several releases also ``release``) and where (``onset`` in s, ``duration`` in s if it has one); all others are labels.
 """
 
 from __future__ import annotations
@@ -17,12 +17,16 @@ from eegzarr.bids.dataset import Source
 from eegzarr.bids.recordings import Recording
 from eegzarr.bids.tsv import MISSING, Table, parse_tsv
 from eegzarr.errors import RecipeError, RecordingError, SourceError
-from eegzarr.recipes.recipe import Recipe
+from eegzarr.names import safe_name
+from eegzarr.recipes.montage import without_montage
+from eegzarr.recipes.recipe import Recipe, WindowSpan
 from eegzarr.suggest import did_you_mean
 
 ENTITIES = ("subject", "session", "task", "run")
-_PLACES = ("recording", *ENTITIES, "onset", "duration")
+RELEASE = "release"
+_PLACES = (RELEASE, "recording", *ENTITIES, "onset", "duration")
 _VALUE = ("trial_type", "value")
+DATAFRAME = "the DataFrame of windows"  # what messages call one
 
 
 def read_window_table(given: Any) -> tuple[Table, str]:
@@ -46,7 +50,7 @@ def read_window_table(given: Any) -> tuple[Table, str]:
         except RecordingError as error:
             raise SourceError(f"the table of windows {name} {error}") from error
     else:
-        name = "the DataFrame of windows"
+        name = DATAFRAME
         columns = {str(column): tuple(map(_cell, given[column].tolist())) for column in given.columns}
         table = Table(columns, tuple(range(1, len(given) + 1)))
     if "onset" not in table:
@@ -82,26 +86,70 @@ def for_windows(recipe: Recipe, table: Table) -> Recipe:
     return replace(recipe, events=replace(recipe.events, keep=tuple(keep)))
 
 
+def recipe_of_windows(table: Table, name: str, sfreq: float) -> Recipe:
+    """Return the recipe that a table of windows is by itself: each begins at its onset, and all last as long.
+
+    What it predicts is the column ``target``, nothing where there is none.
+
+    Parameters
+    ----------
+    name : str
+        What messages call the table; a file gives the recipe its name.
+    sfreq : float
+        Of the windows, in Hz.
+
+    Raises
+    ------
+    RecipeError
+        If the table doesn't say how long its windows are, or they differ.
+    """
+    told = sorted(set(table["duration"])) if "duration" in table else []
+    try:
+        (length,) = {float(text) for text in told}
+    except ValueError:
+        there = f"has the durations {', '.join(told[:4])}" if told else "has no column duration"
+        raise RecipeError(
+            f"{name} {there}, and without a recipe that is how long windows are: give all rows one duration in s, or "
+            f"a recipe with anchor, span and target"
+        ) from None
+    return Recipe(
+        name=safe_name(Path(name).stem if name != DATAFRAME else "windows"),
+        anchor="event",
+        span=WindowSpan(start=0.0, stop=length),
+        target="target" if "target" in table else "",
+        sfreq=sfreq,
+    )
+
+
 def with_windows(source: Source, recipe: Recipe, table: Table, name: str) -> Source:
     """Return a source whose recordings have the rows of a table for their events.
 
-    A row that names no recording, or several, is left out and noted; a recording that no row names has no windows.
+    A row that names no recording, or several, is left out and noted; a recording that no row names has no windows. Rows
+    of other releases are noted.
     """
     rows: dict[str, list[int]] = {}
     lost: Counter[str] = Counter()
+    elsewhere: Counter[str] = Counter()
+    release = without_montage(source.name)
     found = _Finder(source.recordings)
     for row in range(len(table)):
-        told = {key: table[key][row].strip() for key in ("recording", *ENTITIES) if key in table}
-        matches = found.matching({key: "" if text in MISSING else text for key, text in told.items()})
+        if RELEASE in table and (named := table[RELEASE][row].strip()) not in (*MISSING, release):
+            elsewhere[named] += 1
+            continue
+        said = {key: table[key][row].strip() for key in ("recording", *ENTITIES) if key in table}
+        matches = found.matching({key: "" if text in MISSING else text for key, text in said.items()})
         if len(matches) == 1:
             rows.setdefault(matches[0].path, []).append(row)
         else:
-            where = ", ".join(f"{key} {text}" for key, text in told.items() if text and text not in MISSING)
+            where = ", ".join(f"{key} {text}" for key, text in said.items() if text and text not in MISSING)
             several = f"{len(matches)} recordings" if matches else "no recording of the source"
             lost[f"{several} ({where or 'nothing said'})"] += 1
     notes = [f"{name}: {count} rows left out: they name {why}" for why, count in lost.most_common(3)]
     if len(lost) > 3:
         notes.append(f"{name}: {sum(lost.values())} rows are left out in all")
+    if elsewhere:
+        told = ", ".join(sorted(elsewhere)[:4])
+        notes.append(f"{name}: {elsewhere.total()} rows are of other releases ({told}): this is {release}")
     notes += [f"{name}: {why}: left out" for _, why in table.left_out.values()]
     told_of = replace_events(source.recordings, rows, table, recipe)
     return replace(source, recordings=told_of, notes=(*source.notes, *notes), windows=name)
@@ -111,7 +159,7 @@ def replace_events(
     recordings: Sequence[Recording], rows: dict[str, list[int]], table: Table, recipe: Recipe
 ) -> tuple[Recording, ...]:
     """Return recordings with their rows of the table, as the content of an events.tsv."""
-    columns = {key: values for key, values in table.columns.items() if key not in ("recording", *ENTITIES)}
+    columns = {key: values for key, values in table.columns.items() if key not in (RELEASE, "recording", *ENTITIES)}
     if not recipe.events.column and not any(name in columns for name in _VALUE):
         columns["value"] = ("window",) * len(table)
     given = []

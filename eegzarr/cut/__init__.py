@@ -5,18 +5,22 @@ The package is that function, too: ``python -m eegzarr.cut`` and ``eegzarr.cut(â
 
 from __future__ import annotations
 
+import inspect
 import sys
 from types import ModuleType
 from typing import Any
+
+from eegzarr.cut.api import cut as _cut
 
 
 class _Callable(ModuleType):
     """A module that is called like the function that it is named after."""
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        from eegzarr.cut.api import cut
-
-        return cut(*arguments, **options)
+        return _cut(*arguments, **options)
 
 
-sys.modules[__name__].__class__ = _Callable
+_module = sys.modules[__name__]
+_module.__class__ = _Callable
+_module.__doc__ = _cut.__doc__
+_module.__signature__ = inspect.signature(_cut)  # type: ignore[attr-defined]

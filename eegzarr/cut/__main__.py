@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
 
 from eegzarr.cli.run import Command
 from eegzarr.cli.signature import options_of
@@ -13,8 +16,16 @@ if TYPE_CHECKING:
     from eegzarr.cut.api import CutSummary
 
 
-@options_of(cut_lake, leave_out=("lake", "recipe", "releases"))
-def cut(lake: str, /, *, recipe: str, releases: tuple[str, ...] = (), **options: Any) -> int:
+@options_of(cut_lake, leave_out=("lake", "recipe", "windows", "releases"))
+def cut(
+    lake: str,
+    /,
+    *,
+    recipe: Annotated[str | None, Parameter(metavar="NAME|FILE.toml|TABLE.tsv")] = None,
+    windows: Annotated[Path | None, Parameter(metavar="TABLE.tsv")] = None,
+    releases: tuple[str, ...] = (),
+    **options: Any,
+) -> int:
     """Cut windows of any recipe from a lake's whole recordings.
 
     Nothing but the lake is read. What is written are labels, statistics and where each window begins; the windows open,
@@ -25,11 +36,16 @@ def cut(lake: str, /, *, recipe: str, releases: tuple[str, ...] = (), **options:
     lake
         Path or URL of a lake with groups of whole recordings, as eegzarr build --recipe continuous makes them.
     recipe
-        What a window is: the name of a preset, or a .toml file.
+        What a window is: the name of a preset, or a .toml file; or a table of windows that says all, with their length
+        in the column duration and what they predict, if anything, in the column target.
+    windows
+        A table of windows in place of the recordings' events, as for eegzarr.build: a column recording (path in the
+        source) or subject, session, task, run; release, where the lake has several; onset in s; every other column
+        becomes a label.
     releases
         Releases to cut from. Default: all.
     """
-    for summary in cut_lake(lake, recipe, releases=releases or None, **options):
+    for summary in cut_lake(lake, recipe, windows=windows, releases=releases or None, **options):
         print(describe(summary, lake))
     return 0
 
@@ -51,7 +67,7 @@ def describe(summary: CutSummary, lake: str) -> str:
         lines.append(f"  {summary.left_out} trials left out: the table of recordings says why")
     if summary.invalid:
         lines.append(f"  {summary.invalid} windows marked invalid: their signal could not be read")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"  {redacted(note)}" for note in summary.notes)])
 
 
 main = Command("eegzarr.cut", cut)

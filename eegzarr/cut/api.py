@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eegzarr.errors import LakeError, UsageError
-from eegzarr.recipes.load import as_recipe
+from eegzarr.machine.memory import as_bytes
 from eegzarr.recipes.recipe import Recipe
 from eegzarr.urls import one_line_errors
 
 if TYPE_CHECKING:
     import xarray as xr
-
-    from eegzarr.store.layout import Geometry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +32,8 @@ class CutSummary:
         The group was there before, and is as it would be now.
     stored : bool
         Its windows were written out.
+    notes : tuple of str
+        What of a table of windows was left out, and which groups have no window.
     """
 
     group: str
@@ -46,14 +46,17 @@ class CutSummary:
     left_out: int
     already: bool
     stored: bool
+    notes: tuple[str, ...] = ()
 
 
 def cut(
     lake: str | Path,
-    recipe: str | Path | Recipe,
+    recipe: str | Path | Recipe | Any = None,
     *,
+    windows: str | Path | Any = None,
     releases: Sequence[str] | None = None,
     signals: str = "continuous",
+    memory_limit: int | str | None = None,
 ) -> xr.Dataset:
     """Cut windows of a recipe from a lake's whole recordings; write nothing.
 
@@ -61,12 +64,20 @@ def cut(
     ----------
     lake : path or URL
         With groups of whole recordings, as ``--recipe continuous`` builds them.
-    recipe : str, path or Recipe
-        What a window is: the name of a preset, or a .toml file.
+    recipe : str, path, Recipe or DataFrame
+        What a window is: the name of a preset, or a .toml file; or a table of windows, as for `windows`, that says all:
+        its column duration how long they are, and its column target, if it has one, what they predict.
+    windows : path or DataFrame, optional
+        A table of windows (TSV) in place of the recordings' events, as for `eegzarr.build_lake`: a column recording
+        (path in the source) or subject, session, task, run; release, where the lake has several; onset in s; every
+        other column becomes a label.
     releases : sequence of str, optional
         Releases to cut from, in this order; default all.
     signals : str
         Name of the groups' recipe.
+    memory_limit : int or str, optional
+        Memory for this process, in bytes or as a text such as 2GiB: it limits the threads. Default: half of the
+        machine's.
 
     Returns
     -------
@@ -83,24 +94,29 @@ def cut(
         If the recipe's windows hold other samples than are stored: of another rate, filter or reference.
     """
     from eegzarr.cut.memory import cut_windows
-    from eegzarr.cut.source import groups_to_cut
+    from eegzarr.cut.request import CutRequest
+    from eegzarr.cut.source import WholeRecordings, groups_to_cut
     from eegzarr.store.layout import lake_url
 
     url = lake_url(lake)
     with one_line_errors(url, LakeError):
-        groups = groups_to_cut(url, signals, releases)
-        return cut_windows(url, groups, as_recipe(recipe))
+        request = CutRequest.of(recipe, windows)
+        groups = [WholeRecordings.of(url, group) for group in groups_to_cut(url, signals, releases)]
+        planned, _ = request.plans(groups)
+        return cut_windows(url, planned, as_bytes(memory_limit, "--memory-limit"))
 
 
 def cut_lake(
     lake: str | Path,
-    recipe: str | Path | Recipe,
+    recipe: str | Path | Recipe | Any = None,
     *,
+    windows: str | Path | Any = None,
     releases: Sequence[str] | None = None,
     signals: str = "continuous",
     store: bool = False,
     dtype: str | None = None,
     compression: str | None = None,
+    memory_limit: int | str | None = None,
     overwrite: bool = False,
 ) -> list[CutSummary]:
     """Cut windows of a recipe and write them as groups ``<recipe>/<release>`` beside the recordings.
@@ -110,7 +126,7 @@ def cut_lake(
 
     Parameters
     ----------
-    lake, recipe, releases
+    lake, recipe, windows, releases
         As for `cut`.
     signals : str
         Name of the recipe that the whole recordings are stored by.
@@ -118,6 +134,9 @@ def cut_lake(
         Write the windows' samples out, too: the group is then what a build would make.
     dtype, compression : str, optional
         Of the samples that are written out; default those of the recordings.
+    memory_limit : int or str, optional
+        Memory for this process, in bytes or as a text such as 2GiB: it limits the threads. Default: half of the
+        machine's.
     overwrite : bool
         Replace other windows that stand there.
 
@@ -126,35 +145,30 @@ def cut_lake(
     LakeError, RecipeError
         As for `cut`, or if other windows stand there.
     """
-    from eegzarr.cut.plan import cut_plan
+    from eegzarr.cut.request import CutRequest, StoredAs
     from eegzarr.cut.source import WholeRecordings, groups_to_cut
     from eegzarr.cut.write import store_windows, write_cut
-    from eegzarr.store.layout import Geometry, check_storage, lake_url
+    from eegzarr.store.layout import group_path, lake_url
 
     if not store and (dtype or compression):
         raise UsageError("dtype and compression are of windows that are written out: give store, too")
-    url, asked = lake_url(lake), as_recipe(recipe)
+    url, memory = lake_url(lake), as_bytes(memory_limit, "--memory-limit")
     summaries = []
     with one_line_errors(url, LakeError):
-        for group in groups_to_cut(url, signals, releases):
-            recordings = WholeRecordings.of(url, group)
-            stored = recordings.tiles.geometry
-            kind = (dtype or stored.dtype, compression or stored.compression)
-            check_storage(*kind)
-            step = stored.step or None
-            plan = cut_plan(recordings, asked, _geometry(*kind, step) if store else Geometry.of)
-            is_new = (store_windows if store else write_cut)(recordings, plan, overwrite=overwrite)
-            summaries.append(_summary(url, f"{asked.name}/{plan.source.name}", group, is_new=is_new, stored=store))
+        request = CutRequest.of(recipe, windows)
+        groups = [WholeRecordings.of(url, group) for group in groups_to_cut(url, signals, releases)]
+        stored = StoredAs(dtype=dtype, compression=compression) if store else None
+        planned, without = request.plans(groups, stored)
+        for recordings, plan in planned:
+            is_new = (store_windows if store else write_cut)(recordings, plan, overwrite=overwrite, memory=memory)
+            group = group_path(plan.recipe.name, plan.source.name)
+            notes = (*request.notes_of(plan), *without)
+            summaries.append(_summary(url, group, recordings.tiles.group, is_new=is_new, stored=store, notes=notes))
+            without = ()
     return summaries
 
 
-def _geometry(dtype: str, compression: str, step: float | None) -> Callable[[int, int], Geometry]:
-    from eegzarr.store.layout import Geometry
-
-    return lambda channels, times: Geometry.of(channels, times, dtype, compression=compression, step=step)
-
-
-def _summary(lake: str, group: str, signals: str, *, is_new: bool, stored: bool) -> CutSummary:
+def _summary(lake: str, group: str, signals: str, *, is_new: bool, stored: bool, notes: tuple[str, ...]) -> CutSummary:
     from eegzarr.store.group import read_tables, unreadable_windows
 
     windows, recordings, _ = read_tables(lake, group)
@@ -169,4 +183,5 @@ def _summary(lake: str, group: str, signals: str, *, is_new: bool, stored: bool)
         left_out=int(recordings["left_out"].to_numpy().sum()),
         already=not is_new,
         stored=stored,
+        notes=notes,
     )

@@ -11,16 +11,17 @@ import numpy.typing as npt
 
 from eegzarr.build.plan import Piece, Plan
 from eegzarr.build.task import fill_shard, shard_buffer
+from eegzarr.build.workers.resources import Resources
 from eegzarr.build.write import shard_tasks
 from eegzarr.cut.plan import positions
 from eegzarr.cut.source import WholeRecordings
 from eegzarr.errors import RecordingError
-from eegzarr.machine.system import usable_cores
 from eegzarr.store.reading.gather import compile_gather, is_worth_compiling
 from eegzarr.store.receipt import Receipt
 from eegzarr.store.tiles.gather import TileGatherer
 from eegzarr.store.tiles.signals import open_reader
 
+_THREADS, _A_THREAD = 4, 40 * 2**20  # bytes besides windows
 WindowsOf = Callable[[Piece], npt.NDArray[np.float32]]
 
 
@@ -41,7 +42,25 @@ def windows_from(recordings: WholeRecordings, plan: Plan) -> WindowsOf:
     return windows_of
 
 
-def measured(recordings: WholeRecordings, plan: Plan) -> dict[int, Receipt]:
+def threads_for(plan: Plan, memory: int | None) -> int:
+    """Return how many threads read windows: as many as cores, up to four, memory permitting.
+
+    Parameters
+    ----------
+    memory : int, optional
+        Bytes that the process may take; default half of the machine's.
+
+    Raises
+    ------
+    UsageError
+        If that is too little for one.
+    """
+    geometry = plan.geometry
+    shard = geometry.windows_per_shard * geometry.n_channels * geometry.n_times * 4  # a thread holds one as float32
+    return min(_THREADS, Resources.fit(shard + _A_THREAD, None, memory).workers)
+
+
+def measured(recordings: WholeRecordings, plan: Plan, memory: int | None = None) -> dict[int, Receipt]:
     """Return the receipts that the plan's shards would have, from one pass over their windows."""
     windows_of = windows_from(recordings, plan)
     task_of = shard_tasks(recordings.tiles.lake, "", plan)
@@ -51,6 +70,5 @@ def measured(recordings: WholeRecordings, plan: Plan) -> dict[int, Receipt]:
     def measure(shard: int) -> Receipt:
         return fill_shard(replace(task_of(shard), is_kept=False, is_encoded=False), windows_of)
 
-    # A thread holds a shard of windows.
-    with ThreadPoolExecutor(min(4, usable_cores()), thread_name_prefix="eegzarr-cut") as pool:
+    with ThreadPoolExecutor(threads_for(plan, memory), thread_name_prefix="eegzarr-cut") as pool:
         return dict(enumerate(pool.map(measure, range(plan.n_shards))))

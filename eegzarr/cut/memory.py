@@ -9,26 +9,25 @@ import xarray as xr
 
 from eegzarr.build.plan import Plan
 from eegzarr.cut.measure import measured
-from eegzarr.cut.plan import cut_plan
 from eegzarr.cut.source import WholeRecordings
 from eegzarr.cut.write import cut_attributes, cut_dataset
 from eegzarr.errors import LakeError, redacted
-from eegzarr.recipes.recipe import Recipe
-from eegzarr.store.layout import EEG, TILE, TILE_OFFSET, Geometry
+from eegzarr.store.layout import EEG, TILE, TILE_OFFSET
 from eegzarr.store.open import pooled_statistics
 from eegzarr.store.provenance import LAKE
 from eegzarr.store.quality import recording_quality
 from eegzarr.store.tiles.signals import CutRecordings, CutSignals, lazy_variable
 
 
-def cut_windows(lake: str, groups: Sequence[str], recipe: Recipe) -> xr.Dataset:
-    """Cut windows of a recipe from groups of whole recordings, and join them."""
+def cut_windows(lake: str, planned: Sequence[tuple[WholeRecordings, Plan]], memory: int | None = None) -> xr.Dataset:
+    """Cut windows that were planned in groups of whole recordings, and join them."""
     parts, tables = [], []
-    for group in groups:
-        recordings = WholeRecordings.of(lake, group)
-        plan = cut_plan(recordings, recipe, Geometry.of)
-        windows, table = cut_dataset(recordings, plan, measured(recordings, plan))
-        parts.append(_opened(recordings, plan, windows, table))
+    groups = [recordings.tiles.group for recordings, _ in planned]
+    for recordings, plan in planned:
+        windows, table = cut_dataset(recordings, plan, measured(recordings, plan, memory))
+        # As xarray opens them: a missing class is NaN.
+        opened = xr.decode_cf(windows, decode_times=False, decode_timedelta=False)
+        parts.append(_opened(recordings, plan, opened, table))
         tables.append(table)
     if len(parts) == 1:
         return parts[0].assign_attrs({LAKE: redacted(lake)})

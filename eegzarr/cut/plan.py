@@ -13,7 +13,7 @@ from eegzarr.build.checks import check_target
 from eegzarr.build.inspect import Inspection, inspected
 from eegzarr.build.plan import Piece, Plan, make_plan
 from eegzarr.cut.source import WholeRecordings
-from eegzarr.errors import LakeError, RecipeError
+from eegzarr.errors import RecipeError
 from eegzarr.recipes.recipe import GIVEN, Recipe
 from eegzarr.store.layout import Geometry
 
@@ -23,6 +23,8 @@ def cut_plan(recordings: WholeRecordings, recipe: Recipe, geometry_for: Callable
 
     Parameters
     ----------
+    recordings : WholeRecordings
+        Those that the recipe is about.
     geometry_for : callable
         As for `eegzarr.build.plan.make_plan`.
 
@@ -33,12 +35,7 @@ def cut_plan(recordings: WholeRecordings, recipe: Recipe, geometry_for: Callable
     LakeError
         If no recording gives a window.
     """
-    _check_samples(recordings, recipe)
-    kept = tuple(one for one in recordings.source.recordings if is_asked(one, recipe))
-    if not any(not one.reason for one in kept):
-        there = ", ".join(sorted({one.task for one in recordings.source.recordings if not one.reason}))
-        raise LakeError(f"{recordings.place} has no recording of the task {' or '.join(recipe.tasks)}; it has {there}")
-    source = replace(recordings.source, recordings=kept)
+    source = recordings.source
     check_target(recipe, source)
 
     def inspect_all(asked: Iterable[Recording]) -> Iterator[Inspection]:
@@ -50,13 +47,7 @@ def cut_plan(recordings: WholeRecordings, recipe: Recipe, geometry_for: Callable
             f"recipe {recipe.name}: the channel {missing[0]} isn't in {recordings.place}; it has "
             f"{', '.join(recordings.tiles.channels)}"
         )
-    return plan
-
-
-def is_asked(recording: Recording, recipe: Recipe) -> bool:
-    """Tell whether a recipe is about a recording, as a build does: by its task, where its name tells it."""
-    tasks = recipe.tasks
-    return not tasks or recording.task in tasks or bool(recording.reason and not recording.task)
+    return replace(plan, source=replace(source, montage=recordings.montage))
 
 
 def positions(recordings: WholeRecordings, piece: Piece) -> npt.NDArray[np.int64]:
@@ -65,8 +56,13 @@ def positions(recordings: WholeRecordings, piece: Piece) -> npt.NDArray[np.int64
     return first * recordings.tiles.geometry.n_times + piece.starts
 
 
-def _check_samples(recordings: WholeRecordings, recipe: Recipe) -> None:
-    """Refuse a recipe whose windows hold other samples than the tiles."""
+def check_samples(recordings: WholeRecordings, recipe: Recipe) -> None:
+    """Refuse a recipe whose windows hold other samples than the tiles.
+
+    Raises
+    ------
+    RecipeError
+    """
     own = recordings.recipe
     if recipe.anchor == GIVEN or recipe.whole:
         what = "windows that were cut elsewhere" if recipe.anchor == GIVEN else "whole recordings"
@@ -76,18 +72,29 @@ def _check_samples(recordings: WholeRecordings, recipe: Recipe) -> None:
             f"recipe {recipe.name} wants {recipe.sfreq:g} Hz, and {recordings.place} has {own.sfreq:g} Hz: cut at that "
             f"rate, or build whole recordings at {recipe.sfreq:g} Hz by a recipe with whole = true"
         )
+    for name, asked, there in _differences(recipe, own):
+        raise RecipeError(
+            f"recipe {recipe.name} has {name} = {_told(asked)}, and {recordings.place} was stored with "
+            f"{_told(there)}: samples are cut as they are stored. Build the recipe from the source, or whole "
+            f"recordings with that {name}"
+        )
+
+
+def _differences(recipe: Recipe, own: Recipe) -> Iterator[tuple[str, object, object]]:
+    """Yield what makes a recipe's samples others than those that are stored."""
     mine, theirs = (replace(one.preparation, resample=False) for one in (recipe, own))
-    for name in mine.__dataclass_fields__:
-        asked, there = getattr(mine, name), getattr(theirs, name)
-        if asked != there:
-            raise RecipeError(
-                f"recipe {recipe.name} has {name} = {_told(asked)}, and {recordings.place} was stored with "
-                f"{_told(there)}: samples are cut as they are stored. Build the recipe from the source, or whole "
-                f"recordings with that preparation"
-            )
+    asked, there = ({name: getattr(one, name) for name in one.__dataclass_fields__} for one in (mine, theirs))
+    asked["types"], there["types"] = recipe.types, own.types
+    if own.rename:  # names as they are in the files can be replaced, others no more
+        asked["rename"], there["rename"] = recipe.rename, own.rename
+    if recipe.missing != "skip":  # else recordings that lack a channel have no window, whatever is stored
+        asked["missing"], there["missing"] = recipe.missing, own.missing
+    yield from ((name, value, there[name]) for name, value in asked.items() if value != there[name])
 
 
 def _told(value: object) -> str:
+    if isinstance(value, tuple) and all(isinstance(one, tuple) for one in value):
+        return ", ".join(" is ".join(map(str, one)) for one in value) or "none"
     return "none" if value in (None, "", (), False) else str(value)
 
 

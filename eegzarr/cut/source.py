@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from eegzarr.bids.dataset import Source
+from eegzarr.bids.dataset import Source, is_of_runs, is_of_tasks
+from eegzarr.bids.given_windows import with_windows
+from eegzarr.bids.recordings import Recording
+from eegzarr.bids.tsv import Table
 from eegzarr.build.observe import Observed
 from eegzarr.build.whole.kept import Kept, restored_source
-from eegzarr.errors import LakeError
+from eegzarr.errors import LakeError, NothingToBuild, RecordingError
+from eegzarr.recipes.montage import Naming
 from eegzarr.recipes.recipe import Recipe, recipe_from_json
 from eegzarr.store.complete import check_complete
 from eegzarr.store.layout import DATASET, EVENTS_TSV, OBSERVED, RECORDINGS, group_path, open_dataset, open_store
@@ -53,6 +58,42 @@ class WholeRecordings:
         """Lake and group, for messages."""
         return f"{self.tiles.lake}/{self.tiles.group}"
 
+    @property
+    def montage(self) -> str:
+        """Name of the montage that the group is of, "" for the usual one."""
+        return str(self.attributes.get("montage", ""))
+
+    def asked(self, recipe: Recipe, table: Table | None, name: str) -> WholeRecordings:
+        """Return those that a recipe is about, by its names of channels.
+
+        Parameters
+        ----------
+        table : Table, optional
+            Windows that take the place of events; `name` is what messages call it.
+
+        Raises
+        ------
+        LakeError
+            If there are none.
+        """
+        kept: Sequence[Recording] = self.source.recordings
+        for kind, asked, is_of in (("task", recipe.tasks, is_of_tasks), ("run", recipe.runs, is_of_runs)):
+            there = ", ".join(sorted({str(getattr(one, kind)) for one in kept if not one.reason}))
+            kept = [one for one in kept if is_of(one, asked)]
+            if all(one.reason for one in kept):
+                raise NothingToBuild(
+                    f"{self.place} has no recording of the {kind} {' or '.join(asked)}; it has {there}"
+                    if asked
+                    else f"{self.place} has no recording that can be read"
+                )
+        source = replace(self.source, recordings=tuple(kept))
+        if table is not None:
+            source = with_windows(source, recipe, table, name)
+        observed = {one.path: _observed(self.observed[one.path], one) for one in source.recordings}
+        if recipe.naming != self.tiles.naming:
+            observed = {path: _renamed(one, recipe.naming) for path, one in observed.items()}
+        return replace(self, tiles=self.tiles.under(recipe.naming), source=source, observed=observed)
+
     @classmethod
     def of(cls, lake: str, group: str) -> WholeRecordings:
         """Read what a group of whole recordings says of them.
@@ -81,6 +122,35 @@ class WholeRecordings:
             first_tile={path: int(one) for path, one, n in zip(paths, first, counts, strict=True) if n},
             reasons=dict(zip(paths, map(str, table["reason"].to_numpy().tolist()), strict=True)),
         )
+
+
+def _observed(seen: Observed, recording: Recording) -> Observed:
+    """Return what was observed of a recording, with the events that it is given."""
+    if recording.given is None:
+        return seen
+    if recording.reason:
+        return Observed(recording=recording, notes=recording.notes, reason=recording.reason)
+    before, _, labels = seen.fingerprint.rpartition(":")
+    digest = hashlib.sha256(f"{labels}\n{recording.given}".encode()).hexdigest()[:16]
+    return replace(
+        seen,
+        recording=recording,
+        events=recording.given.encode(),
+        why_no_events="",
+        why_no_annotations="",
+        fingerprint=f"{before}:{digest}",
+    )
+
+
+def _renamed(seen: Observed, naming: Naming) -> Observed:
+    """Return what was observed of a recording under other names of channels."""
+    if seen.header is None:
+        return seen
+    try:
+        header = seen.header.renamed(naming)
+    except RecordingError as error:
+        return replace(seen, header=None, reason=str(error))
+    return replace(seen, header=header, facts=replace(seen.facts, bad_channels=header.bads))
 
 
 def groups_to_cut(lake: str, recipe: str, releases: Sequence[str] | None) -> list[str]:

@@ -20,10 +20,10 @@ from eegzarr.build.state import Asked, Step, decide
 from eegzarr.build.tables import labels, recording_moments, recordings_table, shards_table
 from eegzarr.build.task import fill_shard
 from eegzarr.build.write import Written, disk_faults_named, finish_group, shard_tasks
-from eegzarr.cut.measure import measured, windows_from
+from eegzarr.cut.measure import measured, threads_for, windows_from
 from eegzarr.cut.source import WholeRecordings
 from eegzarr.errors import LakeError
-from eegzarr.machine.system import flush_folder, usable_cores
+from eegzarr.machine.system import flush_folder
 from eegzarr.recordings.positions import electrode_positions
 from eegzarr.store.checksums import stage_checksums
 from eegzarr.store.dataset import write_dataset
@@ -89,9 +89,9 @@ def cut_attributes(recordings: WholeRecordings, plan: Plan) -> dict[str, Any]:
     }
 
 
-def staged_cut(recordings: WholeRecordings, plan: Plan, group: str) -> MemoryStore:
+def staged_cut(recordings: WholeRecordings, plan: Plan, group: str, memory: int | None = None) -> MemoryStore:
     """Return all files of a cut group, in memory."""
-    windows, table = cut_dataset(recordings, plan, measured(recordings, plan))
+    windows, table = cut_dataset(recordings, plan, measured(recordings, plan, memory))
     staged = MemoryStore()
     write_dataset(staged, group, windows)
     write_dataset(staged, f"{group}/{RECORDINGS}", table)
@@ -103,7 +103,7 @@ def staged_cut(recordings: WholeRecordings, plan: Plan, group: str) -> MemorySto
     return staged
 
 
-def write_cut(recordings: WholeRecordings, plan: Plan, *, overwrite: bool) -> bool:
+def write_cut(recordings: WholeRecordings, plan: Plan, *, overwrite: bool, memory: int | None = None) -> bool:
     """Write a cut group; return whether there was anything to write.
 
     Raises
@@ -120,7 +120,7 @@ def write_cut(recordings: WholeRecordings, plan: Plan, *, overwrite: bool) -> bo
             if not is_settled(lake, group, there):
                 settle(lake, group)
             return False
-        staged = staged_cut(recordings, plan, group)
+        staged = staged_cut(recordings, plan, group, memory)
         store = open_store(lake)
         open_group(store, mode="a").require_group(group.rpartition("/")[0])
         put_attributes(store, group, {**attributes, "status": BUILDING})
@@ -143,7 +143,7 @@ def _checked_place(
             raise
         return {}
     if there is None or "recipe" not in there:
-        if not overwrite and (clash := groups.clash(lake, group, plan.recipe)):
+        if not overwrite and (clash := groups.clash(lake, group, plan.recipe, plan.source.montage)):
             raise LakeError(clash)
         return there
     if overwrite:
@@ -161,7 +161,7 @@ def _checked_place(
     return there
 
 
-def store_windows(recordings: WholeRecordings, plan: Plan, *, overwrite: bool) -> bool:
+def store_windows(recordings: WholeRecordings, plan: Plan, *, overwrite: bool, memory: int | None = None) -> bool:
     """Write the windows of a plan out, as a build would; return whether there was anything to write.
 
     A run that was stopped continues where it was.
@@ -182,13 +182,14 @@ def store_windows(recordings: WholeRecordings, plan: Plan, *, overwrite: bool) -
             source=recordings.place,
             recipe=plan.recipe,
             dtype=plan.geometry.dtype,
+            step=plan.geometry.step,
             compression=plan.geometry.compression,
             overwrite=overwrite,
             fingerprints=fingerprints,
             labels_digest=labels_digest(plan.recipe, plan.source, fingerprints),
             prepared_with=str(recordings.attributes.get("prepared_with", "")),
             signals_digest=signals_digest(plan),
-            clash=groups.clash(lake, group, plan.recipe) if found.status == "nothing" else "",
+            clash=groups.clash(lake, group, plan.recipe, plan.source.montage) if found.status == "nothing" else "",
         )
         decision = decide(found, asked)
         if decision.step is Step.REFUSE:
@@ -203,7 +204,7 @@ def store_windows(recordings: WholeRecordings, plan: Plan, *, overwrite: bool) -
             groups.begin(lake, group, plan)
         windows_of, task_of = windows_from(recordings, plan), shard_tasks(lake, group, plan)
         missing = [shard for shard in range(plan.n_shards) if shard not in receipts]
-        with ThreadPoolExecutor(min(4, usable_cores()), thread_name_prefix="eegzarr-cut") as pool:
+        with ThreadPoolExecutor(threads_for(plan, memory), thread_name_prefix="eegzarr-cut") as pool:
             written = pool.map(lambda shard: fill_shard(task_of(shard), windows_of), missing)
             receipts |= dict(zip(missing, written, strict=True))
         finish_group(lake, group, plan, Written(receipts, electrode_positions(plan.located_header, plan.channels)))

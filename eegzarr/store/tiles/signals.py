@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,8 @@ import xarray as xr
 
 from eegzarr.errors import LakeError
 from eegzarr.machine.system import usable_cores
+from eegzarr.recipes.montage import AS_THEY_ARE, Naming
+from eegzarr.recipes.recipe import recipe_from_json
 from eegzarr.store.complete import check_complete
 from eegzarr.store.group import stored_geometry
 from eegzarr.store.layout import (
@@ -211,6 +213,8 @@ class Tiles:
         Its `plan_digest`.
     state : str
         Changes when its signals do.
+    naming : Naming
+        Which gave the channels their names.
     """
 
     lake: str
@@ -219,6 +223,7 @@ class Tiles:
     state: str
     channels: tuple[str, ...]
     geometry: Geometry
+    naming: Naming = AS_THEY_ARE
 
     @classmethod
     def of(cls, lake: str, group: str) -> Tiles:
@@ -244,7 +249,14 @@ class Tiles:
             state=state.hexdigest(),
             channels=tuple(map(str, channels)),
             geometry=geometry,
+            naming=recipe_from_json(str(attributes["recipe"])).naming,
         )
+
+    def under(self, naming: Naming) -> Tiles:
+        """Return them with the names that another recipe gives to channels."""
+        if naming == self.naming:
+            return self
+        return replace(self, channels=naming.of(self.channels), naming=naming)
 
     @property
     def dtype(self) -> np.dtype:
@@ -280,6 +292,7 @@ def cut_signals(lake: str, group: str, dataset: xr.Dataset) -> xr.Variable:
             f"{lake}/{group} was cut from {tiles.group}, whose signals have changed since. Cut it again with\n"
             f"  python -m eegzarr.cut {lake} --recipe {group.partition('/')[0]}"
         )
+    tiles = tiles.under(recipe_from_json(str(attributes["recipe"])).naming)
 
     def addresses() -> tuple[npt.NDArray[np.int64], CutRecordings]:
         store = open_store(lake, read_only=True)
