@@ -47,7 +47,7 @@ def verify(lake: str, /, *, repair: bool = False, **options: Any) -> int:
     faults = _check(lake)
     if not faults or not repair:
         return FAULTY if faults else 0
-    from eegzarr.build.repair import repair_lake
+    from eegzarr.cut.repair import repair_lake
     from eegzarr.watch.progress import BuildProgress
 
     with BuildProgress() as progress:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mne
 import numpy as np
@@ -22,6 +23,7 @@ from eegzarr.build.repair import repair_lake
 from eegzarr.build.whole.kept import Kept, restored_source, source_text
 from eegzarr.challenge.presets import CHALLENGE1, CHALLENGE2
 from eegzarr.errors import RecipeError
+from eegzarr.events import BuildBegan, ShardFinished
 from eegzarr.recipes.recipe import Recipe, WindowSpan
 from eegzarr.store.describe import describe_lake
 from eegzarr.store.verify import verify_lake
@@ -181,3 +183,20 @@ def test_tiles_that_would_not_hold_whole_recordings_are_refused(fields: dict[str
     usual = {"name": "t", "anchor": "recording", "span": WindowSpan(start=0, stop=2), "target": "", "whole": True}
     with pytest.raises(RecipeError, match=message):
         Recipe(**{**usual, **fields})  # type: ignore[arg-type]
+
+
+def test_a_stopped_build_of_whole_recordings_goes_on_within_its_memory(
+    sample_root: Path, lake: Path, tmp_path: Path
+) -> None:
+    def stop(event: object) -> None:
+        if isinstance(event, ShardFinished):
+            raise KeyboardInterrupt
+
+    build: dict[str, Any] = {"recipe": "continuous", "workers": 1, "shard_size": SMALL_SHARDS, "memory_limit": "600MiB"}
+    with pytest.raises(KeyboardInterrupt):
+        eegzarr.build_lake(sample_root, tmp_path / "lake.zarr", listeners=[stop], **build)
+    told: list[object] = []
+    summary = eegzarr.build_lake(sample_root, tmp_path / "lake.zarr", listeners=[told.append], **build)
+    assert [event.finished > 0 for event in told if isinstance(event, BuildBegan)] == [True]
+    assert summary.peak_memory < 600 * 2**20
+    assert tree_digests(tmp_path / "lake.zarr") == tree_digests(lake)

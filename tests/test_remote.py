@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from conftest import SMALL_SHARDS
 from s3_server import BUCKET, Proxy, s3_server, upload, used_through_proxy
 from torch.utils.data import DataLoader
 
 import eegzarr
+from eegzarr.cut.api import cut_lake
 from eegzarr.errors import LakeError, UsageError
 from eegzarr.store.reading.remote import RangeFetcher
 from eegzarr.store.reading.signed import SignedRanges
+from eegzarr.store.verify import verify_lake
 from eegzarr.train import WindowStream
 
 URL, INTEGERS = (f"s3://{BUCKET}/{name}.zarr" for name in ("lake", "integers"))
@@ -62,6 +65,22 @@ def test_integers_in_a_bucket_are_the_samples_of_a_local_lake(proxy: Proxy, inte
     for options in ({}, {"dtype": "int16"}, {"crop": "1s", "random_crop": False}):
         got, expected = (WindowStream(windows, 32, shuffle="block", seed=3, **options) for windows in (remote, local))
         np.testing.assert_array_equal(drain(got)[0], drain(expected)[0])
+
+
+def test_whole_recordings_are_built_and_cut_in_a_bucket(proxy: Proxy, sample_root: Path, tmp_path: Path) -> None:
+    there, here = f"s3://{BUCKET}/whole.zarr", tmp_path / "whole.zarr"
+    for lake in (there, here):
+        eegzarr.build_lake(
+            sample_root, lake, recipe="continuous", dtype="int16", workers=1, shard_size=16 * SMALL_SHARDS
+        )
+        cut_lake(lake, "challenge1")
+    assert cut_lake(there, "challenge1")[0].already
+    remote, local = (eegzarr.open_windows(lake, "challenge1").isel(window=slice(5, 90)) for lake in (there, here))
+    xr.testing.assert_identical(remote.drop_attrs().load(), local.drop_attrs().load())
+    for options in ({}, {"crop": "1s", "anywhere": True, "views": 2}):
+        got, expected = (WindowStream(windows, 32, shuffle="block", seed=3, **options) for windows in (remote, local))
+        np.testing.assert_array_equal(drain(got)[0], drain(expected)[0])
+    assert verify_lake(there) == []
 
 
 def test_a_split_is_stored_in_a_bucket(proxy: Proxy) -> None:

@@ -157,7 +157,7 @@ def _repair_group(
         in_files = [fault for fault in faults if fault.shard is None]
         if in_files:
             staged = groups.staged_group(plan, group, receipts, result_of(client, positions, watchers))
-            _repair_files(lake, group, _as_it_was(staged, group, origin), in_files, origin, plan)
+            mend_files(lake, group, as_it_was(staged, group, origin), in_files, origin, plan)
 
 
 def _check_windows(lake: str, group: str, plan: Plan, origin: Origin) -> None:
@@ -235,7 +235,7 @@ def _touched(prefix: str, faults: list[Fault]) -> bool:
     return any(fault.path.startswith(prefix) for fault in faults)
 
 
-def _as_it_was(staged: MemoryStore, group: str, origin: Origin) -> MemoryStore:
+def as_it_was(staged: MemoryStore, group: str, origin: Origin) -> MemoryStore:
     """Return the files with the attributes that the group had: its source may be elsewhere now, eegzarr a newer one."""
     kept = ("source", "eegzarr_version", "prepared_with", "title", "plan_digest", "signals_digest", "labels_digest")
     node = zarr.open_group(staged, path=group, mode="r+", zarr_format=3, use_consolidated=False)
@@ -247,7 +247,7 @@ def _as_it_was(staged: MemoryStore, group: str, origin: Origin) -> MemoryStore:
     return staged
 
 
-def _repair_files(lake: str, group: str, staged: MemoryStore, faults: list[Fault], origin: Origin, plan: Plan) -> None:
+def mend_files(lake: str, group: str, staged: MemoryStore, faults: list[Fault], origin: Origin, plan: Plan) -> None:
     """Write faulty files again, each only with the content that it had."""
     store = open_store(lake)
     try:

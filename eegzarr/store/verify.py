@@ -35,7 +35,9 @@ from eegzarr.store.layout import (
     METADATA,
     RECEIPT,
     SHARDS,
+    SIGNALS,
     SPLITS,
+    TILES_DIGEST,
     UNREADABLE,
     Geometry,
     lake_url,
@@ -47,6 +49,7 @@ from eegzarr.store.reading.checked import checked_frame, index_bytes, read_index
 from eegzarr.store.root import consolidated, is_litter
 from eegzarr.store.shard import NO_FRAME, content_number
 from eegzarr.store.staging import list_names, paths_below
+from eegzarr.store.tiles.signals import Tiles
 from eegzarr.store.whole import check_whole_lake
 from eegzarr.urls import is_silence, one_line_errors
 
@@ -174,7 +177,7 @@ def _check_group(lake: str, store: Store, group: str) -> Iterator[Checked]:
         attributes = read_attributes(lake, group)
         unfinished = attributes is not None and attributes.get("status") == BUILDING
     except LakeError:
-        unfinished = False
+        attributes, unfinished = None, False
     if unfinished:
         reason = "it is still being built: the command that began it goes on"
         yield _faulty(group, f"{group}/{METADATA}", "unfinished", reason)
@@ -202,6 +205,25 @@ def _check_group(lake: str, store: Store, group: str) -> Iterator[Checked]:
         if path not in known and (written or is_litter(path)):
             yield _faulty(group, path, "stray", "it doesn't belong to the group")
     yield from _check_shards(lake, store, group)
+    if attributes is not None and SIGNALS in attributes:
+        yield from _check_tiles(lake, group, attributes)
+
+
+def _check_tiles(lake: str, group: str, attributes: dict[str, Any]) -> Iterator[Checked]:
+    """Hold what windows were cut from against what is there now."""
+    signals, path = str(attributes[SIGNALS]), f"{group}/{METADATA}"
+    try:
+        state = Tiles.of(lake, signals).state
+    except LakeError as error:
+        yield _faulty(group, path, "stale", f"it was cut from {signals}, which can't be read: {_line(error)}")
+        return
+    except UNREADABLE as error:
+        if is_silence(error):
+            raise
+        yield _faulty(group, path, "stale", f"it was cut from {signals}, which can't be read: {_line(error)}")
+        return
+    if state != attributes.get(TILES_DIGEST):
+        yield _faulty(group, path, "stale", f"it was cut from {signals}, whose signals are others now: cut it again")
 
 
 def _own_paths(store: Store, group: str, written: Collection[str]) -> set[str]:
