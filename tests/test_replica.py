@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import time
 from pathlib import Path
 
 import mne
@@ -14,7 +16,9 @@ from eegdash.hbn.windows import build_trial_table
 
 import eegzarr
 from eegzarr.challenge.presets import CHALLENGE1
+from eegzarr.cut.api import cut_lake
 from eegzarr.machine.memory import parse_bytes
+from eegzarr.stream import WindowStream
 
 pytestmark = [
     pytest.mark.replica,
@@ -52,3 +56,36 @@ def test_labels_and_signals_of_every_recording(tmp_path: Path) -> None:
     assert compared == summary.windows
     assert dropped == summary.dropped
     print(f"{len(table['path'])} recordings, {compared} windows compared, {dropped} trials dropped; {summary}")
+
+
+def largest_difference(wanted: xr.Dataset, found: xr.Dataset) -> float:
+    """The largest uV by which samples of the same windows differ; labels must be equal."""
+    of_samples = {"eeg", "peak_to_peak", "mean", "std", "flat_channels", "noisy_channels"}
+    for name in set(wanted.variables) - (of_samples if "int16" in str(found.attrs["lake"]) else {"eeg"}):
+        np.testing.assert_array_equal(wanted[name], found[name], err_msg=str(name))
+    largest, compared = 0.0, 0
+    for x, y in zip(*(WindowStream(ds, 256, target=None) for ds in (wanted, found)), strict=True):
+        largest = max(largest, float((x - y).abs().max()))
+        compared += len(x)
+    assert compared == int(wanted.valid.sum())
+    return largest
+
+
+@pytest.mark.timeout(3600)
+def test_windows_cut_from_all_recordings_are_those_of_a_build(tmp_path: Path) -> None:
+    root, whole = Path(os.environ["EEGZARR_REPLICA"]), {}
+    for dtype in ("float32", "int16"):
+        whole[dtype] = tmp_path / f"{dtype}.zarr"
+        eegzarr.build_lake(root, whole[dtype], recipe="continuous", dtype=dtype)  # type: ignore[arg-type]
+    for recipe in ("challenge1", "challenge2"):
+        direct = tmp_path / "direct.zarr"
+        eegzarr.build_lake(root, direct, recipe=recipe)
+        wanted = eegzarr.open_windows(direct, recipe)
+        for dtype, most in (("float32", 0.0), ("int16", 0.025 + 2**-16)):  # half a step, and float32's own rounding
+            began = time.perf_counter()
+            cut_lake(whole[dtype], recipe)
+            seconds = time.perf_counter() - began
+            found = eegzarr.open_windows(whole[dtype], recipe)
+            assert largest_difference(wanted, found) <= most
+            print(f"{recipe} from {dtype}: {found.sizes['window']} windows, cut in {seconds:.1f} s")
+        shutil.rmtree(direct)
