@@ -5,14 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import mne
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from conftest import SMALL_SHARDS, tree_digests
+from conftest import SMALL_SHARDS, run_command, tree_digests
 from test_stretches import NAMES, RATE, interrupted, noise
 
 import eegzarr
@@ -23,7 +22,7 @@ from eegzarr.build.repair import repair_lake
 from eegzarr.build.whole.kept import Kept, restored_source, source_text
 from eegzarr.challenge.presets import CHALLENGE1, CHALLENGE2
 from eegzarr.errors import RecipeError
-from eegzarr.events import BuildBegan, ShardFinished
+from eegzarr.events import ShardFinished
 from eegzarr.recipes.recipe import Recipe, WindowSpan
 from eegzarr.store.describe import describe_lake
 from eegzarr.store.verify import verify_lake
@@ -192,11 +191,12 @@ def test_a_stopped_build_of_whole_recordings_goes_on_within_its_memory(
         if isinstance(event, ShardFinished):
             raise KeyboardInterrupt
 
-    build: dict[str, Any] = {"recipe": "continuous", "workers": 1, "shard_size": SMALL_SHARDS, "memory_limit": "600MiB"}
+    out = tmp_path / "lake.zarr"
     with pytest.raises(KeyboardInterrupt):
-        eegzarr.build_lake(sample_root, tmp_path / "lake.zarr", listeners=[stop], **build)
-    told: list[object] = []
-    summary = eegzarr.build_lake(sample_root, tmp_path / "lake.zarr", listeners=[told.append], **build)
-    assert [event.finished > 0 for event in told if isinstance(event, BuildBegan)] == [True]
-    assert summary.peak_memory < 600 * 2**20
-    assert tree_digests(tmp_path / "lake.zarr") == tree_digests(lake)
+        eegzarr.build_lake(sample_root, out, recipe="continuous", workers=1, shard_size=SMALL_SHARDS, listeners=[stop])
+    assert list(out.rglob("eeg/c/*/0/0"))
+    limits = ("--workers", 1, "--shard-size", SMALL_SHARDS, "--memory-limit", "600MiB")
+    again = run_command("eegzarr.build", "--source", sample_root, "--out", out, "--recipe", "continuous", *limits)
+    assert again.returncode == 0, again.stderr
+    assert float(again.stdout.split("peak memory ")[1].split(" MiB")[0]) < 600
+    assert tree_digests(out) == tree_digests(lake)
