@@ -17,6 +17,7 @@ from eegzarr.store.layout import (
     DTYPES,
     EEG,
     METADATA,
+    RECEIPT,
     RECEIPTS,
     RECORDINGS,
     SCRATCH,
@@ -187,6 +188,14 @@ def finished_shards(lake: str, group: str) -> tuple[int, int]:
         return 0, total
 
 
+def open_shards(store: Store, group: str) -> xr.Dataset:
+    """Return a group's table of shards, not yet loaded, without the receipts.
+
+    They are megabytes, and older versions of xarray would load them here, and fail where they are damaged.
+    """
+    return open_dataset(store, f"{group}/{SHARDS}", drop_variables=RECEIPT)
+
+
 def stored_imprints(lake: str, group: str) -> dict[int, Imprint]:
     """Return what each shard's file must be, as the group's table of shards says.
 
@@ -195,7 +204,7 @@ def stored_imprints(lake: str, group: str) -> dict[int, Imprint]:
     FileNotFoundError
         If there is no such table; and what Zarr raises where it is damaged.
     """
-    table = open_dataset(open_store(lake, read_only=True), f"{group}/{SHARDS}")
+    table = open_shards(open_store(lake, read_only=True), group)
     with damage_named(f"{lake}/{group}/{SHARDS}"):
         nbytes = table["nbytes"].to_numpy().tolist()
         content = table["content"].to_numpy().tolist() if "content" in table else [None] * len(nbytes)
@@ -208,7 +217,7 @@ def read_tables(lake: str, group: str) -> tuple[xr.Dataset, xr.Dataset, xr.Datas
     return (
         open_dataset(store, group),
         open_dataset(store, f"{group}/{RECORDINGS}"),
-        open_dataset(store, f"{group}/{SHARDS}"),
+        open_shards(store, group),
     )
 
 

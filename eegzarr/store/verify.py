@@ -27,13 +27,12 @@ from zarr.storage import MemoryStore
 from eegzarr.errors import LakeError, UnreadableLakeError
 from eegzarr.store.checksums import checksum, is_sealed, read_checksums
 from eegzarr.store.crc import crc32c
-from eegzarr.store.group import read_attributes, stored_geometry, stored_imprints
+from eegzarr.store.group import open_shards, read_attributes, stored_geometry, stored_imprints
 from eegzarr.store.layout import (
     BUILDING,
     CHECKSUMS,
     EEG,
     METADATA,
-    RECEIPT,
     SHARDS,
     SIGNALS,
     SPLITS,
@@ -41,7 +40,6 @@ from eegzarr.store.layout import (
     UNREADABLE,
     Geometry,
     lake_url,
-    open_dataset,
     open_store,
 )
 from eegzarr.store.private import get_bytes, run
@@ -230,7 +228,7 @@ def _own_paths(store: Store, group: str, written: Collection[str]) -> set[str]:
     """Return the paths of a group's shards, and of the chunks of its table of checksums."""
     table = {path for path in paths_below(store, f"{group}/{CHECKSUMS}/") if not is_litter(path)}
     try:
-        rows = open_dataset(store, f"{group}/{SHARDS}", drop_variables=RECEIPT).sizes["shard"]
+        rows = open_shards(store, group).sizes["shard"]
     except UNREADABLE:
         return table | set(paths_below(store, f"{group}/{EEG}/c/"))
     return table | {f"{group}/{EEG}/c/{shard}/0/0" for shard in range(rows)}
@@ -240,7 +238,7 @@ def _check_shards(lake: str, store: Store, group: str) -> Iterator[Checked]:
     try:
         geometry = stored_geometry(lake, group)
         expected = stored_imprints(lake, group)
-        crcs = open_dataset(store, f"{group}/{SHARDS}")["crc32c"].to_numpy().tolist()
+        crcs = open_shards(store, group)["crc32c"].to_numpy().tolist()
     except FileNotFoundError:
         yield _faulty(group, f"{group}/{SHARDS}", "missing", "without this table no shard can be checked")
         return
