@@ -14,13 +14,13 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import SMALL_SHARDS, run_command, tree_digests
+from distributed import WorkerPlugin, default_client
 
 import eegzarr
 import eegzarr.build.workers.cluster
-import eegzarr.build.workers.session
 import eegzarr.build.workers.waiting
 import eegzarr.machine.memory
-from eegzarr.build.workers.resources import MAIN_IDLE, Resources, affordable_shard_size, projected_worker_memory
+from eegzarr.build.workers.resources import Resources, affordable_shard_size, projected_worker_memory
 from eegzarr.challenge.presets import CHALLENGE1
 from eegzarr.errors import BuildStopped, LakeError, UsageError
 from eegzarr.events import BuildBegan, Noticed
@@ -96,13 +96,23 @@ def test_what_is_projected_fits_the_limit(mib: int) -> None:
     assert resources.worker_memory >= at_work
 
 
-def test_a_worker_that_takes_too_much_ends_the_build_with_the_way_out(
-    sample_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(eegzarr.build.workers.session, "projected_worker_memory", lambda *_, **__: 60 * MIB)
+class Leak(WorkerPlugin):
+    """Take memory that nobody projected as soon as a worker begins to write, as a reader that leaks would."""
+
+    def transition(self, key: object, start: str, finish: str, **_: object) -> None:
+        if finish == "executing" and str(key).startswith("write_shard"):
+            self.taken = b"x" * (600 * MIB)
+            time.sleep(1)  # a worker is looked at every 0.1 s
+
+
+def test_a_worker_that_takes_too_much_ends_the_build_with_the_way_out(sample_root: Path, tmp_path: Path) -> None:
+    def leak(event: object) -> None:
+        if isinstance(event, BuildBegan):
+            default_client().register_plugin(Leak())
+
     with pytest.raises(LakeError, match="give a larger --memory-limit or fewer --workers"):
         eegzarr.build_lake(
-            sample_root, tmp_path / "lake.zarr", recipe=CHALLENGE1, workers=1, memory_limit=MAIN_IDLE + 90 * MIB
+            sample_root, tmp_path / "lake.zarr", recipe=CHALLENGE1, workers=1, memory_limit="700MiB", listeners=[leak]
         )
 
 

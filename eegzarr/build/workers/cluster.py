@@ -7,12 +7,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
 import dask
+import psutil
 from dask.distributed import Client, Future, LocalCluster
 
 from eegzarr import __version__
@@ -33,6 +34,7 @@ from eegzarr.store.receipt import Receipt
 
 _MIB = 2**20
 _INSPECT_BATCH = 16
+_CLOSING = 10  # s
 _RETRIES = 2  # of a task whose worker died, or that failed
 # What Ctrl-C in the middle of a request is reported to: a traceback, and a task that is asked for again. Dask's
 # configuration gives them levels of their own.
@@ -68,7 +70,7 @@ def local_client(resources: Resources) -> Iterator[Client]:
         tempfile.TemporaryDirectory(prefix="eegzarr-", ignore_cleanup_errors=True) as scratch,
         dask.config.set(config),
         _silent("distributed", *_TOLD_OF_INTERRUPTS),
-        _started_without_interrupts(
+        _ended_in_time(
             LocalCluster,
             host="127.0.0.1",  # nobody else's business
             n_workers=resources.workers,
@@ -153,6 +155,26 @@ def _check_versions(client: Client, option: str) -> None:
 def _version() -> str:
     # Of the codec, what it makes: its shards would be a mixture, though of the same samples.
     return f"eegzarr {__version__} with {codec_version()} ({codec_mark(Geometry.of(129, 200))})"
+
+
+@contextmanager
+def _ended_in_time(kind: type[LocalCluster], **options: Any) -> Iterator[LocalCluster]:
+    """Run a cluster inside the ``with``; what it was for is done then, or has an error of its own to tell.
+
+    Dask gives up closing workers on a busy machine after two seconds, with an error, and versions before mid-2026 wait
+    for ever for one that was killed for its memory.
+    """
+    cluster = _started_without_interrupts(kind, **options)
+    try:
+        yield cluster
+    finally:
+        workers = [nanny.pid for nanny in cluster.workers.values() if nanny.pid]
+        try:
+            cluster.close(timeout=_CLOSING)
+        except TimeoutError:
+            for pid in workers:
+                with suppress(psutil.NoSuchProcess):
+                    psutil.Process(pid).kill()
 
 
 def _started_without_interrupts(cluster: type[LocalCluster], **options: Any) -> LocalCluster:
