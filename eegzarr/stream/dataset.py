@@ -113,6 +113,8 @@ class WindowDataset(AboutWindows, Dataset[Any]):
         return {**self.__dict__, "_opened": None, "_meter": None}
 
     def _places(self, numbers: npt.NDArray) -> npt.NDArray[np.int64]:
+        if numbers.ndim != 1:
+            raise UsageError(f"windows are taken by a list of numbers, got an array of the shape {numbers.shape}")
         if numbers.dtype == bool and numbers.shape == (len(self),):
             return np.flatnonzero(numbers)
         if numbers.dtype.kind not in "iu" and numbers.size:

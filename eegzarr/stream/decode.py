@@ -18,6 +18,7 @@ from eegzarr.machine.system import usable_cores
 from eegzarr.store.reading.gather import compile_gather, is_worth_compiling
 from eegzarr.store.reading.read import RemoteReader
 from eegzarr.stream.buffers import BufferPool
+from eegzarr.stream.counts import whole
 from eegzarr.stream.rows import OpenRows, WindowRows
 
 # Windows a thread decodes at a time. Fewer share a batch out better, but each hand-over between
@@ -55,10 +56,10 @@ class Reading:
     concurrency: int
 
     def __post_init__(self) -> None:
-        for name in ("ahead", "concurrency", "threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{name} must be at least 1, got {value}")
+        for name in ("ahead", "concurrency", "memory"):
+            whole(name, getattr(self, name), 1)
+        if self.threads is not None:
+            whole("threads", self.threads, 1)
 
     @property
     def n_threads(self) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from eegzarr.errors import UsageError
+from eegzarr.stream.counts import epoch_number, whole
 from eegzarr.stream.epochs import Begun, EpochClock
 from eegzarr.stream.report import Meter, Report, report_of_mixture
 from eegzarr.stream.stream import WindowStream
@@ -27,7 +29,7 @@ class PaddedBatch:
 
     Attributes
     ----------
-    x : Tensor, shape (batch, channel, time)
+    x : Tensor, shape (batch, channel, time), or (batch, view, channel, time)
         0 where padded.
     mask : Tensor of bool, shape (channel, time)
         True where x is signal.
@@ -87,18 +89,17 @@ class MixedStream(IterableDataset[Any]):
         collate: Literal["pad"] | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(streams, Mapping):
+            raise UsageError("streams of a mixture have names: give a dict, such as {'a': stream}")
         self.streams = dict(streams)
         if not self.streams:
             raise UsageError("a mixture needs at least one stream")
         for name, stream in self.streams.items():
             if not isinstance(stream, WindowStream):
                 raise UsageError(f"{name!r} must be a WindowStream, got {type(stream).__name__}")
-        if weights is not None and set(weights) != set(self.streams):
-            raise UsageError(f"weights are for {', '.join(weights)}; the streams are {', '.join(self.streams)}")
-        if weights is not None and not all(0 < weight < float("inf") for weight in weights.values()):
-            raise UsageError(f"weights must be above 0, got {dict(weights)}")
-        if seed < 0:
-            raise UsageError(f"seed must be at least 0, got {seed}")
+        if weights is not None:
+            _check_weights(weights, self.streams)
+        whole("seed", seed, 0)
         if collate not in (None, "pad"):
             raise UsageError(f"collate must be 'pad' or None, got {collate!r}")
         self._weights = None if weights is None else {name: float(weights[name]) for name in self.streams}
@@ -117,9 +118,7 @@ class MixedStream(IterableDataset[Any]):
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order the next iteration has, from its beginning."""
-        if epoch < 0:
-            raise UsageError(f"an epoch is at least 0, got {epoch}")
-        self._go_to(epoch, 0)
+        self._go_to(epoch_number(epoch), 0)
 
     def __len__(self) -> int:
         """Batches that this rank yields in an epoch."""
@@ -271,12 +270,26 @@ class MixedStream(IterableDataset[Any]):
     def _padded(self, name: str, batch: Any) -> PaddedBatch:
         x, rest = (batch[0], tuple(batch[1:])) if isinstance(batch, tuple) else (batch, ())
         own = self.streams[name]
-        n_channels = max(x.shape[1], *(len(stream.channels) for stream in self.streams.values()))
-        n_times = max(x.shape[2], *(stream.n_times for stream in self.streams.values()))
-        padded = x.new_zeros((len(x), n_channels, n_times))
-        padded[:, : x.shape[1], : x.shape[2]] = x
+        n_channels = max(x.shape[-2], *(len(stream.channels) for stream in self.streams.values()))
+        n_times = max(x.shape[-1], *(stream.n_times for stream in self.streams.values()))
+        padded = x.new_zeros((*x.shape[:-2], n_channels, n_times))
+        padded[..., : x.shape[-2], : x.shape[-1]] = x
         mask = torch.zeros((n_channels, n_times), dtype=torch.bool)
-        mask[: x.shape[1], : x.shape[2]] = True
+        mask[: x.shape[-2], : x.shape[-1]] = True
         positions = torch.full((n_channels, 3), float("nan"))
         positions[: len(own.channels)] = torch.from_numpy(own.positions)
         return PaddedBatch(padded, mask, own.channels, positions, rest)
+
+
+def _check_weights(weights: object, names: Iterable[str]) -> None:
+    """Refuse weights that aren't a number above 0 for each stream.
+
+    Raises
+    ------
+    UsageError
+    """
+    if not isinstance(weights, Mapping) or set(weights) != set(names):
+        given = ", ".join(map(str, weights)) if isinstance(weights, Iterable) else repr(weights)
+        raise UsageError(f"weights are for {given}; the streams are {', '.join(names)}")
+    if not all(isinstance(weight, Real) and 0 < float(weight) < float("inf") for weight in weights.values()):
+        raise UsageError(f"weights must be numbers above 0, got {dict(weights)}")

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import numpy as np
 
 from eegzarr.errors import BatchTooLarge, UsageError
+from eegzarr.stream.counts import whole
 from eegzarr.stream.order import SHUFFLES, Uneven, batch_count, rank_batches
 
 
@@ -38,8 +39,7 @@ class Dealing:
     uneven: Uneven
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise UsageError(f"batch_size must be at least 1, got {self.batch_size}")
+        whole("batch_size", self.batch_size, 1)
         if self.uneven not in get_args(Uneven):
             raise UsageError(f"uneven must be 'drop' or 'pad', got {self.uneven!r}")
         if self.drop_last and self.batch_size > self.windows:

@@ -7,6 +7,7 @@ from typing import Any
 from torch.utils.data import get_worker_info
 
 from eegzarr.errors import UsageError
+from eegzarr.stream.counts import epoch_number
 from eegzarr.stream.epochs import Begun, EpochClock, Ranks
 from eegzarr.stream.position import Dealing, Saved, Turn
 
@@ -60,10 +61,9 @@ class Progress:
         UsageError
             If there is no such epoch.
         """
-        if epoch < 0:
-            raise UsageError(f"an epoch is at least 0, got {epoch}")
-        self._clock.set(int(epoch), start, start)
-        self._begun, self._done = Begun(epoch=int(epoch), start=start, dealt_from=start), start
+        number = epoch_number(epoch)
+        self._clock.set(number, start, start)
+        self._begun, self._done = Begun(epoch=number, start=start, dealt_from=start), start
         self._restored = None
 
     def resume(self, saved: Saved) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -66,8 +67,10 @@ class RowOptions:
             raise UsageError(f"with_labels must be a list of names, such as [{self.with_labels!r}]")
         if self.clamp is not None and self.normalize is None:
             raise UsageError("clamp counts standard deviations: give normalize, too")
-        if self.clamp is not None and not self.clamp > 0:
-            raise UsageError(f"clamp must be above 0, got {self.clamp}")
+        if self.clamp is not None and not (isinstance(self.clamp, Real) and self.clamp > 0):
+            raise UsageError(f"clamp must be a number above 0, got {self.clamp!r}")
+        if self.transform is not None and not callable(self.transform):
+            raise UsageError(f"transform must be a function of x, got {self.transform!r:.60}")
         if self.dtype == "int16" and self.normalize is not None:
             raise UsageError("dtype='int16' gives samples as they are stored: normalize needs float32 or float16")
         if self.statistics is not None and self.normalize != "channel":

@@ -23,6 +23,7 @@ from eegzarr.stream.targets import Target, Targets, label, targets_of
 
 _GIB = 2**30
 _SAME_RATE = 1e-4  # relative
+_OF_WINDOWS = {"recording", "start", "valid", "subject", "release"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,12 +198,21 @@ def _find(windows: xr.Dataset) -> _Found:
     count = windows.sizes["window"]
     channels = tuple(map(str, windows["channel"].to_numpy().tolist()))
     own = np.zeros(count, np.int64)
-    if "recording" in windows.coords:
-        own = pd.factorize(windows["recording"].to_numpy())[0].astype(np.int64)
-    if signals.dtype.kind not in "fi":
-        raise UsageError(f"signals must be real numbers, these are {signals.dtype}")
+    for name in _OF_WINDOWS & set(windows.variables):
+        if windows[name].dims not in (("window",), ()):
+            raise UsageError(
+                f"the label {name!r} must have one value for each window, it has the dimensions "
+                f"{', '.join(map(str, windows[name].dims))}: join Datasets with coords='minimal', compat='override'"
+            )
+    if "recording" in windows.coords and count:
+        own = pd.factorize(np.broadcast_to(windows["recording"].to_numpy(), count))[0].astype(np.int64)
+    if signals.dtype.kind not in "fiu":
+        raise UsageError(f"signals must be floats or integers, these are {signals.dtype}")
+    for axis in ("channel", "time"):
+        if count and not windows.sizes[axis]:
+            raise UsageError(f"no {axis} is selected: there is nothing to stream")
     if is_loaded(signals):
-        values = signals.transpose("window", "channel", "time").to_numpy()
+        values = _native(signals.transpose("window", "channel", "time").to_numpy())
         loaded = Loaded(values, tuple(range(values.shape[1])))
         return _Found(windows, (loaded,), np.zeros(count, np.int32), np.arange(count), own, channels)
     places = places_of(signals)
@@ -210,10 +220,20 @@ def _find(windows: xr.Dataset) -> _Found:
         raise UsageError(
             f"these signals were changed after they were opened, and are not in memory: load them with .load() "
             f"({signals.nbytes / _GIB:.2f} GiB), or stream the stored ones with transform=, or write the changed ones "
-            "into a lake (eegzarr.exchange.write.write_windows, or a recipe's preparation)"
+            "into a lake (eegzarr.exchange.write.write_windows, or a recipe's preparation). To pick windows by a "
+            "label isn't to change them: use .sel(window=condition), not .where()"
         )
     recording = _stored_recordings(windows, places) if count else own
     return _Found(windows, places.parts, places.part, places.window, recording, channels)
+
+
+def _native(values: npt.NDArray) -> npt.NDArray:
+    """Return signals as a type that PyTorch knows."""
+    if values.dtype.kind == "f" and values.dtype.itemsize > np.dtype(np.float64).itemsize:
+        return values.astype(np.float64)
+    if values.dtype.kind == "u":
+        return values.astype(np.float32)
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
 def _stored_recordings(windows: xr.Dataset, places: Places) -> npt.NDArray[np.int64]:
@@ -318,7 +338,8 @@ def _kept(
     counts = {"no target": 0, "signal not readable": 0, "target not finite": 0, f"no {balance}": 0}
     for part, target in zip(parts, targets, strict=True):
         count = part.sizes["window"]
-        valid = part["valid"].to_numpy().astype(bool) if "valid" in part.variables else np.ones(count, bool)
+        told = part["valid"].to_numpy().astype(bool) if "valid" in part.variables else True
+        valid = np.broadcast_to(told, count)
         missing, infinite = target.missing(count)
         alone = np.zeros(count, bool)
         if balance is not None:
@@ -340,7 +361,9 @@ def _kept(
 def _people(windows: xr.Dataset, kept: npt.NDArray[np.bool_]) -> frozenset[tuple[str, str]]:
     """Return release and subject of all whose windows are kept; groups of other montages are of the same people."""
     columns = {
-        name: windows[name].to_numpy()[kept].astype(object) if name in windows.coords else ""
+        name: np.broadcast_to(windows[name].to_numpy(), len(kept))[kept].astype(object)
+        if name in windows.coords
+        else ""
         for name in ("release", "subject")
     }
     table = pd.DataFrame(columns, index=range(int(kept.sum()))).drop_duplicates()

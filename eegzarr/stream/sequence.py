@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eegzarr.errors import UsageError
+from eegzarr.stream.counts import whole
 from eegzarr.stream.order import (
     SHUFFLES,
     Shuffle,
@@ -51,8 +52,7 @@ class EpochSequence:
     random_crop: bool
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise UsageError(f"seed must be at least 0, got {self.seed}")
+        whole("seed", self.seed, 0)
 
     @property
     def name(self) -> str | None:

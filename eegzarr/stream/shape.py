@@ -21,6 +21,7 @@ Normalize = Literal["channel", "window", "recording", "robust"]
 # Bytes of windows that are decoded before they are cropped and converted. What Python does between two
 # calls keeps other threads waiting: with 4 windows at a time float32 from float16 streamed a third as fast.
 _TOGETHER = 4 * 2**20
+_ROUNDING = 4 * float(np.finfo(np.float32).eps)
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
@@ -291,7 +292,8 @@ class RowFiller:
             return
         if shape.normalize == "window":
             mean, std = values.mean(axis=2, keepdims=True), values.std(axis=2, keepdims=True)
-            std[std == 0] = 1
+            # Of a flat channel that isn't 0 these are what rounding has left: divided, it would be 1 in place of 0.
+            std[std <= _ROUNDING * np.abs(mean)] = 1
         else:
             assert layout.mean is not None
             assert layout.std is not None

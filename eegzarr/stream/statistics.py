@@ -15,6 +15,7 @@ from eegzarr.store.receipt import Moments
 from eegzarr.stream.selection import Loaded, Selection, Source
 
 _LEVELS = (0.25, 0.5, 0.75)
+_ROUNDING = 4 * float(np.finfo(np.float32).eps)
 _OF_NORMAL = 1.349  # standard deviations between the quartiles of a normal distribution
 Pair = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
@@ -32,6 +33,8 @@ def dataset_statistics(selection: Selection, over: Selection, *, is_given: bool)
     """
     if missing := [name for name in selection.channels if name not in over.channels]:
         raise UsageError(f"the statistics have no channel {missing[0]!r}; they are of {len(over.channels)} channels")
+    if not len(over):
+        raise UsageError("the statistics are over no window: give the training part")
     order = [over.channels.index(name) for name in selection.channels]
     pooled = _by_dataset(over)
     if is_given:
@@ -132,4 +135,5 @@ def _scales(moments: Moments) -> Pair:
     std = np.sqrt(np.maximum(moments.squares, 0) / np.broadcast_to(count, moments.mean.shape)).astype(np.float32)[
         :, None
     ]
-    return mean, np.where(std > 0, std, np.float32(1))
+    # A flat channel's is what rounding has left, where the channel isn't 0.
+    return mean, np.where(std > _ROUNDING * np.abs(mean), std, np.float32(1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -151,22 +151,36 @@ def _columns(windows: xr.Dataset, target: Target) -> tuple[list[Column], bool]:
     if isinstance(target, str):
         return [_named(windows, target)], False
     if not callable(target):
-        assert target is not None
+        if not isinstance(target, Iterable):
+            raise UsageError(f"target must be a label, a list of labels, a function or None, got {target!r:.60}")
         if not target:
             raise UsageError("target is an empty sequence: name at least one label, or give None for x alone")
         return [_named(windows, name) for name in target], True
-    found = target(label_table(windows))
+    table = label_table(windows)
+    rows = table.index.copy()
+    found = _in_order(target(table), rows)
     if isinstance(found, pd.Series) and isinstance(found.dtype, pd.CategoricalDtype):
-        values = np.asarray(found.astype(object).where(found.notna(), ""), dtype=object)
+        values = np.array(
+            ["" if missing else str(name) for name, missing in zip(found, found.isna(), strict=True)], object
+        )
         return [Column(values, tuple(map(str, found.cat.categories)))], False
     values = np.asarray(found)
-    if values.ndim not in (1, 2) or len(values) != windows.sizes["window"]:
+    if values.ndim not in (1, 2) or len(values) != windows.sizes["window"] or not values[:1].size:
         raise UsageError(
             f"the target function must give a row for each of {windows.sizes['window']} windows, it gave {values.shape}"
         )
     if values.ndim == 1:
         return [_column(values, "what the target function gave")], False
     return [_column(values[:, i], "what the target function gave") for i in range(values.shape[1])], True
+
+
+def _in_order(found: Any, rows: pd.Index) -> Any:
+    """Return what a function gave, its rows in the windows' order where their numbers tell that it sorted them."""
+    if isinstance(found, pd.Categorical):
+        found = pd.Series(found)
+    if not isinstance(found, pd.Series | pd.DataFrame) or not found.index.is_unique or found.index.equals(rows):
+        return found
+    return found.loc[rows] if len(found) == len(rows) and found.index.isin(rows).all() else found
 
 
 def _named(windows: xr.Dataset, name: str) -> Column:
