@@ -31,15 +31,21 @@ def info(lake: str, /, *, json: bool = False, plot: Path | None = None) -> int:
     """
     from eegzarr.store.describe import describe_lake
     from eegzarr.store.whole import check_whole_lake
+    from eegzarr.stream.stored import splits_of, told_split
 
     check_whole_lake(lake, "python -m eegzarr.info {lake}")
     summaries = describe_lake(lake)
+    splits = splits_of(lake)
     if json:
-        print(dumps({"lake": redacted(lake), "groups": [summary_fields(s) for s in summaries]}, indent=2))
+        groups = [summary_fields(s) for s in summaries]
+        print(dumps({"lake": redacted(lake), "groups": groups, "splits": splits}, indent=2))
     else:
         from eegzarr.watch.tables import print_tables
 
         print_tables(lake, summaries)
+        for recipe, kept in splits.items():
+            for name, parts in kept.items():
+                print(f"{recipe}: split {name}: {told_split(parts)}")
     if plot:
         _plot(lake, summaries, plot)
     return 0

@@ -17,6 +17,8 @@ import eegzarr
 from eegzarr.build.repair import repair_lake
 from eegzarr.challenge.presets import CHALLENGE1
 from eegzarr.errors import LakeError, UsageError
+from eegzarr.info import main as info
+from eegzarr.pictures.lake import lake_page
 from eegzarr.store.open import recipes
 from eegzarr.store.verify import verify_lake
 
@@ -57,6 +59,22 @@ def test_a_stored_split_opens_to_the_same_windows_and_changes_nothing_else(lake:
     assert {path.partition("/")[0] for path in set(after) - set(before)} == {".splits"}
     assert verify_lake(lake) == []
     assert "challenge1" in zarr.open_group(lake / ".splits", mode="r")  # a hierarchy like any other
+
+
+def test_the_splits_of_a_lake_are_shown(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    windows = eegzarr.open_windows(lake, "challenge1")
+    eegzarr.store_split(lake, "challenge1", "paper", {"train": windows, "valid": windows.isel(window=[])})
+    (lake / ".splits/challenge1/half").mkdir()
+    (lake / ".splits/challenge1/half/zarr.json").write_text("{}")
+    count = windows.sizes["window"]
+    assert info([str(lake)]) == 0
+    assert f"challenge1: split paper: train {count}, valid 0 windows" in capsys.readouterr().out
+    assert info([str(lake), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["splits"]
+    assert told == {"challenge1": {"half": None, "paper": {"train": count, "valid": 0}}}
+    page = lake_page(lake, check=False, signals=False)
+    assert f">train {count}, valid 0 windows</td>" in page
+    assert ">damaged: store it again, with overwrite=True</td>" in page
 
 
 def test_a_split_holds_as_long_as_the_windows_are_the_same(lake: Path, sample_root: Path, tmp_path: Path) -> None:

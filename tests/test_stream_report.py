@@ -85,11 +85,14 @@ def test_where_nothing_was_read_there_is_no_report(windows: xr.Dataset) -> None:
     stream = WindowStream(windows, 32)
     read = WindowStream(windows, 32)
     list(read)
+    list(stream)  # before workers read: their report would be taken for this one
     list(DataLoader(stream, batch_size=None, num_workers=1))
     mixed = MixedStream({"a": stream})
     for one in (stream, WindowDataset(windows), mixed, pickle.loads(pickle.dumps(read))):
-        with pytest.raises(UsageError, match=r"nothing was read in this process yet.*num_workers=0"):
+        with pytest.raises(UsageError, match=r"nothing to report.*num_workers=0"):
             one.report()
+    list(stream)
+    assert stream.report().windows == stream.n_windows
 
 
 QUICK = Report(

@@ -57,6 +57,36 @@ def test_conditions_choose_windows_to_train_on_and_to_score(options: FitOptions)
     assert any("left out by --where side != 'none' and target > 30" in note for note in parts.notes)
 
 
+def test_a_split_that_the_lake_keeps_is_trained_on_as_it_is(options: FitOptions) -> None:
+    windows = eegzarr.open_windows(options.lake, options.recipe)
+    train, valid = eegzarr.split_by_subject(windows, (0.7, 0.3), seed=7)
+    shuffled = train.isel(window=np.random.default_rng(0).permutation(train.sizes["window"]))
+    eegzarr.store_split(options.lake, options.recipe, "paper", {"train": shuffled, "valid": valid})
+    eegzarr.store_split(options.lake, options.recipe, "halves", {"a": train, "b": valid})
+    days = {"train": windows.isel(window=slice(0, None, 2)), "valid": windows.isel(window=slice(1, None, 2))}
+    eegzarr.store_split(options.lake, options.recipe, "days", days)
+    kept = replace(options, split="paper", fractions=FitOptions.fractions)
+    parts = make_parts(kept)
+    np.testing.assert_array_equal(parts.train.window, shuffled.window)
+    np.testing.assert_array_equal(parts.valid.window, valid.window)
+    assert parts.test is None
+    assert list(parts.plan_digests) == np.unique(windows.release).tolist()
+    assert (
+        "24 subjects of the validation part are in the training part, too"
+        in make_parts(replace(kept, split="days")).notes
+    )
+    for split, told in {
+        "papre": r"--split must be one of auto, fractions, challenge, or a split that .* \(days, halves, paper\), got "
+        r"'papre'\. Did you mean paper\?",
+        "chalenge": r"Did you mean challenge\?",
+        "halves": "has windows in the parts a, b; training needs train and valid",
+    }.items():
+        with pytest.raises(UsageError, match=told):
+            make_parts(replace(kept, split=split))
+    with pytest.raises(UsageError, match="--split paper says which windows each part has: leave out --folds"):
+        replace(kept, folds=3)
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

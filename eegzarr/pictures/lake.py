@@ -34,6 +34,7 @@ from eegzarr.store.describe import GroupSummary, describe_lake, lost_windows
 from eegzarr.store.layout import COMPLETE
 from eegzarr.store.open import open_recordings, open_windows
 from eegzarr.store.verify import verify_lake
+from eegzarr.stream.stored import splits_of, told_split
 from eegzarr.watch.tables import label_cells, size
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ def lake_page(
         on_step(f"{recipe}: {sum(group.windows for group in groups):,} windows")
         windows = open_windows(lake, recipe, [group.group.rpartition("/")[2] for group in groups])
         sections.append((recipe, "".join(_recipe(lake, windows, groups, signals))))
+    if splits := splits_of(lake):
+        sections.append(("Splits", _splits(splits)))
     if check:
         on_step("comparing every file with its checksum")
         sections.append(("Checks", _checks(lake)))
@@ -100,6 +103,11 @@ def _groups(summaries: list[GroupSummary]) -> str:
         for s in summaries
     ]
     return counted + page.card("Groups", page.table(header, rows))
+
+
+def _splits(splits: dict[str, dict[str, dict[str, int] | None]]) -> str:
+    rows = [(recipe, name, told_split(parts)) for recipe, kept in splits.items() for name, parts in kept.items()]
+    return page.card("Splits that the lake keeps", page.table(("recipe", "split", "parts"), rows))
 
 
 def _recipe(lake: str | Path, windows: xr.Dataset, groups: list[GroupSummary], signals: bool) -> Iterator[str]:

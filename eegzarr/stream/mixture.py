@@ -168,13 +168,14 @@ class MixedStream(IterableDataset[Any]):
         Raises
         ------
         UsageError
-            If nothing was read in this process: DataLoader workers have reports of their own.
+            If nothing was read in this process, or DataLoader workers have read since.
         """
         parts = {}
         for name, stream in self.streams.items():
             with suppress(UsageError):  # of which no batch came
                 parts[name] = stream.report(), stream.circumstances()
-        return report_of_mixture(self._meter, parts)
+        seen_by_workers = get_worker_info() is None and self._clock.has_workers
+        return report_of_mixture(None if seen_by_workers else self._meter, parts)
 
     def __repr__(self) -> str:
         shares = ", ".join(f"{count} of {name!r}" for name, count in self._shares().items())

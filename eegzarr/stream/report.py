@@ -284,6 +284,6 @@ def report_of_mixture(meter: Meter | None, parts: Mapping[str, tuple[Report, Cir
 
 def _nothing_measured() -> UsageError:
     return UsageError(
-        "nothing was read in this process yet: read some batches, then ask for the report. What DataLoader workers "
-        "read isn't known here, so measure with num_workers=0"
+        "nothing to report: this process has read nothing yet, or DataLoader workers have read since, whose time it "
+        "can't see. Read some batches with num_workers=0, then ask for the report"
     )

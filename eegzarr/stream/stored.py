@@ -133,6 +133,26 @@ def list_splits(lake: str | Path, recipe: str) -> list[str]:
     return _names(open_store(url, read_only=True), recipe) if recipe in recipes(url) else []
 
 
+def splits_of(lake: str | Path) -> dict[str, dict[str, dict[str, int] | None]]:
+    """Return by recipe and name the windows in each part of the splits that a lake keeps; None for a damaged split."""
+    store = open_store(url := lake_url(lake), read_only=True)
+    found: dict[str, dict[str, dict[str, int] | None]] = {}
+    for recipe in recipes(url):
+        for name in _names(store, recipe):
+            content = stored_split(store, _path(recipe, name))
+            parts = content["parts"].items() if is_sealed(content) else None
+            counts = None if parts is None else {part: sum(b - a for _, a, b in runs) for part, runs in parts}
+            found.setdefault(recipe, {})[name] = counts
+    return found
+
+
+def told_split(parts: dict[str, int] | None) -> str:
+    """Return the parts of a split that a lake keeps, as `splits_of` gives them, for people."""
+    if parts is None:
+        return "damaged: store it again, with overwrite=True"
+    return ", ".join(f"{part} {windows:,}" for part, windows in parts.items()) + " windows"
+
+
 def _path(recipe: str, name: str) -> str:
     return f"{SPLITS}/{recipe}/{name}/{METADATA}"
 

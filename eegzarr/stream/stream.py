@@ -315,9 +315,9 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
         Raises
         ------
         UsageError
-            If nothing was read in this process: DataLoader workers have reports of their own.
+            If nothing was read in this process, or DataLoader workers have read since.
         """
-        return report_of(self._meter, self.circumstances())
+        return report_of(None if self._progress.is_read_by_workers else self._meter, self.circumstances())
 
     def circumstances(self) -> Circumstances:
         """Return what else an advice depends on."""

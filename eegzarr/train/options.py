@@ -16,10 +16,11 @@ Loss = Literal["auto", "mse", "mae", "huber", "cross-entropy"]
 Normalized = Literal["channel", "window", "recording", "robust"]
 ClassWeights = Literal["balanced", "none"]
 Optimizer = Literal["adamw", "adam", "nadam", "radam", "rmsprop", "sgd"]
-Split = Literal["auto", "fractions", "challenge"]
 Precision = Literal["auto", "float32", "bfloat16", "bf16", "float16"]
 Device = Literal["auto", "cpu", "cuda"]
-LOSSES, OPTIMIZERS, SPLITS, PRECISIONS, DEVICES = map(get_args, (Loss, Optimizer, Split, Precision, Device))
+LOSSES, OPTIMIZERS, PRECISIONS, DEVICES = map(get_args, (Loss, Optimizer, Precision, Device))
+SPLITS = ("auto", "fractions", "challenge")  # or one that the lake keeps
+_SHARES = ("releases", "fractions", "folds", "split_seed")  # which a split of the lake leaves nothing to say
 CLASS_WEIGHTS, NORMALIZED = get_args(ClassWeights), get_args(Normalized)
 NUMBER_LOSSES = ("mse", "mae", "huber")
 _COUNTS = ("epoch_windows", "threads", "seed", "split_seed")
@@ -105,9 +106,10 @@ class FitOptions:
     epoch_windows : int
         Windows between two validations; 0 for all of the training part. The next epoch begins where the
         last one ended, so that every window is seen before any is seen twice.
-    split : {"auto", "fractions", "challenge"}
+    split : str
         challenge: R5 is the validation part and all other releases are trained on. fractions: shares of the subjects.
-        auto: challenge, if the lake has R5 and another release; else fractions.
+        auto: challenge, if the lake has R5 and another release; else fractions. Or the name of a split that the lake
+        keeps, with the parts train and valid, and maybe test.
     fractions : tuple of float
         Shares of the subjects for training, validation and test.
     folds : int
@@ -155,7 +157,7 @@ class FitOptions:
     ema: float = 0.0
     compile: bool = False
     epoch_windows: int = 0
-    split: Split = "auto"
+    split: str = "auto"
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
     folds: int = 0
     fold: int = 0
@@ -190,7 +192,7 @@ class FitOptions:
             raise UsageError(
                 f"--folds must be at least 2 and the fold one of them, got fold {self.fold} of {self.folds}"
             )
-        choices = {"loss": LOSSES, "optimizer": OPTIMIZERS, "split": SPLITS, "precision": PRECISIONS, "device": DEVICES}
+        choices = {"loss": LOSSES, "optimizer": OPTIMIZERS, "precision": PRECISIONS, "device": DEVICES}
         choices |= {"class_weights": CLASS_WEIGHTS, "normalize": NORMALIZED}
         for name, known in choices.items():
             if getattr(self, name) not in known:
@@ -199,6 +201,21 @@ class FitOptions:
                     f"{option_name(name)} must be one of {', '.join(known)}, got {given!r}."
                     f"{did_you_mean(str(given), known)}"
                 )
+
+        if self.is_kept_split:
+            self._check_kept_split()
+
+    def _check_kept_split(self) -> None:
+        if not self.split:
+            raise UsageError(f"--split must be one of {', '.join(SPLITS)}, or the name of a split that the lake keeps")
+        defaults = {option.name: option.default for option in fields(self)}
+        if more := [option_name(name) for name in _SHARES if getattr(self, name) != defaults[name]]:
+            raise UsageError(f"--split {self.split} says which windows each part has: leave out {', '.join(more)}")
+
+    @property
+    def is_kept_split(self) -> bool:
+        """Whether the parts are those of a split that the lake keeps."""
+        return self.split not in SPLITS
 
     @property
     def step_windows(self) -> int:

@@ -252,6 +252,9 @@ class RemoteReader(WindowReader):
         with self.spent.reading():
             offset, length = frame_range(self._index(shard, key), in_shard, name)
             stored = self._fetcher.fetch(key, offset, offset + length)
+        # What compression has saved is room for further frames: without it the last frames of each block were asked
+        # for only when the block before was done.
+        self._cache.settle((self._number, number), length)
         with self.spent.checking():
             return checked_frame(stored, length, self.geometry, name)
 

@@ -113,6 +113,14 @@ class FrameCache:
             self._held += nbytes
             return self._frames[key][0]
 
+    def settle(self, key: tuple[int, int], nbytes: int) -> None:
+        """Note what a frame that has come takes, where more was set aside for it."""
+        with self._lock:
+            if key in self._frames:
+                frame, before = self._frames[key]
+                self._frames[key] = frame, nbytes
+                self._held += nbytes - before
+
     def drop(self, key: tuple[int, int]) -> None:
         """Let a frame go that isn't needed any more."""
         with self._lock:

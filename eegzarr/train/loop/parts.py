@@ -10,19 +10,23 @@ import xarray as xr
 
 from eegzarr.challenge.rules import SCORED_TASK, SEEN_SECONDS, VALIDATION_RELEASE
 from eegzarr.errors import UsageError
-from eegzarr.recipes.classes import classes_of
 from eegzarr.store.group import read_attributes
 from eegzarr.store.layout import group_path
 from eegzarr.store.open import open_windows, recipes
 from eegzarr.stream.splits import drop_start_kit_exclusions, kfold_by_subject, split_by_subject, without_subjects
+from eegzarr.stream.stored import list_splits, open_split
+from eegzarr.stream.targets import recipe_target
+from eegzarr.suggest import did_you_mean
 from eegzarr.train.loop.where import where_holds
-from eegzarr.train.options import FitOptions
+from eegzarr.train.options import SPLITS, FitOptions
 from eegzarr.train.task import AS_STORED, TARGET, Given, Task
+
+_PARTS = {"train": "training", "valid": "validation", "test": "test"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """Windows of each part; no subject is in two.
+    """Windows of each part; no subject is in two, but where a split that the lake keeps says so.
 
     Attributes
     ----------
@@ -65,21 +69,24 @@ def make_parts(options: FitOptions) -> Parts:
     LakeError
         If the lake can't be read.
     """
-    windows = open_windows(options.lake, options.recipe, list(options.releases) or None)
-    _check_number(windows, options)
-    digests = plan_digests(options)
-    releases = list(digests)
-    notes = []
-    if not options.keep_start_kit_exclusions:
-        windows, excluded = drop_start_kit_exclusions(windows)
-        if excluded:
-            notes.append(f"{excluded} subjects left out, as in the challenge's start kit (--keep-excluded)")
+    notes: list[str] = []
+    if options.is_kept_split:
+        train, valid, test = kept_parts(options, notes)
+        windows, digests = train, plan_digests(options, _releases_of(train, valid, test))
+    else:
+        windows = open_windows(options.lake, options.recipe, list(options.releases) or None)
+        digests = plan_digests(options, options.releases)
+        if not options.keep_start_kit_exclusions:
+            windows, excluded = drop_start_kit_exclusions(windows)
+            if excluded:
+                notes.append(f"{excluded} subjects left out, as in the challenge's start kit (--keep-excluded)")
+        train, valid, test = _split(options, windows, list(digests), notes)
+    _check_predicts(windows, options)
     if options.recipe in SEEN_SECONDS:
         notes.append(
             f"scored as the challenge's evaluator does: {SEEN_SECONDS[options.recipe]:g} s of each window of the task "
             f"{SCORED_TASK[options.recipe]}, where it draws them"
         )
-    train, valid, test = _split(options, windows, releases, notes)
     train = where_holds(train, options.where, "--where", "training", notes)
     valid = where_holds(valid, options.valid_where, "--valid-where", "validation", notes)
     if test is not None:
@@ -110,32 +117,69 @@ def given_by(options: FitOptions) -> Given:
     return Given.by(options.target, options.normalize, options.clamp or None)
 
 
-def _check_number(windows: xr.Dataset, options: FitOptions) -> None:
-    """Refuse windows whose target is no number: what is fitted here are regressions."""
-    if "target" not in windows.coords:
-        raise UsageError(
-            f"{options.lake}/{options.recipe} has no single target to fit: its recipe predicts several or none"
-        )
-    if (classes := classes_of(windows["target"].attrs)) is not None:
-        raise UsageError(
-            f"the target of {options.lake}/{options.recipe} is a class ({', '.join(classes.values())}), and "
-            f"eegzarr.train fits numbers: train a classifier on eegzarr.stream.WindowStream, which gives the codes"
-        )
+def _check_predicts(windows: xr.Dataset, options: FitOptions) -> None:
+    """Refuse windows of a recipe that predicts nothing, where no label is named."""
+    if not options.target and recipe_target(windows, TARGET) is None:
+        raise UsageError(f"the recipe of {options.lake}/{options.recipe} predicts nothing: name a label with --target")
 
 
-def plan_digests(options: FitOptions) -> dict[str, str]:
+def plan_digests(options: FitOptions, releases: Sequence[str]) -> dict[str, str]:
     """Return the digest of each group's plan, by release: which windows a lake has.
+
+    Parameters
+    ----------
+    releases : sequence of str
+        All that the lake has of the recipe, where it is empty.
 
     Raises
     ------
     LakeError
         If the lake can't be read.
     """
-    releases = list(options.releases) or recipes(options.lake).get(options.recipe, [])
     return {
         release: str((read_attributes(options.lake, group_path(options.recipe, release)) or {}).get("plan_digest"))
-        for release in releases
+        for release in releases or recipes(options.lake).get(options.recipe, [])
     }
+
+
+def kept_parts(options: FitOptions, notes: list[str]) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset | None]:
+    """Return the parts of a split that the lake keeps, as they are.
+
+    Raises
+    ------
+    UsageError
+        If there is no such split, or it has other parts than are trained on and scored.
+    LakeError
+        If it is damaged, or the lake has other windows now.
+    """
+    name, there = options.split, list_splits(options.lake, options.recipe)
+    if name not in there:
+        kept = f"a split that {options.lake} keeps of {options.recipe} ({', '.join(there) or 'there is none'})"
+        raise UsageError(
+            f"--split must be one of {', '.join(SPLITS)}, or {kept}, got {name!r}."
+            f"{did_you_mean(name, [*SPLITS, *there])}"
+        )
+    parts = {
+        part: windows for part, windows in open_split(options.lake, options.recipe, name).items() if len(windows.window)
+    }
+    if not {"train", "valid"} <= set(parts) or not set(parts) <= set(_PARTS):
+        raise UsageError(
+            f"the split {name!r} has windows in the parts {', '.join(parts) or '(none)'}; training needs train and "
+            "valid, and takes test: store it again with these names"
+        )
+    notes.append(f"the split {name} of the lake, as it was stored")
+    people = {part: set(windows["subject"].to_numpy().tolist()) for part, windows in parts.items()}
+    for part in ("valid", "test"):
+        if shared := people["train"] & people.get(part, set()):
+            notes.append(f"{len(shared)} subjects of the {_PARTS[part]} part are in the training part, too")
+    return parts["train"], parts["valid"], parts.get("test")
+
+
+def _releases_of(*parts: xr.Dataset | None) -> list[str]:
+    """Return the releases that the windows of some parts are of."""
+    return sorted(
+        {name for part in parts if part is not None for name in part["release"].to_numpy().astype(str).tolist()}
+    )
 
 
 def _split(
