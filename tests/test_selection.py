@@ -218,6 +218,18 @@ def test_a_shard_that_is_written_to_between_epochs_is_refused(copied: Path) -> N
         list(stream)
 
 
+@pytest.mark.parametrize("kind", ["truncated", "copied over"])
+def test_xarray_refuses_a_shard_that_has_changed_since_it_was_read(kind: str, copied: Path) -> None:
+    windows = eegzarr.open_windows(copied, "challenge1", ["R1"])
+    windows["eeg"][:3].load()
+    shard = copied / "challenge1/R1/eeg/c/0/0/0"
+    content = shard.read_bytes()
+    shard.write_bytes(content[:5000] if kind == "truncated" else content[::-1])
+    with pytest.raises(LakeError, match="was written to while it was read"):
+        windows["eeg"][:3].load()
+    assert windows["eeg"][-3:].load().notnull().all()  # of another shard
+
+
 def test_a_truncated_shard_is_named(copied: Path) -> None:
     shard = copied / "challenge1/R1/eeg/c/1/0/0"
     shard.write_bytes(shard.read_bytes()[:-1000])

@@ -132,6 +132,7 @@ class SignalArray(StoredSignals):
         is_whole = channels.shape + times.shape == self.shape[1:] and _ascend(channels) and _ascend(times)
         out = np.empty((len(numbers), *channels.shape, *times.shape), self.dtype)
         reader, decoder = self._open()
+        reader.check_files_of(numbers)  # touching what a truncated file no longer has would end the process
         step = self._geometry.step
 
         def decode(run: slice) -> None:

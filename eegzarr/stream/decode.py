@@ -24,7 +24,9 @@ from eegzarr.stream.rows import OpenRows, WindowRows
 # Windows a thread decodes at a time. Fewer share a batch out better, but each hand-over between
 # threads waits for Python's lock: 64 streamed a quarter faster than 16.
 _WINDOWS_A_JOB = 64
-_CHECKED_EVERY = 1.0  # s; a look at each shard's file, which costs 2 us
+# Shards' files are looked at as often as takes a 200th of the time (2 us for each), between these limits, in s: a
+# file that is truncated in place ends the process once it is touched.
+_LEAST_PAUSE, _LARGEST_PAUSE, _SHARE = 0.02, 1.0, 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,13 +128,15 @@ class Decoder:
         lookahead = _Lookahead(self.opened, self._rows, members, offsets)
         upcoming = iter(zip(members, offsets, strict=True))
         executor = ThreadPoolExecutor(reading.n_threads, thread_name_prefix="eegzarr-decode")
-        checked = time.monotonic()
         try:
             self.opened.check()
+            checked, pause = time.monotonic(), _LEAST_PAUSE
             while True:
-                if time.monotonic() - checked > _CHECKED_EVERY:
+                now = time.monotonic()
+                if now - checked > pause:
                     self.opened.check_files()
                     checked = time.monotonic()
+                    pause = min(_LARGEST_PAUSE, max(_LEAST_PAUSE, _SHARE * (checked - now)))
                 while len(waiting) < reading.ahead and (following := next(upcoming, None)) is not None:
                     lookahead.reach()
                     tensor, rows = pool.take(len(following[0]))

@@ -180,6 +180,12 @@ class LocalReader(WindowReader):
         for held in list(self._shards.values()):
             _refuse_if_changed(held)
 
+    def check_files_of(self, windows: npt.NDArray[np.int64]) -> None:
+        """Refuse to go on if a shard of some windows was written to since it was mapped."""
+        for number in np.unique(windows // self.geometry.windows_per_shard).tolist():
+            if number in self._shards:
+                _refuse_if_changed(self._shards[number])
+
     def _stored_digest(self) -> str | None:
         return stored_digest(self._metadata.read_bytes()) if self._metadata.exists() else None
 

@@ -66,6 +66,10 @@ class WindowReader(ABC):
         """Refuse to go on if a shard was written to since it was opened, as far as that costs nothing to see."""
         return
 
+    def check_files_of(self, windows: npt.NDArray[np.int64]) -> None:
+        """Refuse to go on if a shard of some windows was written to since it was opened, likewise."""
+        return
+
     def check(self) -> None:
         """Refuse to go on if a shard was written to, or the group was built anew, since it was opened."""
         self.check_files()

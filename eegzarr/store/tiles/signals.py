@@ -174,6 +174,10 @@ class CutSignals(StoredSignals):
         gatherer = self._gatherer()
         if is_worth_compiling(len(windows)):
             compile_gather()
+        begins = self.positions[windows] + first
+        tile_times = gatherer.reader.geometry.n_times
+        # Touching what a truncated file no longer has would end the process.
+        gatherer.reader.check_files_of(np.concatenate([begins, begins + length - 1]) // tile_times)
 
         def gather(begin: int) -> None:
             several = slice(begin, begin + _TOGETHER)
