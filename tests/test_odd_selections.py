@@ -122,7 +122,7 @@ def test_mixtures_of_odd_parts_are_padded_or_refused_by_name(windows: xr.Dataset
     for name, batch in mixed:
         np.testing.assert_array_equal(batch.x[..., batch.mask].flatten(), next(alone[name]).flatten())
     for weights in ({"views": "1", "plain": 2}, [1, 2], {"views": True, "plain": float("nan")}, 3):
-        with pytest.raises(UsageError, match=r"weights (are for|must be numbers)"):
+        with pytest.raises(UsageError, match=r"weights (are for|must be above 0)"):
             MixedStream({"views": views, "plain": plain}, weights=weights)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="give a dict"):
         MixedStream([views, plain])  # type: ignore[arg-type]

@@ -293,4 +293,4 @@ def _check_weights(weights: object, names: Iterable[str]) -> None:
         given = ", ".join(map(str, weights)) if isinstance(weights, Iterable) else repr(weights)
         raise UsageError(f"weights are for {given}; the streams are {', '.join(names)}")
     if not all(isinstance(weight, Real) and 0 < float(weight) < float("inf") for weight in weights.values()):
-        raise UsageError(f"weights must be numbers above 0, got {dict(weights)}")
+        raise UsageError(f"weights must be above 0, got {dict(weights)}")
