@@ -19,13 +19,14 @@ import xarray as xr
 from edfio import Edf, EdfAnnotation, EdfSignal
 
 import eegzarr
-from eegzarr.bids.beside import fingerprint_of, look_around, read_sidecars
+from eegzarr.bids.beside import read_sidecars
 from eegzarr.bids.buckets import at_hand
 from eegzarr.bids.dataset import find_source
 from eegzarr.build.__main__ import describe
 from eegzarr.build.summary import BuildSummary
 from eegzarr.build.target import targets_of
 from eegzarr.recipes.recipe import EventRules, Recipe, WindowSpan
+from eegzarr.recordings.surroundings import fingerprint_of, look_around
 from eegzarr.store.open import open_recordings
 
 CHANNELS = ("Fz", "Cz", "Pz")

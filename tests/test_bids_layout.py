@@ -65,6 +65,9 @@ def test_a_folder_in_capitals_is_read() -> None:
         ("sub-01/sub-01_task-x_eeg.edf", "outside of an eeg folder"),
         ("S001.edf", "no BIDS name"),
         ("sub-01/eeg/sub-02_task-x_eeg.edf", "lies in sub-01 but is named sub-02"),
+        ("sub-01/backup/eeg/sub-01_task-x_eeg.edf", "lies in sub-01/backup/eeg, where BIDS has no recordings"),
+        ("sub-01/ses-1/old/eeg/sub-01_ses-1_task-x_eeg.edf", "lies in sub-01/ses-1/old/eeg"),
+        (f"{S}_split-02_eeg.edf", "is split 2 of a recording, which only FIF files lead to"),
         ("sub-01/ses-1/eeg/sub-01_ses-2_task-x_eeg.edf", "lies in ses-1 but is named ses-2"),
     ],
 )
@@ -98,6 +101,15 @@ def test_further_entities_and_the_session_of_the_folder_are_kept() -> None:
     (one,) = found("sub-01/ses-9/eeg/sub-01_task-x_acq-a_run-02_desc-b_eeg.bdf").values()
     assert (one.session, one.run, one.entities) == ("9", "02", "acq-a_desc-b")
     assert "ses-9" in one.notes[0]
+
+
+def test_electrodes_of_the_heads_own_space_come_first() -> None:
+    spaces = ("ACPC", "CapTrak", "fsaverage")
+    there = [
+        f"sub-01/eeg/sub-01_space-{space}_{kind}" for space in spaces for kind in ("electrodes.tsv", "coordsystem.json")
+    ]
+    (one,) = found(f"{S}_eeg.edf", *there).values()
+    assert {path for path in one.sidecars if "space" in path} == {path for path in there if "CapTrak" in path}
 
 
 def test_sidecars_apply_by_inheritance() -> None:

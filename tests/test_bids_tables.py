@@ -34,6 +34,14 @@ def test_quotes_are_text() -> None:
     assert table["note"][0] == '"Hello'
 
 
+def test_quotes_around_every_name_are_a_programs() -> None:
+    table = parse_tsv(b'"participant_id"\t"age"\t\r\n"sub-1"\t7\r\n"sub-2"\t"say ""ah"""\r\n')
+    assert list(table.columns) == ["participant_id", "age"]
+    assert list(table["participant_id"]) == ["sub-1", "sub-2"]
+    assert table["age"][0] == "7"
+    assert any("quotes" in note for note in table.notes)
+
+
 def test_trailing_tabs_short_and_long_rows_and_repeated_columns() -> None:
     table = parse_tsv(b"a\tb\ta\t\n1\t2\t3\t\n4\n5\t6\t7\t8\n\n9\t\t\n")
     assert list(table.columns) == ["a", "b", "a_3"]
@@ -114,6 +122,21 @@ def test_what_a_number_cannot_be_is_missing_and_counted() -> None:
     assert typed.values.dtype == np.float32
     np.testing.assert_array_equal(typed.values, [12, np.nan, np.nan, np.nan, np.nan])
     assert typed.unread == {"13y": 2, "adult": 1}
+
+
+@pytest.mark.parametrize("second", ["sub-1\t7\tM\tn/a", "1\t 7\tM \t", '"sub-1"\t7\tM\tNaN', "SUB-1\t7\tM"])
+def test_rows_that_say_the_same_are_one(second: str) -> None:
+    people = people_of(parse_tsv(f"participant_id\tage\tsex\tnote\nsub-1\t7\tM\t\n{second}\n".encode()))
+    assert not people.why_missing
+    assert people.table.to_dict("index") == {"1": {"age": "7", "sex": "M", "note": ""}}
+
+
+@pytest.mark.parametrize("text", ["1e39", "-1e400", "1e999999"])
+@pytest.mark.parametrize("is_number", [True, False])
+def test_a_number_that_no_label_can_hold_is_never_infinite(text: str, is_number: bool) -> None:
+    typed = typed_column([text, "2"], is_number=is_number)
+    assert typed.values.tolist() == ([text, "2"] if not is_number else pytest.approx([np.nan, 2], nan_ok=True))
+    assert typed.unread == ({text: 1} if is_number else {})
 
 
 def test_a_subject_whose_row_is_damaged_or_ambiguous_says_so() -> None:

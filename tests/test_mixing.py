@@ -155,11 +155,14 @@ def test_names_of_the_10_05_system_are_known_one_by_one() -> None:
 
 @pytest.mark.parametrize(
     ("system", "units", "scale"),
-    [("CapTrak", "m", 1.0), ("CapTrak", "mm", 1e-3), ("EEGLAB", "cm", 1e-2), ("CTF", "", 1e-3)],
+    [
+        *(("CapTrak", "m", 1.0), ("CapTrak", "mm", 1e-3), ("EEGLAB", "cm", 1e-2), ("CTF", "MM", 1e-3)),
+        *(("CTF", "", 1e-3), ("CapTrak", "", 1e-2), ("EEGLAB", "", 1.0)),
+    ],
 )
 def test_electrodes_tsv_comes_first(system: str, units: str, scale: float, tmp_path: Path) -> None:
     raw_array(("Fz", "Cz", "Pz")).save(tmp_path / "a_raw.fif", verbose="error")
-    head = {"Fz": (0.01, 0.08, 0.05), "Cz": (0.0, 0.0, 0.1)}
+    head = {"Fz": (0.01, 0.08, 0.05), "Cz": (0.0, 0.0, 0.09)}  # a child's
     # EEGLAB's x points to the nose, its y to the left ear.
     rows = tuple(
         (name, *(np.array((x, y, z) if system == "CapTrak" else (y, -x, z)) / scale).tolist())
@@ -168,6 +171,24 @@ def test_electrodes_tsv_comes_first(system: str, units: str, scale: float, tmp_p
     told = Sidecars(electrodes=rows, coordinate_system=system, coordinate_units=units)
     found = electrode_positions(read_header(tmp_path / "a_raw.fif", told), ("Cz", "Pz", "Fz"))
     np.testing.assert_allclose(found, [head["Cz"], (np.nan,) * 3, head["Fz"]], atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("system", "units", "reach", "why"),
+    [
+        ("EEGLAB", "", 1.0, "its unit (none told) isn't known"),
+        ("CapTrak", "inch", 3.5, "its unit (inch) isn't known"),
+        ("Other", "m", 0.1, "its coordinate system (Other) has no landmarks"),
+    ],
+)
+def test_electrodes_without_a_way_to_the_head_are_left_aside_and_it_is_told(
+    system: str, units: str, reach: float, why: str, tmp_path: Path
+) -> None:
+    raw_array(("Fz", "Cz")).save(tmp_path / "a_raw.fif", verbose="error")
+    told = Sidecars(electrodes=(("Cz", 0.0, 0.0, reach),), coordinate_system=system, coordinate_units=units)
+    header = read_header(tmp_path / "a_raw.fif", told)
+    assert any(why in note for note in header.notes)
+    np.testing.assert_array_equal(electrode_positions(header, ("Fz", "Cz")), channel_positions(("Fz", "Cz")))
 
 
 def test_landmarks_lead_from_another_system_to_the_head(tmp_path: Path) -> None:

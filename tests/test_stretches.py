@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import edfio
@@ -198,6 +199,22 @@ def test_each_stretch_is_prepared_as_mne_prepares_it_alone(
         alone.append(part.get_data() * 1e6)
     whole = np.concatenate(alone, axis=1)
     np.testing.assert_allclose(got, whole, rtol=1e-6, atol=1e-6 * np.abs(whole).max())
+
+
+@given(
+    st.lists(st.integers(1, 700), min_size=1, max_size=6),
+    st.sampled_from([64.0, 128.0, 200.0, 250.0, 1000 / 3, 499.9, 512.0]),
+)
+def test_stretches_at_another_rate_never_meet_and_end_with_the_recording(lengths: list[int], sfreq: float) -> None:
+    edges = np.cumsum([0, *lengths]).tolist()
+    header = Header(sfreq=sfreq, n_times=edges[-1], channels=("Cz",), stretches=tuple(pairwise(edges)))
+    after = header.at(100)
+    assert len(after.stretches) == len(lengths)
+    assert all(0 <= first <= stop <= after.n_times for first, stop in after.stretches)
+    assert all(stop <= first for (_, stop), (first, _) in pairwise(after.stretches))
+    for (first, stop), (begin, end) in zip(header.stretches, after.stretches, strict=True):
+        assert abs(begin - first * 100 / sfreq) <= 1
+        assert end - begin <= (stop - first) * 100 / sfreq + 1e-6
 
 
 def test_a_filter_hears_joins_as_mnes_does(tmp_path: Path) -> None:

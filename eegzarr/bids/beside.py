@@ -1,21 +1,17 @@
-"""What the files beside a recording say, read and parsed; and what tells that one of its files has changed."""
+"""What the files beside a recording say, parsed."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from eegzarr.bids.buckets import changed_at, check_there, content_of, read_many
-from eegzarr.bids.companions import files_opened
 from eegzarr.bids.entities import CHANNELS, COORDINATES, EEG_JSON, ELECTRODES, SCANS
-from eegzarr.bids.recordings import Recording
 from eegzarr.bids.sidecars import ChannelRow, Sidecars
-from eegzarr.bids.tsv import MISSING, Table, parse_tsv
+from eegzarr.bids.tsv import MISSING, Table, check_pointer, parse_tsv
 from eegzarr.errors import RecordingError
 
 _ROW_TEXTS = tuple(ChannelRow.__dataclass_fields__)
@@ -45,70 +41,6 @@ class Surroundings:
     contents: Mapping[str, bytes | RecordingError]
     fingerprint: str
     notes: tuple[str, ...]
-
-
-def look_around(root: str, recording: Recording) -> Surroundings:
-    """Read what lies beside a recording, not the recording itself.
-
-    Raises
-    ------
-    RecordingError
-        If a file of the recording isn't there.
-    """
-    check_there(root, recording.path)
-    files, notes = files_opened(root, recording)
-    own = recording.events if recording.given is None else ""
-    contents = read_many(root, [*recording.sidecars, *([own] if own else [])])
-    events: bytes | RecordingError | None = contents.pop(own) if own else None
-    if recording.given is not None:
-        events = recording.given.encode()
-    try:
-        fingerprint = _fingerprint(root, files, contents, events)
-    except OSError as error:
-        raise RecordingError(f"unreadable: {error.strerror or error}") from error
-    return Surroundings(
-        files=files, events=events, contents=contents, fingerprint=fingerprint, notes=(*recording.notes, *notes)
-    )
-
-
-def fingerprint_of(root: str, recording: Recording) -> str:
-    """Return what changes when a recording, or what applies to it, does; when the dataset is copied, its stamp alone.
-
-    Raises
-    ------
-    RecordingError
-        If a file of it isn't there, or it can't be read anyway.
-    """
-    if recording.reason:
-        raise RecordingError(recording.reason)
-    return look_around(root, recording).fingerprint
-
-
-def _fingerprint(
-    root: str,
-    files: Sequence[str],
-    contents: Mapping[str, bytes | RecordingError],
-    events: bytes | RecordingError | None,
-) -> str:
-    """Return ``size:content@stamp:labels``: what signals are read from, and what labels alone are made from.
-
-    The size is that of a recording in one file, "" for others. The stamp is when its files were changed last.
-    """
-    content, stamp, labels = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
-    contents_of = [content_of(root, path) for path in files]
-    for path, own in zip(files, contents_of, strict=True):
-        content.update(f"{path}\0{own}\n".encode())
-        stamp.update(f"{changed_at(root, path)}\n".encode())
-    for path, text in contents.items():
-        of_signals = path.endswith((CHANNELS, EEG_JSON))
-        (content if of_signals else labels).update(_digest(text))
-    labels.update(_digest(events))
-    size = contents_of[0].partition(":")[0] if len(files) == 1 else ""
-    return f"{size}:{content.hexdigest()[:16]}@{stamp.hexdigest()[:8]}:{labels.hexdigest()[:16]}"
-
-
-def _digest(text: bytes | RecordingError | None) -> bytes:
-    return hashlib.sha256(text).digest() if isinstance(text, bytes) else b"-"
 
 
 def read_sidecars(surroundings: Surroundings) -> Sidecars:
@@ -159,6 +91,7 @@ def read_sidecars(surroundings: Surroundings) -> Sidecars:
 def _channels(content: bytes) -> tuple[tuple[ChannelRow, ...] | None, tuple[str, ...]]:
     table = parse_tsv(content, encodings=_SPREADSHEET)
     notes = (*table.notes, *(f"{why}: left out" for _, why in table.left_out.values()))
+    table = _with_small_letters(table)
     if "name" not in table:
         return None, (*notes, "has no column name: left aside")
     names = [name for name in _ROW_TEXTS if name in table]
@@ -172,9 +105,16 @@ def _channels(content: bytes) -> tuple[tuple[ChannelRow, ...] | None, tuple[str,
     return rows, notes
 
 
+def _with_small_letters(table: Table) -> Table:
+    """Return a table with the names of its columns as BIDS writes them, where their case alone differs."""
+    names = Counter(name.lower() for name in table.columns)
+    small = {name if names[name.lower()] > 1 else name.lower(): column for name, column in table.columns.items()}
+    return replace(table, columns=small)
+
+
 @lru_cache(maxsize=64)
 def _electrodes(content: bytes) -> tuple[tuple[str, float, float, float], ...]:
-    table = parse_tsv(content, encodings=_SPREADSHEET)
+    table = _with_small_letters(parse_tsv(content, encodings=_SPREADSHEET))
     missing = [name for name in ("name", "x", "y", "z") if name not in table]
     if missing:
         raise RecordingError(f"has no column {', '.join(missing)}: left aside")
@@ -191,6 +131,7 @@ def _number(text: str) -> float:
 
 @lru_cache(maxsize=64)
 def _json(content: bytes) -> dict[str, Any]:
+    check_pointer(content)
     try:
         fields = json.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:

@@ -14,13 +14,14 @@ EVENTS, CHANNELS, ELECTRODES = "events.tsv", "channels.tsv", "electrodes.tsv"
 COORDINATES, EEG_JSON, SCANS = "coordsystem.json", "eeg.json", "scans.tsv"
 SIDECARS = (EVENTS, CHANNELS, ELECTRODES, COORDINATES, EEG_JSON, SCANS)
 _OF_A_SPACE = (ELECTRODES, COORDINATES)
+_OF_THE_HEAD = ("captrak", "eeglab", "eeglab-hj", "ctf", "elektaneuromag", "4dbti", "kityokogawa", "chietiitab")
 
 
 def entities_of(name: str) -> dict[str, str]:
     """Return the entities of a file's name, such as ``{"sub": "01", "task": "rest"}``, in its order."""
-    stem = name.rsplit("/", 1)[-1].partition(".")[0]
+    *parts, last = name.rsplit("/", 1)[-1].split("_")
     found: dict[str, str] = {}
-    for part in stem.split("_"):
+    for part in (*parts, last.partition(".")[0]):
         key, dash, value = part.partition("-")
         if dash and key.isalnum() and value:
             found.setdefault(key, value)
@@ -75,8 +76,8 @@ class Inheritance:
     def electrodes(self, path: str) -> tuple[str, str]:
         """Return a recording's electrodes.tsv and the coordsystem.json of the same space, "" for what isn't there.
 
-        Where electrodes are given in several spaces, the first by name that has a coordinate system, since all
-        of them say the same positions.
+        Where electrodes are given in several spaces, one of the head's own, since a way leads from there to MNE's;
+        else the first by name that has a coordinate system.
         """
         tables = self.applying(path, ELECTRODES)
         if not tables:
@@ -85,7 +86,7 @@ class Inheritance:
         folder = PurePosixPath(nearest).parent
         beside = [table for table in tables if PurePosixPath(table).parent == folder]
         systems = {entities_of(system).get("space", ""): system for system in self.applying(path, COORDINATES)}
-        for table in beside:
+        for table in sorted(beside, key=lambda path: entities_of(path).get("space", "").lower() not in _OF_THE_HEAD):
             if (system := systems.get(entities_of(table).get("space", ""))) is not None:
                 return table, system
         return beside[0], ""

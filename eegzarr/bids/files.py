@@ -42,8 +42,16 @@ def _below(root: Path, folder: str, depth: int) -> Iterator[str]:
             # A folder with the name of a file is no file: its row says so.
             if not entry.is_dir() or is_read(entry.name):
                 yield path
-            elif depth < _DEEPEST and not is_passed_over(entry.name):
+            elif depth < _DEEPEST and not is_passed_over(entry.name) and not _leads_back(entry):
                 yield from _below(root, path, depth + 1)
+
+
+def _leads_back(entry: os.DirEntry[str]) -> bool:
+    """Tell whether a link leads to a folder that it lies in: there is nothing new behind it."""
+    if not entry.is_symlink():
+        return False
+    target, folder = os.path.realpath(entry.path), os.path.realpath(os.path.dirname(entry.path))
+    return f"{folder}/".startswith(f"{target.rstrip('/')}/")
 
 
 def read_local(root: Path, path: str) -> bytes:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from eegzarr.bids.buckets import read_bytes, read_many
 from eegzarr.bids.recordings import Recording
-from eegzarr.bids.tsv import MISSING, Table, parse_tsv
+from eegzarr.bids.tsv import MISSING, Table, parse_tsv, unquoted
 from eegzarr.errors import RecordingError, SourceError
 
 PARTICIPANTS = "participants.tsv"
@@ -27,6 +27,7 @@ _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)  # or a decimal co
 _CODE = re.compile(r"[+-]?0\d+", re.ASCII)
 _DATE = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])", re.ASCII)
 _AT_LEAST = re.compile(r"(\d+(?:\.\d+)?)\+", re.ASCII)  # BIDS's 89+, which hides who is older
+_LARGEST = float(np.finfo(np.float32).max)
 _EXACT = 2**53  # whole numbers up to which float64 has each
 
 
@@ -78,15 +79,22 @@ def people_of(table: Table) -> People:
     if "participant_id" not in table:
         raise RecordingError(f"has no column participant_id; it has {', '.join(table.columns)}")
     frame = pd.DataFrame(dict(table.columns), dtype=object)
-    frame["subject"] = frame.pop("participant_id").str.strip().str.removeprefix("sub-")
-    frame = frame.drop_duplicates().set_index("subject").replace(list(MISSING), "")
+    frame["subject"] = frame.pop("participant_id").map(_subject)
+    # Rows that differ in blanks or in how they write what is missing say the same.
+    frame = frame.apply(lambda column: column.str.strip()).replace(list(MISSING), "")
+    frame = frame.drop_duplicates().set_index("subject")
     twice = frame.index.duplicated(keep=False)
     why_missing = dict.fromkeys(frame.index[twice], "participants.tsv has different rows for this subject")
     for name, why in table.left_out.values():
-        why_missing[name.strip().removeprefix("sub-")] = f"participants.tsv can't be read for this subject: {why}"
+        why_missing[_subject(name)] = f"participants.tsv can't be read for this subject: {why}"
     notes = [f"{PARTICIPANTS} {note}" for note in table.notes]
     notes += [f"{PARTICIPANTS} {why}: left out" for _, why in table.left_out.values()]
     return People(frame[~frame.index.duplicated()], why_missing, tuple(notes))
+
+
+def _subject(text: str) -> str:
+    text = unquoted(text)
+    return text[4:] if text.lower().startswith("sub-") else text
 
 
 def read_sessions(root: str, files: Collection[str], recordings: Iterable[Recording]) -> tuple[pd.DataFrame, list[str]]:
@@ -147,7 +155,7 @@ def typed_column(texts: Sequence[str], *, is_number: bool = False) -> TypedColum
     is_number : bool
         The column is a number, whatever it holds: float32, and what can't be read is missing and counted.
     """
-    cleaned = [_unquoted(text) for text in texts]
+    cleaned = [unquoted(text) for text in texts]
     there = [text for text in cleaned if text not in MISSING]
     numbers, notes = _meant(there)
     unread = Counter(text for text in there if text not in numbers)
@@ -160,12 +168,6 @@ def typed_column(texts: Sequence[str], *, is_number: bool = False) -> TypedColum
     return TypedColumn(values, unread, tuple(notes))
 
 
-def _unquoted(text: str) -> str:
-    """Return a value without the quotes and blanks that spreadsheet programs put around one."""
-    text = text.strip()
-    return text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] == '"' else text
-
-
 def _meant(texts: Sequence[str]) -> tuple[dict[str, float], list[str]]:
     """Return what each distinct text is as a number, for those that are one, and what was assumed."""
     different = dict.fromkeys(texts)
@@ -175,7 +177,8 @@ def _meant(texts: Sequence[str]) -> tuple[dict[str, float], list[str]]:
     numbers, at_least = {}, 0
     for text in different:
         if _NUMBER.fullmatch(text):
-            numbers[text] = float(text)
+            if abs(float(text)) <= _LARGEST:
+                numbers[text] = float(text)
         elif text in commas and not ambiguous:
             numbers[text] = float(text.replace(",", "."))
         elif match := _AT_LEAST.fullmatch(text):

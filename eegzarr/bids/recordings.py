@@ -228,10 +228,15 @@ def _why_not(files: tuple[str, ...]) -> str:
         return "lies outside of the sub-* folders"
     if folders[-1].lower() != "eeg":
         return "lies outside of an eeg folder"
+    if len(folders) > 3 or (len(folders) == 3 and not folders[1].startswith("ses-")):
+        return f"lies in {'/'.join(folders)}, where BIDS has no recordings: they are in sub-*/eeg or sub-*/ses-*/eeg"
     for key, folder in zip(("sub", "ses"), folders, strict=False):
         if folder.startswith(f"{key}-") and key in entities and folder != f"{key}-{entities[key]}":
             return f"lies in {folder} but is named {key}-{entities[key]}"
     splits = [int(own) for file in files if (own := entities_of(file).get("split", "")).isdigit()]
+    if splits and not suffix_of(path).startswith(".fif"):
+        # Where a part lies in the recording, whose events these are: only FIF files say.
+        return f"is split {splits[0]} of a recording, which only FIF files lead to" if splits[0] > 1 else ""
     lacking = sorted(set(range(1, max(splits, default=0) + 1)) - set(splits))
     if splits and lacking:
         return f"split {', '.join(map(str, lacking))} of it isn't there"

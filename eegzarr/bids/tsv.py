@@ -17,8 +17,8 @@ _LINE_END = re.compile(r"\r\n|\n|\r")
 _POINTERS = {
     b"version https://git-lfs": "is a Git LFS pointer: its content is not downloaded",
     b"/annex/objects/": "is a git-annex pointer: its content is not downloaded",
-    b"<!doctype html": "is a web page, not a table",
-    b"<html": "is a web page, not a table",
+    b"<!doctype html": "is a web page, not the file",
+    b"<html": "is a web page, not the file",
 }
 
 
@@ -70,6 +70,10 @@ def parse_tsv(content: bytes, *, encodings: tuple[str, ...] = ()) -> Table:
     numbered = [(number, line) for number, line in enumerate(_LINE_END.split(text), 1) if line.strip()]
     if not numbered:
         raise RecordingError("is no table: it is empty")
+    first = [cell.strip() for cell in numbered[0][1].rstrip("\t ").split("\t")]
+    if all(_is_quoted(name) for name in first):  # as no table of BIDS: a program quoted every text
+        numbered = [(number, "\t".join(map(unquoted, line.split("\t")))) for number, line in numbered]
+        notes.append("has its texts in quotes: read without them")
     header, renamed = _header(numbered[0][1])
     if len(header) == 1:
         _check_separator([line for _, line in numbered])
@@ -93,11 +97,31 @@ def parse_tsv(content: bytes, *, encodings: tuple[str, ...] = ()) -> Table:
     return Table(columns, tuple(lines), left_out, tuple(notes + renamed))
 
 
-def _decoded(content: bytes, encodings: tuple[str, ...]) -> tuple[str, list[str]]:
-    start = content[:200].lstrip().lower()
+def check_pointer(content: bytes) -> None:
+    """Refuse what downloads leave in place of a small file.
+
+    Raises
+    ------
+    RecordingError
+    """
+    start = content[:200].lstrip(b"\xef\xbb\xbf \r\n\t").lower()
     for mark, meaning in _POINTERS.items():
         if start.startswith(mark):
             raise RecordingError(meaning)
+
+
+def unquoted(text: str) -> str:
+    """Return a value without the quotes and blanks that spreadsheet programs put around one."""
+    text = text.strip()
+    return text[1:-1].strip() if _is_quoted(text) else text
+
+
+def _is_quoted(text: str) -> bool:
+    return len(text) > 1 and text[0] == text[-1] == '"'
+
+
+def _decoded(content: bytes, encodings: tuple[str, ...]) -> tuple[str, list[str]]:
+    check_pointer(content)
     head = content[:200]
     if head[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in head:
         zeros = (head[::2].count(0), head[1::2].count(0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from eegzarr.build.api import build_lake, forecast
-from eegzarr.build.foreseen.lines import class_lines, lines_of
+from eegzarr.build.foreseen.lines import class_lines, left_out_lines, lines_of
 from eegzarr.challenge.releases import find_release
 from eegzarr.cli.run import Command, Invocation
 from eegzarr.cli.signature import options_of
@@ -182,15 +183,7 @@ def describe(summary: BuildSummary, lake: str) -> str:
 
 def _losses(made: BuildSummary) -> list[str]:
     """Return what was left out, and what of the source's tables was renamed, assumed or couldn't be read."""
-    lines = []
-    if made.dropped:
-        lines.append(
-            f"  {made.dropped} left out: the window extends past an end of the recording, crosses a gap or a join, or "
-            f"overlaps a bad time"
-        )
-    noun = made.noun
-    lines += [f"  {count} {noun}s left out: the {noun} {why}" for why, count in made.left_out.most_common()]
-    return lines + [f"  {note}" for note in _first(made.notes)]
+    return [f"  {line}" for line in (*left_out_lines(made.dropped, made.left_out, made.noun), *_first(made.notes))]
 
 
 def _first(notes: Sequence[str]) -> list[str]:
@@ -212,9 +205,11 @@ def describe_forecast(foreseen: Forecast, lake: str) -> str:
     found = foreseen.explanation
     lines += [f"  {line}" for line in lines_of(found, skipped=False)] if found is not None else []
     lines += [f"  {note}" for note in _first(foreseen.notes)]
-    if foreseen.skipped:
-        lines.append(f"  {len(foreseen.skipped)} of {foreseen.recordings} recordings skipped:")
+    if foreseen.reasons:
+        lines.append(f"  {sum(foreseen.reasons.values())} of {foreseen.recordings} recordings need a look:")
         lines += [f"    {path}: {reason}" for path, reason in foreseen.skipped]
+        others = foreseen.reasons - Counter(reason for _, reason in foreseen.skipped)
+        lines += [f"    {count} x {reason}" for reason, count in others.most_common()]
     return "\n".join(lines)
 
 

@@ -24,6 +24,13 @@ from eegzarr.store.layout import NUMERIC_PARTICIPANTS, TAKEN
 _OWN = (*NUMERIC_PARTICIPANTS, "sex")  # labels of a subject that every lake has
 
 
+def why_no_labels(source: Source, subject: str) -> str:
+    """Return why a recording's windows have no labels of their subject, "" where they have."""
+    if subject in source.participants.index:
+        return ""
+    return "no row in participants.tsv" if len(source.participants.columns) else "no participants.tsv"
+
+
 @dataclass(frozen=True)
 class SubjectLabels:
     """What is known of the subject and the session of each recording.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 
-from eegzarr.bids.beside import look_around, read_sidecars
+from eegzarr.bids.beside import read_sidecars
 from eegzarr.bids.buckets import at_hand, is_url
 from eegzarr.bids.recordings import Recording
 from eegzarr.bids.sidecars import Sidecars
@@ -18,6 +18,7 @@ from eegzarr.recipes.events import VALUE_COLUMNS
 from eegzarr.recipes.montage import AS_THEY_ARE, Naming
 from eegzarr.recordings.header import Header
 from eegzarr.recordings.reader import read_header
+from eegzarr.recordings.surroundings import look_around
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 from dask.distributed import Client
 
-from eegzarr.bids.beside import fingerprint_of
 from eegzarr.bids.dataset import Source
 from eegzarr.bids.given_windows import for_windows, read_window_table, with_windows
 from eegzarr.build import group as groups
@@ -18,6 +17,7 @@ from eegzarr.build.checks import at_own_rate, check_target, check_writable, name
 from eegzarr.build.content import compare_shards, in_recorded_step, shards_with
 from eegzarr.build.digest import labels_digest, prepared_with, signals_digest
 from eegzarr.build.foreseen.explain import explain_plan
+from eegzarr.build.labels import why_no_labels
 from eegzarr.build.plan import Plan
 from eegzarr.build.request import BuildRequest
 from eegzarr.build.state import Asked, Found, Step, decide, touched
@@ -29,6 +29,7 @@ from eegzarr.build.write import disk_faults_named, finish_group, write_group
 from eegzarr.errors import LakeError, RecordingError
 from eegzarr.events import Listener, Noticed, tell
 from eegzarr.machine.memory import MemoryGate
+from eegzarr.recordings.surroundings import fingerprint_of
 from eegzarr.store.bucket import slow_requests_told
 from eegzarr.store.group import stored_imprints
 from eegzarr.store.layout import Geometry, group_path, lake_url
@@ -95,6 +96,9 @@ def _foreseen(request: BuildRequest, place: Placed, plan: Plan, resources: Resou
     geometry = plan.geometry
     skipped = [(i.recording.path, i.reason) for i in plan.inspections if i.reason]
     with_windows = [inspection for inspection in plan.inspections if inspection.n_windows]
+    unlabelled = Counter(
+        why for i in plan.inspections if not i.reason and (why := why_no_labels(plan.source, i.recording.subject))
+    )
     return Forecast(
         group=place.group,
         windows=plan.n_windows,
@@ -102,7 +106,7 @@ def _foreseen(request: BuildRequest, place: Placed, plan: Plan, resources: Resou
         recordings=len(plan.inspections),
         built=len(with_windows),
         dropped=sum(inspection.dropped for inspection in plan.inspections),
-        reasons=Counter(reason for _, reason in skipped),
+        reasons=Counter(reason for _, reason in skipped) + unlabelled,
         skipped=tuple(skipped),
         left_out=sum((inspection.left_out for inspection in plan.inspections), Counter()),
         explanation=explain_plan(plan),

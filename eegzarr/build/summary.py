@@ -13,7 +13,7 @@ import xarray as xr
 from eegzarr.recipes.classes import classes_of, names_of
 from eegzarr.recipes.recipe import recipe_from_json
 from eegzarr.store.engine import stored_type
-from eegzarr.store.group import read_tables, unreadable_windows
+from eegzarr.store.group import left_out_counts, read_tables, unreadable_windows
 from eegzarr.store.reading.damage import damage_named
 
 if TYPE_CHECKING:
@@ -84,9 +84,9 @@ class Forecast:
     Attributes
     ----------
     reasons : Counter
-        Recordings by the reason why they would give no windows.
+        Recordings by the reason why they would give no windows, or not all that they should; as of `BuildSummary`.
     skipped : tuple of (str, str)
-        Path and reason of each of them.
+        Path and reason of each that would give none.
     left_out, notes
         As of `BuildSummary`.
     decoded_nbytes : int
@@ -151,7 +151,7 @@ def summarize(lake: str, group: str, *, but: Collection[str] = ()) -> BuildSumma
             built=int((recordings["windows"].to_numpy() > 0).sum()),
             dropped=int(recordings["dropped"].to_numpy().sum()),
             reasons=reasons,
-            left_out=_left_out(recordings),
+            left_out=left_out_counts(recordings),
             noun=recipe_from_json(str(labels.attrs["recipe"])).noun,
             classes=class_counts(labels),
             notes=tuple(map(str, labels.attrs.get("notes", ()))),
@@ -168,16 +168,4 @@ def class_counts(labels: xr.Dataset) -> dict[str, dict[str, int]]:
         if str(name).startswith("target") and (classes := classes_of(label.attrs)) is not None:
             found = Counter(names_of(label.to_numpy(), classes).tolist())
             counts[str(name)] = {kind: found[kind] for kind in (*classes.values(), "") if kind or found[kind]}
-    return counts
-
-
-def _left_out(recordings: xr.Dataset) -> Counter[str]:
-    """Add up the trials that a table of recordings says were left out, by the reason."""
-    counts: Counter[str] = Counter()
-    if "left_out_reasons" not in recordings:  # a lake of eegzarr 0.1
-        return counts
-    for told in recordings["left_out_reasons"].to_numpy().tolist():
-        for part in str(told).split("; ") if told else ():
-            count, _, why = part.partition(" ")
-            counts[why] += int(count)
     return counts

@@ -12,8 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from eegzarr.bids.dataset import availability
-from eegzarr.build.inspect import Inspection
-from eegzarr.build.labels import subject_labels, window_names
+from eegzarr.build.labels import subject_labels, why_no_labels, window_names
 from eegzarr.build.plan import Plan
 from eegzarr.build.target import target_names, targets_of
 from eegzarr.recipes.classes import flags
@@ -178,7 +177,7 @@ def recordings_table(plan: Plan, receipts: list[Receipt], moments: dict[int, Mom
                 else "skipped"
                 if inspection.reason
                 else "built",
-                "reason": note or _why_no_labels(plan, inspection),
+                "reason": note or why_no_labels(plan.source, inspection.recording.subject),
                 "fingerprint": inspection.fingerprint,
                 "left_out": sum(inspection.left_out.values()),
                 "left_out_reasons": "; ".join(f"{count} {why}" for why, count in inspection.left_out.items()),
@@ -241,14 +240,6 @@ def _beyond(receipts: list[Receipt]) -> dict[int, float]:
         for row, reached in receipt.beyond.items():
             most[row] = max(reached, most.get(row, 0.0))
     return most
-
-
-def _why_no_labels(plan: Plan, inspection: Inspection) -> str:
-    """Return why a recording's windows have no labels of their subject, "" where they have."""
-    source, subject = plan.source, inspection.recording.subject
-    if subject in source.participants.index:
-        return ""
-    return "no row in participants.tsv" if not source.participants.empty else "no participants.tsv"
 
 
 def shards_table(plan: Plan, receipts: list[Receipt]) -> xr.Dataset:

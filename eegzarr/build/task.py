@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from numcodecs import blosc
 
-from eegzarr.bids.beside import Surroundings, look_around
+from eegzarr.bids.beside import Surroundings
 from eegzarr.bids.buckets import at_hand
 from eegzarr.bids.recordings import Recording
 from eegzarr.errors import BuildStopped, LakeError, RecordingError
@@ -24,6 +24,7 @@ from eegzarr.recordings.mixing import Mixing, mixing
 from eegzarr.recordings.preparation import cut, prepare_recording
 from eegzarr.recordings.quartiles import quartiles
 from eegzarr.recordings.reader import read_windows
+from eegzarr.recordings.surroundings import look_around
 from eegzarr.recordings.tiles import read_tiles
 from eegzarr.store.codec import codec_mark
 from eegzarr.store.integers import beyond_reason, is_too_large, round_to, to_integers, to_microvolts

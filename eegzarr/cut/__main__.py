@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from eegzarr.build.foreseen.lines import TOO_NEAR
 from eegzarr.cli.run import Command
 from eegzarr.cli.signature import options_of
 from eegzarr.cut.api import cut_lake
@@ -59,10 +60,7 @@ def describe(summary: CutSummary, lake: str) -> str:
         f"  {summary.windows:,} windows of {summary.subjects} subjects from {summary.recordings} recordings",
     ]
     if summary.dropped:
-        lines.append(
-            f"  {summary.dropped} left out: the window extends past an end of the recording, crosses a gap or a join, "
-            f"or overlaps a bad time"
-        )
+        lines.append(f"  {summary.dropped} left out: {TOO_NEAR}")
     if summary.left_out:
         lines.append(f"  {summary.left_out} trials left out: the table of recordings says why")
     if summary.invalid:

@@ -7,9 +7,9 @@ kit uses; tests hold the two against each other row by row.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -148,10 +148,15 @@ def _values(events: Columns, values: EventRules) -> tuple[npt.NDArray, list[str]
     if not there:
         raise RecordingError(f"events.tsv has no column value or trial_type; it has {', '.join(map(str, events))}")
     for name in there:
-        texts = np.asarray(events[name], dtype=object)
+        texts = _without_blanks(events[name])
         if _is_one_of(texts, values.trial_start).any():
             return texts, [] if name == "value" else ["the values of its events are those of trial_type"]
-    return np.asarray(events[there[0]], dtype=object), []
+    return _without_blanks(events[there[0]]), []
+
+
+def _without_blanks(column: Sequence[Any]) -> npt.NDArray[np.object_]:
+    own = np.asarray(column, dtype=object).tolist()
+    return np.array([value.strip() if isinstance(value, str) else value for value in own], dtype=object)
 
 
 def _sorted_onsets(events: Columns) -> tuple[npt.NDArray, npt.NDArray]:
@@ -184,7 +189,7 @@ def _take(values: np.ndarray, index: np.ndarray, missing: object) -> np.ndarray:
 def _correctness(events: Columns, values: EventRules, rows: int) -> np.ndarray:
     correct = np.full(rows, -1, dtype=np.int8)
     if "feedback" in events:
-        feedback = np.asarray(events["feedback"], dtype=object)
+        feedback = _without_blanks(events["feedback"])
         correct[_is_one_of(feedback, values.correct)] = 1
         correct[_is_one_of(feedback, values.wrong)] = 0
     return correct

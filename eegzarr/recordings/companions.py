@@ -1,153 +1,159 @@
-"""Which files make one recording: the file that names it, and those that its header leads to."""
+"""Which files make one recording: the one that is opened, and those that its header or its name leads to.
+
+One rule, `belonging`, for a folder on this machine and for one in a bucket: what is opened is what is fetched, and what
+tells that a recording has changed.
+"""
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
-from math import prod
-from pathlib import Path
+import unicodedata
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 
-from eegzarr.errors import RecordingError
-from eegzarr.recordings.boundary import boundary
+from eegzarr.bids.buckets import at_hand, beside
+from eegzarr.bids.recordings import Recording, suffix_of
+from eegzarr.recordings.brainvision import brainvision_names
+from eegzarr.recordings.eeglab import eeglab_data
 
-_LINE = re.compile(r"^(DataFile|MarkerFile)\s*=\s*(.*?)\s*$", re.IGNORECASE | re.MULTILINE)
-_CHANNEL = re.compile(r"^Ch(\d+)=([^\r\n]*,[^\r\n]*)", re.IGNORECASE | re.MULTILINE)
-_BRAINVISION = {"DataFile": (".eeg", ".EEG", ".dat", ".avg"), "MarkerFile": (".vmrk", ".VMRK")}
-_HEADER_BYTES = 2**16
+DATA = "DataFile"
+# What each key of a header names, by suffix, and where a recording without it can't be read.
+_SUFFIXES = {DATA: (".eeg", ".dat", ".avg", ".fdt"), "MarkerFile": (".vmrk", ".amrk")}
+_TRIPLETS = (".vhdr", ".ahdr")
 _SPLIT = re.compile(r"^(.*_split-)(\d+)(_.*\.fif)$")
-_WIDTHS = {"single": 4, "int16": 2, "int32": 4}  # bytes of a number of MATLAB's
-_STRUCT_BYTES = 32 * 2**20  # a header of EEGLAB's is smaller: a larger file has the signals inside
+
+
+@dataclass(frozen=True, kw_only=True)
+class Belonging:
+    """The files of one recording, by their names in its folder.
+
+    Attributes
+    ----------
+    files : tuple of str
+        Those that are there, the one that is opened first.
+    found : mapping of str to str
+        The file that each key of the header means, of those that are there.
+    missing : tuple of str
+        Files that it can't be read without, and that aren't there.
+    notes : tuple of str
+        What was assumed.
+    """
+
+    files: tuple[str, ...]
+    found: Mapping[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def belonging(name: str, told: Mapping[str, str], there: Collection[str]) -> Belonging:
+    """Decide which files belong to a recording.
+
+    A header's file is the one of that name. Where there is none, since the files were renamed and the header's text
+    wasn't, the one that has the recording's own name is meant.
+
+    Parameters
+    ----------
+    name : str
+        Of the file that is opened.
+    told : mapping of str to str
+        The names that its header has, by key.
+    there : collection of str
+        Names of the files in its folder.
+    """
+    if suffix_of(name) == ".fif":
+        return Belonging(files=(name, *_fif_parts(name, there)))
+    stem = name[: len(name) - len(suffix_of(name))]
+    found, missing, notes = {}, [], []
+    for key, text in told.items():
+        named = text.replace("\\", "/").rpartition("/")[2]
+        suffixes = dict.fromkeys((PurePosixPath(named).suffix, *_SUFFIXES[key]))
+        own = next((file for suffix in suffixes if suffix and (file := _among(there, f"{stem}{suffix}"))), "")
+        if file := _among(there, named):
+            found[key] = file
+            if own and own != file:
+                notes.append(f"its header names {named}, not {own}")
+        elif own:
+            found[key] = own
+            notes.append(f"its header names {named}, which isn't there: {own} instead")
+        elif key == DATA:
+            missing.append(named)
+    files = tuple(dict.fromkeys((name, *found.values())))
+    return Belonging(files=files, found=found, missing=tuple(missing), notes=tuple(notes))
+
+
+def _among(there: Collection[str], name: str) -> str:
+    """Return the file of a name; without one, the only one whose name differs in its case or its accents' encoding."""
+    if name in there:
+        return name
+    alike = [one for one in there if _plain(one) == _plain(name)]
+    return alike[0] if len(alike) == 1 else ""
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _fif_parts(name: str, there: Collection[str]) -> tuple[str, ...]:
+    """Return the further parts of a recording that was split for its size, by either way of naming them."""
+    match = _SPLIT.match(name)
+    number, parts = (int(match[2]) if match else 0), list[str]()
+    while True:
+        number += 1
+        part = (
+            f"{match[1]}{number:0{len(match[2])}}{match[3]}" if match else f"{name.removesuffix('.fif')}-{number}.fif"
+        )
+        if part not in there:
+            return tuple(parts)
+        parts.append(part)
+
+
+def _told_by(header: Path, there: Collection[str]) -> dict[str, str]:
+    """Return the names of further files that a recording's header has, by key."""
+    suffix = header.suffix.lower()
+    if suffix in _TRIPLETS:
+        return brainvision_names(header)
+    beside_it = f"{header.stem}.dat" if suffix == ".lay" else f"{header.stem}.fdt"
+    if suffix == ".set" and (name := eeglab_data(header)) is not None:
+        return {DATA: name} if name else {}
+    return {DATA: beside_it} if suffix in (".set", ".lay") and _among(there, beside_it) else {}
+
+
+def files_opened(root: str, recording: Recording) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return every file of a dataset that is opened to read a recording, the first one first, and what was assumed.
+
+    Raises
+    ------
+    RecordingError
+        If its header can't be read.
+    """
+    path, suffix = PurePosixPath(recording.path), suffix_of(recording.path)
+    if suffix not in (*_TRIPLETS, ".set", ".lay", ".fif"):
+        return recording.files, ()
+    there, told = beside(root, recording.path), dict[str, str]()
+    # From a bucket a header comes only where it can name a file.
+    if suffix != ".fif" and any(suffix_of(name) in (*_SUFFIXES[DATA], *_SUFFIXES["MarkerFile"]) for name in there):
+        with at_hand(root, (recording.path,)) as header:
+            told = _told_by(header, there)
+    own = belonging(path.name, told, there)
+    return tuple(str(path.with_name(name)) for name in own.files), own.notes
 
 
 def companions(path: Path) -> tuple[Path, ...]:
-    """Return every file that MNE opens to read a recording, the recording itself first.
+    """Return every file that MNE opens to read a recording on this machine, the recording itself first.
 
     Files that a header names and that aren't there are among them, at the place where they should be.
     """
-    suffix = path.suffix.lower()
-    if suffix in (".vhdr", ".ahdr"):
-        return (path, *brainvision_files(path)[1].values())
-    if suffix == ".set":
-        return (path, *_eeglab_files(path))
-    if suffix == ".fif":
-        return (path, *_fif_parts(path))
     if path.is_dir():
-        return (path, *sorted(file for file in path.rglob("*") if file.is_file()))
-    return (path,)
+        return (path, *sorted(file for file in path.rglob("*") if file.is_file() or file.is_symlink()))
+    own = named_files(path)
+    return (path, *(path.with_name(name) for name in (*own.files[1:], *own.missing)))
 
 
-def brainvision_files(path: Path) -> tuple[dict[str, str], dict[str, Path]]:
-    """Return the names that a BrainVision header has for its data and its markers, and the files that they are.
-
-    Where a name leads nowhere, since the three were renamed and the header's text wasn't, the file beside the
-    header that has its name is meant.
-    """
+def named_files(path: Path) -> Belonging:
+    """Return the files that belong to a recording on this machine."""
     try:
-        with path.open("rb") as file:
-            text = file.read(_HEADER_BYTES).decode("latin-1")
+        there = beside(str(path.parent), path.name)
     except OSError:
-        return {}, {}
-    keys = {key.lower(): key for key in _BRAINVISION}
-    told = {keys[key.lower()]: name.replace("$b", path.stem) for key, name in _LINE.findall(text) if name}
-    there = {}
-    for key, name in told.items():
-        named = path.parent / _as_utf8(name).replace("\\", "/").rpartition("/")[2]
-        beside = (path.with_suffix(suffix) for suffix in (Path(name).suffix, *_BRAINVISION[key]) if suffix)
-        found = next((file for file in (path.parent / _as_utf8(name), named, *beside) if file.exists()), None)
-        if found or key == "DataFile":
-            there[key] = found or named
-    return {key: _as_utf8(name) for key, name in told.items()}, there
-
-
-def brainvision_units(path: Path) -> tuple[str, ...]:
-    """Return the units of a BrainVision header's channels, "" where it leaves them out, which means uV."""
-    return tuple(unit for _, _, _, unit in brainvision_channels(path)[1])
-
-
-def brainvision_channels(path: Path) -> tuple[str, tuple[tuple[str, str, str, str], ...]]:
-    """Return a BrainVision header's text, and name, reference, resolution and unit of each channel as it has them."""
-    text = _as_utf8(path.read_bytes()[:_HEADER_BYTES].decode("latin-1"))
-    section = re.search(r"\[Channel Infos\](.*?)(?=^\[|\Z)", text, re.IGNORECASE | re.MULTILINE | re.DOTALL)
-    lines = _CHANNEL.findall(section[1]) if section else []
-    numbered = {int(number): fields.split(",") for number, fields in lines}
-    rows = [numbered.get(number, []) for number in range(1, max(numbered, default=0) + 1)]
-    padded = [[field.strip().replace("\\1", ",") for field in [*row, "", "", "", ""][:4]] for row in rows]
-    return text, tuple((name, reference, resolution, unit) for name, reference, resolution, unit in padded)
-
-
-def _as_utf8(name: str) -> str:
-    try:
-        return name.encode("latin-1").decode("utf-8")
-    except UnicodeError:
-        return name
-
-
-def _eeglab_files(path: Path) -> tuple[Path, ...]:
-    try:
-        stat = path.stat()
-    except OSError:
-        return ()
-    name = _eeglab_data(path, stat.st_size, stat.st_mtime_ns)
-    beside = path.with_suffix(".fdt")
-    if name is None:
-        return (beside,) if beside.exists() else ()
-    named = path.parent / name
-    return () if name == path.name else (named if named.exists() or not beside.exists() else beside,)
-
-
-@lru_cache(maxsize=4096)
-def _eeglab_data(path: Path, nbytes: int, changed: int) -> str | None:
-    """Return the name of the file with an EEGLAB recording's signals, None where they are inside, or it isn't known."""
-    import scipy.io
-
-    try:
-        with boundary(path):
-            variables = {name: shape for name, shape, _ in scipy.io.whosmat(path)}
-            if "data" in variables:
-                if len(variables["data"]) == 2 and min(variables["data"]) > 1:
-                    return None
-                found = scipy.io.loadmat(path, variable_names=["data"], squeeze_me=True)["data"]
-            elif "EEG" in variables and nbytes <= _STRUCT_BYTES:
-                loaded = scipy.io.loadmat(path, variable_names=["EEG"], squeeze_me=True, struct_as_record=False)
-                found = loaded["EEG"].data
-            else:
-                return None
-    except RecordingError:
-        return None  # what is wrong with it, says the one who opens it
-    # MNE takes the name, whatever folder the writer had it in.
-    is_text = isinstance(found, str) or getattr(getattr(found, "dtype", None), "kind", "") == "U"
-    return str(found).replace("\\", "/").rpartition("/")[2] if is_text else None
-
-
-def eeglab_inside(path: Path) -> tuple[bool, int]:
-    """Return how an EEGLAB file keeps the signals that it has inside.
-
-    Whether in one variable with all else, which is read whole for any part of it; and, where not, their bytes.
-    """
-    import scipy.io
-
-    try:
-        with boundary(path):
-            for name, shape, kind in scipy.io.whosmat(path):
-                if name == "data":
-                    return False, prod(shape) * _WIDTHS.get(kind, 8)
-    except RecordingError:
-        pass
-    return True, 0
-
-
-def _fif_parts(path: Path) -> tuple[Path, ...]:
-    """Return the further parts of a recording that was split for its size, by either way of naming them."""
-    parts = []
-    if match := _SPLIT.match(path.name):
-        width = len(match[2])
-        number = int(match[2]) + 1
-        while (part := path.with_name(f"{match[1]}{number:0{width}}{match[3]}")).exists():
-            parts.append(part)
-            number += 1
-        return tuple(parts)
-    number = 1
-    while (part := path.with_name(f"{path.stem}-{number}.fif")).exists():
-        parts.append(part)
-        number += 1
-    return tuple(parts)
+        there = []
+    return belonging(path.name, _told_by(path, there), there)

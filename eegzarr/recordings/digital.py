@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eegzarr.recordings.boundary import boundary
-from eegzarr.recordings.companions import brainvision_channels
+from eegzarr.recordings.brainvision import brainvision_channels
 from eegzarr.recordings.edf import open_edf
 from eegzarr.recordings.header import Header
 from eegzarr.recordings.reader import edf_rows

@@ -54,6 +54,8 @@ class EdfFile:
         First sample and width of each annotation signal.
     interrupted : bool
         Whether records may have gaps between them.
+    why_not_plain : str
+        Why MNE should read its signals, "" for a plain file.
     """
 
     path: Path
@@ -71,6 +73,7 @@ class EdfFile:
     offset: npt.NDArray[np.float64]
     annotations: tuple[tuple[int, int], ...]
     interrupted: bool
+    why_not_plain: str = ""
 
     def read(
         self,
@@ -174,8 +177,14 @@ def open_edf(path: Path) -> EdfFile | None:
     Raises
     ------
     RecordingError
-        If its samples are of the other format, or its header isn't as long as it says.
+        If its samples are of the other format, its header isn't as long as it says, or its records have no length.
     """
+    edf = open_any_edf(path)
+    return None if edf is None or edf.why_not_plain else edf
+
+
+def open_any_edf(path: Path) -> EdfFile | None:
+    """Return what `open_edf` does, also of a file whose signals MNE should read; None where it is none."""
     sample_nbytes = _SAMPLE_BYTES.get(path.suffix.lower())
     if sample_nbytes is None:
         return None
@@ -214,9 +223,14 @@ def _parsed(path: Path, fixed: bytes, parts: bytes, n_signals: int, sample_nbyte
     labels = [label.strip() for label in columns["label"].tolist()]
     kept = [i for i, label in enumerate(labels) if label not in _ANNOTATIONS]
     names = tuple(labels[i].decode("latin-1") for i in kept)
-    # MNE gives names that repeat a number, and takes another length for a record of none.
-    if not kept or len(set(names)) != len(names) or width.min() < 0 or width[kept].min() < 1 or not seconds > 0:
+    if not (np.isfinite(seconds) and seconds >= 0):
+        raise RecordingError(f"unreadable: its header says that a data record lasts {seconds:g} s")
+    if not kept or width.min() < 0 or width.sum() < 1:
         return None
+    # MNE gives names that repeat a number, and takes another length for a record of none.
+    why_not_plain = "two of its channels have one name" if len(set(names)) != len(names) else ""
+    if width[kept].min() < 1 or not seconds:
+        why_not_plain = "it has a channel without samples" if seconds else "its records have no length"
     _check_sample_bytes(path, fixed, told * int(width.sum()), header_nbytes)
     record_nbytes = int(width.sum()) * sample_nbytes
     first = np.concatenate([[0], np.cumsum(width)])[:-1]
@@ -237,6 +251,7 @@ def _parsed(path: Path, fixed: bytes, parts: bytes, n_signals: int, sample_nbyte
         offset=offset,
         annotations=tuple((int(first[i]), int(width[i])) for i in range(n_signals) if labels[i] in _ANNOTATIONS),
         interrupted=fixed[192:197] in _INTERRUPTED,
+        why_not_plain=why_not_plain,
     )
 
 

@@ -97,6 +97,28 @@ def stretches_of(edf: EdfFile, timing: Timing, sfreq: float) -> tuple[tuple[int,
     return tuple(stretches)
 
 
+def check_uninterrupted(edf: EdfFile, why: str) -> None:
+    """Refuse a file with gaps between its records that MNE should read, which takes them for none.
+
+    Parameters
+    ----------
+    edf : EdfFile
+    why : str
+        Why it isn't read here.
+
+    Raises
+    ------
+    RecordingError
+    """
+    if not edf.interrupted or not edf.seconds:
+        return
+    if not edf.annotations:
+        raise RecordingError("is interrupted (EDF+D) without annotations that tell when its records were")
+    fastest = float(edf.width.max() / edf.seconds)
+    if len(stretches_of(edf, read_timing(edf), fastest)) > 1:
+        raise RecordingError(f"is interrupted (EDF+D), and {why}: when each sample was can't be told")
+
+
 def in_file(starts: npt.NDArray[np.int64], stretches: tuple[tuple[int, int], ...]) -> npt.NDArray[np.int64]:
     """Return where samples lie in a file that has its stretches one after the other.
 

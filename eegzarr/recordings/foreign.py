@@ -20,12 +20,18 @@ from eegzarr.bids.sidecars import Sidecars
 from eegzarr.errors import RecordingError
 from eegzarr.recipes.montage import Naming
 from eegzarr.recordings.boundary import boundary
-from eegzarr.recordings.companions import brainvision_files, brainvision_units, companions
+from eegzarr.recordings.brainvision import (
+    brainvision_names,
+    brainvision_units,
+    check_brainvision,
+    segment_samples,
+)
+from eegzarr.recordings.companions import DATA, companions, named_files
 from eegzarr.recordings.contents import check_content
 from eegzarr.recordings.edf import unit_fields
 from eegzarr.recordings.header import Annotation, Header
 from eegzarr.recordings.memory import set_memory, whole_memory
-from eegzarr.recordings.types import bad_channels, channel_types
+from eegzarr.recordings.types import as_in_file, bad_channels, channel_types
 from eegzarr.recordings.units import decoded, microvolts
 from eegzarr.recordings.usable import settled_units
 
@@ -42,6 +48,7 @@ _BRAINVISION_UNITS = ("V", "mV", "nV", "uV", "\u00b5V", "")
 # The one recording that a process holds in memory, by its path, size and time: all that a shard's reading loaded whole
 # is there for the next shard of it.
 _loaded: dict[tuple[str, int, int], mne.io.BaseRaw] = {}
+_WHOLE = re.compile(r"^(-?\d+)\.0$")
 _UNDEFINED = re.compile(r"(Scaling factor will not be|Physical range is not) defined", re.IGNORECASE)
 
 
@@ -98,22 +105,41 @@ def _with_right_names(path: Path) -> Iterator[Path]:
     if path.suffix.lower() != ".vhdr":
         yield path
         return
-    told, there = brainvision_files(path)
+    told = brainvision_names(path)
+    there = {key: path.with_name(name).absolute() for key, name in named_files(path).found.items()}
+    markers = _markers_as_utf8(there.get("MarkerFile"))
     is_small = path.suffix == ".vhdr"
-    wrong = {
-        key: there[key] for key in told if key in there and not (is_small and path.parent / told[key] == there[key])
-    }
-    if is_small and not wrong and "DataFile" in told:
+    wrong = [key for key in told if key in there and path.absolute().parent / told[key] != there[key]]
+    if is_small and not wrong and not markers and DATA in told:
         yield path
         return
-    content = path.read_bytes()
-    for key, target in wrong.items():
-        before, _, after = re.split(rb"(?im)^(%s\s*=[^\r\n]*)" % key.encode(), content, maxsplit=1)
-        content = before + f"{key}={target.absolute()}".encode() + after
     with tempfile.TemporaryDirectory(prefix="eegzarr-", ignore_cleanup_errors=True) as folder:
+        if markers:
+            there["MarkerFile"] = Path(folder) / "markers.vmrk"
+            there["MarkerFile"].write_bytes(markers)
+        content = path.read_bytes()
+        for key in (key for key in told if key in there):
+            before, _, after = re.split(rb"(?im)^(%s\s*=[^\r\n]*)" % key.encode(), content, maxsplit=1)
+            content = before + f"{key}={there[key]}".encode() + after
         header = Path(folder) / path.with_suffix(".vhdr").name
         header.write_bytes(content)
         yield header
+
+
+def _markers_as_utf8(path: Path | None) -> bytes:
+    """Return a marker file's content as MNE can take it; b"" where the file itself will do.
+
+    MNE knows markers by their suffix in small letters, and reads a part of them in the machine's own encoding.
+    """
+    if path is None:
+        return b""
+    content = path.read_bytes()
+    try:
+        content.decode("utf-8")
+        return b"" if path.suffix in (".vmrk", ".amrk") else content
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+        return re.sub(r"(?im)^Codepage=[^\r\n]*", "Codepage=UTF-8", text).encode()
 
 
 def read_header(path: Path, sidecars: Sidecars, naming: Naming) -> Header:
@@ -124,12 +150,13 @@ def read_header(path: Path, sidecars: Sidecars, naming: Naming) -> Header:
     RecordingError
         If it can't be opened, or has no sample.
     """
-    _check_companions(path)
+    told = _check_companions(path)
     with opened(path, header_only=True) as (raw, notes):
         names = tuple(raw.ch_names)
         if not raw.n_times:
             raise RecordingError("no samples")
         units = _units(path, raw)
+        sidecars, spelled = as_in_file(names, sidecars)
         typed = channel_types(names, _own_types(raw, units), sidecars, naming)
         undefined = [name for note in notes if _UNDEFINED.match(note) for name in note.partition(": ")[2].split(", ")]
         settled = settled_units(names, typed.types, units, MICROVOLTS, sidecars, undefined)
@@ -147,9 +174,18 @@ def read_header(path: Path, sidecars: Sidecars, naming: Naming) -> Header:
             factors=settled.factors,
             memory=_memory(path, raw),
             reader="mne",
-            notes=(*notes, *typed.notes, *settled.notes),
+            stretches=_segments(path, int(raw.n_times)),
+            notes=(*notes, *told, *spelled, *typed.notes, *settled.notes),
         )
-        return header.annotated(_annotations(raw))
+        return header.annotated(_annotations(path, raw))
+
+
+def _segments(path: Path, n_times: int) -> tuple[tuple[int, int], ...]:
+    """Return the segments that a BrainVision recording was cut into; nothing for a whole one."""
+    length = segment_samples(path) if path.suffix.lower() in (".vhdr", ".ahdr") else 0
+    if not 0 < length < n_times:
+        return ()
+    return tuple((first, min(first + length, n_times)) for first in range(0, n_times, length))
 
 
 def _check_length(path: Path, raw: mne.io.BaseRaw) -> None:
@@ -187,11 +223,17 @@ def _units(path: Path, raw: mne.io.BaseRaw) -> tuple[str, ...]:
     return tuple(units) if len(units) == len(raw.ch_names) else ("V",) * len(raw.ch_names)
 
 
-def _annotations(raw: mne.io.BaseRaw) -> tuple[Annotation, ...]:
+def _annotations(path: Path, raw: mne.io.BaseRaw) -> tuple[Annotation, ...]:
     # Onsets count from the first sample of the measurement, which may have been cut off.
     shift = raw.first_time
+    # EEGLAB's numbers are doubles: it shows the type 7 as "7", MNE as "7.0", and as "7" beside types that are texts.
+    numbers = path.suffix.lower() == ".set"
     return tuple(
-        Annotation(onset=float(onset - shift), duration=float(np.nan_to_num(duration)), text=str(text))
+        Annotation(
+            onset=float(onset - shift),
+            duration=float(np.nan_to_num(duration)),
+            text=_WHOLE.sub(r"\1", str(text)) if numbers else str(text),
+        )
         for onset, duration, text in zip(
             raw.annotations.onset, raw.annotations.duration, raw.annotations.description, strict=True
         )
@@ -252,8 +294,11 @@ def _holds_its_signals(path: Path) -> bool:
     return path.suffix.lower() == ".set" and companions(path) == (path,)
 
 
-def _check_companions(path: Path) -> None:
-    """Refuse a recording whose files are missing or something else, before MNE says it in its way."""
+def _check_companions(path: Path) -> tuple[str, ...]:
+    """Refuse a recording whose files are missing or something else, before MNE says it in its way.
+
+    Returns what is odd about them.
+    """
     for companion in companions(path):
         if not companion.exists():
             away = "a link that leads nowhere" if companion.is_symlink() else "missing"
@@ -261,6 +306,10 @@ def _check_companions(path: Path) -> None:
         # Markers may be none at all.
         if companion.suffix.lower() != ".vmrk":
             check_content(companion, f"its file {companion.name}" if companion != path else "")
+    if path.suffix.lower() in (".vhdr", ".ahdr") and (data := named_files(path).found.get(DATA)):
+        with boundary(path):
+            return check_brainvision(path, path.with_name(data))
+    return ()
 
 
 def _positions(raw: mne.io.BaseRaw, channels: tuple[str, ...]) -> npt.NDArray[np.float32] | None:

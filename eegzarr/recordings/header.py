@@ -119,11 +119,15 @@ class Header:
         if self.has_rate(sfreq):
             return self
         ratio = sfreq / self.sfreq
-        stretches = tuple(
-            (round(start * ratio), round(start * ratio) + int((stop - start) * ratio)) for start, stop in self.stretches
-        )
+        n_times = _whole(self.n_times * ratio)
+        stretches, after = list[tuple[int, int]](), 0
+        for start, stop in self.stretches:
+            # Where rounding lets two meet, the later one gives way.
+            begin = min(max(after, round(start * ratio)), n_times)
+            after = min(begin + _whole((stop - start) * ratio), n_times)
+            stretches.append((begin, after))
         bad = tuple((int(start * ratio), -int(-stop * ratio // 1)) for start, stop in self.bad_times)
-        return replace(self, sfreq=sfreq, n_times=int(self.n_times * ratio), stretches=stretches, bad_times=bad)
+        return replace(self, sfreq=sfreq, n_times=n_times, stretches=tuple(stretches), bad_times=bad)
 
     def holds(self, starts: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.bool_]:
         """Tell which windows of `length` samples lie in one stretch, outside of times annotated as bad."""
@@ -212,6 +216,11 @@ class Header:
         stretches = stretches or [(0, 0)]  # nothing but gaps
         whole = stretches == [(0, self.n_times)]
         return replace(self, annotations=annotations, stretches=() if whole else tuple(stretches), bad_times=tuple(bad))
+
+
+def _whole(samples: float) -> int:
+    """Return the whole samples in a number of them, but for what decimal fractions lose in binary."""
+    return int(samples + 1e-6)
 
 
 def _parted(stretches: list[tuple[int, int]], first: int, stop: int) -> list[tuple[int, int]]:

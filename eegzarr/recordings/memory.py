@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from eegzarr.recipes.recipe import Preparation
-from eegzarr.recordings.companions import eeglab_inside
+from eegzarr.recordings.eeglab import eeglab_inside
 from eegzarr.recordings.header import Header
 
 _MIB = 2**20

@@ -17,6 +17,7 @@ from eegzarr.recordings.header import Header, NamedPlace
 Place = npt.NDArray[np.float64]
 
 _METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
+_HEAD = (0.04, 0.25)  # m that the farthest electrode has from the origin, of infants to adults
 # How BIDS calls systems with MNE's axes, and those with x to the nose and y to the left ear. mne-bids takes them
 # like this: https://bids-specification.readthedocs.io, "Coordinate systems".
 _LIKE_HEAD = ("captrak", "elektaneuromag", "chietiitab")
@@ -92,25 +93,46 @@ def _placed(montage: object, named: Mapping[str, str]) -> npt.NDArray[np.float32
 
 def told_positions(
     sidecars: Sidecars, channels: tuple[str, ...]
-) -> tuple[npt.NDArray[np.float32] | None, tuple[NamedPlace, ...]]:
+) -> tuple[npt.NDArray[np.float32] | None, tuple[NamedPlace, ...], str]:
     """Return where electrodes.tsv says that channels are, in m, (channel, 3); None where it says nothing of use.
 
-    The second value are the electrodes that it places besides.
+    The second value are the electrodes that it places besides; the third says what was assumed, or why it isn't used.
     """
     places = _told(sidecars)
     found = np.array([places.get(name, (np.nan,) * 3) for name in channels], np.float32).reshape(-1, 3)
     if not np.isfinite(found).any():
-        return None, ()
+        return None, (), _why_not_told(sidecars, bool(places))
     others = [name for name in places if name not in channels]
-    return found, tuple((name, *places[name].tolist()) for name in others)
+    unit = "" if sidecars.coordinate_units.lower() in _METRES else _unit_note(sidecars)
+    return found, tuple((name, *places[name].tolist()) for name in others), unit
+
+
+def _unit_note(sidecars: Sidecars) -> str:
+    names = {size: name for name, size in _METRES.items()}
+    return f"electrodes.tsv has no unit that is known: taken as {names[_guessed_scale(_finite(sidecars))]}"
+
+
+def _why_not_told(sidecars: Sidecars, is_placed: bool) -> str:
+    if not sidecars.electrodes:
+        return ""
+    if is_placed:
+        return "electrodes.tsv isn't used: it has none of the EEG channels"
+    if not _finite(sidecars):
+        return ""  # a table of n/a says nothing
+    if sidecars.coordinate_units.lower() not in _METRES and not _guessed_scale(_finite(sidecars)):
+        return f"electrodes.tsv isn't used: its unit ({sidecars.coordinate_units or 'none told'}) isn't known"
+    system = sidecars.coordinate_system or "none told"
+    return f"electrodes.tsv isn't used: its coordinate system ({system}) has no landmarks that lead to the head's"
 
 
 def _told(sidecars: Sidecars) -> dict[str, Place]:
     """Return the places of electrodes.tsv in the head frame; none where there is no way from theirs to it."""
-    rows = {name: np.array(place, float) for name, *place in sidecars.electrodes or () if np.isfinite(place).all()}
+    rows = _finite(sidecars)
     if not rows:
         return {}
-    scale = _METRES.get(sidecars.coordinate_units) or _guessed_scale(rows)
+    scale = _METRES.get(sidecars.coordinate_units.lower()) or _guessed_scale(rows)
+    if not scale:
+        return {}
     system = sidecars.coordinate_system.lower()
     landmarks = {name.upper(): np.array(place, float) for name, place in sidecars.anatomical_landmarks.items()}
     if system in _LIKE_HEAD:
@@ -123,9 +145,14 @@ def _told(sidecars: Sidecars) -> dict[str, Place]:
     return {}
 
 
+def _finite(sidecars: Sidecars) -> dict[str, Place]:
+    return {name: np.array(place, float) for name, *place in sidecars.electrodes or () if np.isfinite(place).all()}
+
+
 def _guessed_scale(rows: Mapping[str, Place]) -> float:
+    """Return the unit in m in which electrodes lie on a head, 0 where none does so."""
     reach = max(float(np.abs(place).max()) for place in rows.values())
-    return 1.0 if reach < 1 else 1e-2 if reach < 100 else 1e-3
+    return next((unit for unit in _METRES.values() if _HEAD[0] <= reach * unit <= _HEAD[1]), 0.0)
 
 
 def _head_frame(nasion: Place, left: Place, right: Place) -> tuple[Place, Place]:

@@ -16,11 +16,11 @@ from eegzarr.errors import RecordingError
 from eegzarr.recipes.montage import AS_THEY_ARE, Naming
 from eegzarr.recordings import foreign
 from eegzarr.recordings.boundary import boundary
-from eegzarr.recordings.edf import EdfFile, open_edf
-from eegzarr.recordings.edf_times import in_file, read_timing, stretches_of
+from eegzarr.recordings.edf import EdfFile, open_any_edf, open_edf
+from eegzarr.recordings.edf_times import check_uninterrupted, in_file, read_timing, stretches_of
 from eegzarr.recordings.header import Header
 from eegzarr.recordings.positions import told_positions
-from eegzarr.recordings.types import bad_channels, channel_types, listed
+from eegzarr.recordings.types import as_in_file, bad_channels, channel_types, listed
 from eegzarr.recordings.usable import settled_units
 
 _NOTHING = Sidecars()
@@ -48,23 +48,40 @@ def read_header(
     RecordingError
         If it can't be opened, has no EEG channel or no sample, or two channels would have one name.
     """
-    edf = open_edf(path)
-    header = None if edf is None else _edf_header(edf, sidecars, annotations, naming)
+    header = _plain_header(path, sidecars, annotations, naming)
     if header is None:
         header = foreign.read_header(path, sidecars, naming)
+    if not (np.isfinite(header.sfreq) and header.sfreq > 0):
+        raise RecordingError(f"unreadable: its header says that it is sampled at {header.sfreq:g} Hz")
     if not header.channels:
         others = f"; it has {listed([f'{name} ({kind})' for name, kind in header.others])}" if header.others else ""
-        raise RecordingError(f"no EEG channel{others}")
-    told, elsewhere = told_positions(sidecars, header.channels)
+        why = f"; {header.unusable[0][1]}" if header.unusable else ""
+        raise RecordingError(f"no EEG channel{others}{why}")
+    told, elsewhere, why = told_positions(as_in_file(header.channels, sidecars)[0], header.channels)
     if told is not None:
         header = replace(header, positions=told, elsewhere=elsewhere)
+    if why:
+        header = replace(header, notes=(*header.notes, why))
     return header.described(sidecars.eeg).renamed(naming)
+
+
+def _plain_header(path: Path, sidecars: Sidecars, annotations: bool, naming: Naming) -> Header | None:
+    """Return the header of an EDF or BDF file that isn't MNE's to read, None for others."""
+    with boundary(path):
+        edf = open_any_edf(path)
+        if edf is None:
+            return None
+        header = None if edf.why_not_plain else _edf_header(edf, sidecars, annotations, naming)
+        if header is None:
+            check_uninterrupted(edf, edf.why_not_plain or "its EEG channels have different rates")
+        return header
 
 
 def _edf_header(edf: EdfFile, sidecars: Sidecars, annotations: bool, naming: Naming) -> Header | None:
     """Return an EDF or BDF file's header, None where its EEG channels have different rates: MNE resamples them."""
     if edf.n_records < 1:
         raise RecordingError("no samples")
+    sidecars, spelled = as_in_file(edf.names, sidecars)
     own = tuple("stim" if name.upper() in _STIMULUS else "eeg" for name in edf.names)
     typed = channel_types(edf.names, own, sidecars, naming)
     undefined = [name for name, gain in zip(edf.names, edf.gain.tolist(), strict=True) if not np.isfinite(gain)]
@@ -79,7 +96,7 @@ def _edf_header(edf: EdfFile, sidecars: Sidecars, annotations: bool, naming: Nam
         for name, width in zip(edf.names, edf.width.tolist(), strict=True)
         if width != widths[0]
     )
-    notes = [*typed.notes, *settled.notes]
+    notes = [*spelled, *typed.notes, *settled.notes]
     if edf.told_records not in (-1, edf.n_records):
         notes.append(f"its header says {edf.told_records} records, the file has {edf.n_records}")
     if other_rate:

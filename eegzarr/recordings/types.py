@@ -6,7 +6,8 @@ A trigger or an ECG among the window channels gives the label away, and an avera
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 
 from eegzarr.bids.sidecars import ChannelRow, Sidecars
 from eegzarr.errors import RecordingError
@@ -113,6 +114,45 @@ def channel_types(
     if typed and (unnamed := [name for name in names if name not in typed]):
         notes.append(f"channels.tsv lacks {listed(unnamed)}")
     return ChannelTypes(types=tuple(found), notes=tuple(notes))
+
+
+def as_in_file(names: tuple[str, ...], sidecars: Sidecars) -> tuple[Sidecars, tuple[str, ...]]:
+    """Return a dataset's rows about channels and electrodes by the names that the file has, and what was assumed.
+
+    A row is about the channel of its name. Where there is none, it is about the only one that differs in its case.
+    """
+    rows, electrodes = sidecars.channels or (), sidecars.electrodes or ()
+    spelled = _spelled([row.name for row in rows], names) | _spelled([name for name, *_ in electrodes], names)
+    if not spelled:
+        return sidecars, ()
+    changed = replace(
+        sidecars,
+        channels=tuple(replace(row, name=spelled.get(row.name, row.name)) for row in rows)
+        if rows
+        else sidecars.channels,
+        electrodes=tuple((spelled.get(name, name), *at) for name, *at in electrodes)  # type: ignore[misc]
+        if electrodes
+        else sidecars.electrodes,
+    )
+    told = [f"{there} as {name}" for there, name in spelled.items()]
+    return changed, (f"named otherwise in channels.tsv or electrodes.tsv than in the file: {listed(told)}",)
+
+
+def _spelled(told: list[str], names: tuple[str, ...]) -> dict[str, str]:
+    """Return the file's name for each name of a table that differs from it in its case alone."""
+    unnamed, unmatched = set(names) - set(told), set(told) - set(names)
+    if not unnamed or not unmatched:
+        return {}
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        if name in unnamed:
+            alike.setdefault(name.casefold(), []).append(name)
+    asking = Counter(name.casefold() for name in unmatched)
+    return {
+        name: found[0]
+        for name in told
+        if name in unmatched and len(found := alike.get(name.casefold(), [])) == 1 and asking[name.casefold()] == 1
+    }
 
 
 def bad_channels(names: tuple[str, ...], own: tuple[str, ...], sidecars: Sidecars) -> tuple[str, ...]:

@@ -14,7 +14,14 @@ from eegzarr.errors import EegzarrError
 from eegzarr.recipes.classes import classes_of, names_of
 from eegzarr.recipes.recipe import recipe_from_json
 from eegzarr.store.engine import stored_type
-from eegzarr.store.group import finished_shards, read_attributes, read_tables, stored_geometry, unreadable_windows
+from eegzarr.store.group import (
+    finished_shards,
+    left_out_counts,
+    read_attributes,
+    read_tables,
+    stored_geometry,
+    unreadable_windows,
+)
 from eegzarr.store.layout import BUILDING, COMPLETE, EEG, LABELS, SIGNALS, group_path, lake_url, open_array
 from eegzarr.store.open import RECIPE_NAME, open_recordings, recipes
 from eegzarr.store.provenance import LAKE, lake_of
@@ -68,6 +75,12 @@ class GroupSummary:
         Of the shards, and of the signals in them before compression.
     skipped : dict of str to int
         Recordings by the reason why they gave no window, or not all.
+    dropped : int
+        Trials without a window because it would leave the recording, cross a gap or a join, or overlap a bad time.
+    left_out : dict of str to int
+        Trials that aren't what the recipe wants, by the reason.
+    noun : {"trial", "event", "window"}
+        What these are.
     labels : dict
         Statistics of each label, over the group's windows.
     """
@@ -90,6 +103,9 @@ class GroupSummary:
     nbytes: int = 0
     decoded_nbytes: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
+    dropped: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
+    noun: str = "trial"
     labels: dict[str, NumberStatistics | TextStatistics] = field(default_factory=dict)
     attributes: dict[str, Any] = field(default_factory=dict)
 
@@ -185,6 +201,9 @@ def _complete(lake: str, group: str, attributes: dict[str, Any]) -> GroupSummary
         nbytes=int(shards["nbytes"].to_numpy().sum()),
         decoded_nbytes=samples * np.dtype(dtype).itemsize,
         skipped={reason: count for reason, count in reasons.most_common() if reason},
+        dropped=int(recordings["dropped"].to_numpy().sum()),
+        left_out=dict(left_out_counts(recordings).most_common()),
+        noun=recipe.noun,
         labels=label_statistics(dataset),
         attributes=attributes,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -219,6 +220,18 @@ def read_tables(lake: str, group: str) -> tuple[xr.Dataset, xr.Dataset, xr.Datas
         open_dataset(store, f"{group}/{RECORDINGS}"),
         open_shards(store, group),
     )
+
+
+def left_out_counts(recordings: xr.Dataset) -> Counter[str]:
+    """Add up the trials that a table of recordings says were left out, by the reason."""
+    counts: Counter[str] = Counter()
+    if "left_out_reasons" not in recordings:  # a lake of eegzarr 0.1
+        return counts
+    for told in recordings["left_out_reasons"].to_numpy().tolist():
+        for part in str(told).split("; ") if told else ():
+            count, _, why = part.partition(" ")
+            counts[why] += int(count)
+    return counts
 
 
 def unreadable_windows(windows: xr.Dataset) -> int:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from eegzarr.build.foreseen.lines import left_out_lines
 from eegzarr.errors import redacted
 from eegzarr.store.describe import GroupSummary, NumberStatistics, TextStatistics
 from eegzarr.store.layout import COMPLETE, LABELS
@@ -26,7 +27,10 @@ def print_tables(lake: str, summaries: list[GroupSummary]) -> None:
         if summary.note:
             console.print(f"{summary.group}: {summary.note}", style=_STATUS_STYLE[summary.status], markup=False)
         for reason, count in sorted(summary.skipped.items(), key=lambda pair: -pair[1]):
-            console.print(f"{summary.group}: {count} recordings: {reason}", markup=False, highlight=False)
+            recordings = "recording" if count == 1 else "recordings"
+            console.print(f"{summary.group}: {count} {recordings}: {reason}", markup=False, highlight=False)
+        for line in left_out_lines(summary.dropped, summary.left_out, summary.noun):
+            console.print(f"{summary.group}: {line}", markup=False, highlight=False)
         if summary.labels:
             console.print(_label_table(summary))
 

@@ -24,7 +24,7 @@ from eegzarr.recipes.recipe import EventRules, Preparation, Recipe, WindowSpan
 _REST = Recipe(
     name="rest", anchor="recording", span=WindowSpan(start=0, stop=1), stride=1.0, sfreq=RATE, target="age", require=()
 )
-_GO = ("go", "Stimulus/go")
+_GO = ("go", "Stimulus/go", "7")
 RECIPES = {
     "rest": _REST,
     "events": replace(

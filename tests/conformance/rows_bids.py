@@ -148,6 +148,63 @@ def _elsewhere(folder: str) -> Make:
     return make
 
 
+def _copies(place: Place) -> Expected:
+    """What lies in no folder of BIDS is no recording of the dataset, whatever its name."""
+    expected = _edf(place.file("_eeg.edf"), place.seed)
+    for folder in ("backup/eeg", "ses-1/old/eeg"):
+        copy = place.folder / folder / expected.files[0].name
+        copy.parent.mkdir(parents=True)
+        copy.write_bytes(expected.files[0].read_bytes())
+    return expected
+
+
+def _links_back(place: Place) -> Expected:
+    expected = _edf(place.file("_eeg.edf"), place.seed)
+    (place.folder / "eeg" / "up").symlink_to("..", target_is_directory=True)
+    return expected
+
+
+def _points(place: Place) -> list[Expected]:
+    """Each has events of its own."""
+    found = []
+    for number, task in enumerate(("n1.5", "n1.6")):
+        path = place.file("_eeg.edf", task=task)
+        signal = Edf().write(path, place.seed + number)
+        place.file("_events.tsv", task=task).write_text(f"onset\tduration\tvalue\n{number + 1}\t0\tgo\n")
+        found.append(Expected(files=(path,), signal=signal, onsets=(number + 1.0,)))
+    return found
+
+
+def _edf_splits(place: Place) -> Expected:
+    """Only the first is read: nothing tells when the second began."""
+    _edf(place.file("_eeg.edf", entities="_split-02"), place.seed + 1)
+    return _edf(place.file("_eeg.edf", entities="_split-01"), place.seed)
+
+
+def _other_case(place: Place) -> Expected:
+    path = place.file("_eeg.edf")
+    signal = with_more(Edf(), Field(label="X1")).write(path, place.seed)
+    place.file("_channels.tsv").write_text(_table(("x1", "VEOG", "uV")).replace("Fz", "FZ"))
+    return Expected(files=(path,), signal=signal)
+
+
+def _bad_in_capitals(place: Place) -> Expected:
+    path = place.file("_eeg.edf")
+    Edf().write(path, place.seed)
+    rows = "".join(f"{n.upper()}\tEEG\tuV\t{'bad' if n == 'Cz' else 'good'}\n" for n in CHANNELS)
+    place.file("_channels.tsv").write_text("name\ttype\tunits\tstatus\n" + rows)
+
+    def without_cz(raw: mne.io.BaseRaw) -> mne.io.BaseRaw:
+        raw.info["bads"] = ["Cz"]
+        return raw.set_eeg_reference("average", ch_type="eeg", verbose="error")
+
+    return Expected(files=(path,), prepare=without_cz)
+
+
+def _quoted(table: str) -> str:
+    return "\n".join("\t".join(f'"{cell}"' for cell in line.split("\t")) for line in table.splitlines()) + "\n"
+
+
 def _capital_folder(place: Place) -> Expected:
     path = place.folder / "EEG" / f"sub-{place.subject}_task-rest_eeg.edf"
     path.parent.mkdir(parents=True)
@@ -195,6 +252,17 @@ def bids_rows() -> list[Case]:
         case("two tasks", _several({}, {"task": "rest2"})),
         case("no task", _no_task, "equal or task"),
         case("a name without entities", _no_entities, "name|BIDS|entities"),
+        case("copies in other folders of the subject", _copies),
+        case("a folder that links back", _links_back),
+        case("tasks that differ behind a point", _points, group="events"),
+        case("two splits of an EDF", _edf_splits),
+        case("channels.tsv: another case, VEOG", _other_case),
+        case("channels.tsv: another case, a bad channel", _bad_in_capitals, group="average"),
+        case("channels.tsv: all texts in quotes", _channels(_quoted(_table(("X1", "VEOG", "uV"))), Field(label="X1"))),
+        case(
+            "channels.tsv: names of columns in capitals",
+            _channels(_table(("X1", "VEOG", "uV"), columns="Name\tType\tUnits"), Field(label="X1")),
+        ),
         case("a folder EEG", _capital_folder, "equal or folder"),
         case("no folder eeg", _no_folder, "folder|eeg"),
         case("files that programs leave", _stray),

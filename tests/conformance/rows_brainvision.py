@@ -183,6 +183,21 @@ def brainvision_rows() -> list[Case]:
         case(".eeg of 0 bytes", spoiled(_beside(".eeg", b"")), "unreadable|no samples|0 bytes|empty|size"),
         case(".eeg is a Git LFS pointer", spoiled(_beside(".eeg", POINTER)), "LFS|pointer|unreadable|size"),
         case(".eeg cut inside a sample", spoiled(_half(".eeg", 3), holds=True), "equal or unreadable|truncated|size"),
+        case("the others' suffixes in capitals", _capitals, group="events"),
+        case("markers in Latin-1", _latin_markers, group="events"),
+        case("a Bad Interval among the markers", _bad_interval, group="events"),
+        case(
+            "cut into segments",
+            _edited("DataFormat=BINARY", f"DataFormat=BINARY\n{_SEGMENTS}", absent=(249, 250, 749, 750)),
+        ),
+        case("a New Segment in the middle", _new_segment),
+        case("a unit that was encoded twice", _edited("µV", "ÂµV")),
+        case("a resolution per channel", _edited("Ch2=Cz,,0.1", "Ch2=Cz,,0.488281", scale=4.88281)),
+        case("a comment that names files and channels", _edited("[Channel Infos]", "[Channel Infos]", after=_COMMENT)),
+        case("bytes in big-endian order", _edited("INT_16", "INT_16\nUseBigEndianOrder=YES"), "big-endian"),
+        case("frequencies", _edited("DataFormat=BINARY", "DataFormat=BINARY\nDataType=FREQUENCYDOMAIN"), "DataType"),
+        case("an unknown unit", _edited("µV", "counts"), "the unit of Fz is 'counts'"),
+        case("vectorized, .eeg cut", _cut_vectors, "whole number of samples"),
         case(".vmrk missing", spoiled(_beside(".vmrk", None), holds=True), "equal or unreadable|vmrk|missing|no such"),
         case(".vmrk cut in half", _short_markers, "equal or unreadable|vmrk"),
         case(".vhdr of 0 bytes", spoiled(lambda vhdr: vhdr.write_bytes(b"")), "unreadable|0 bytes|empty"),
@@ -195,6 +210,65 @@ def brainvision_rows() -> list[Case]:
         case("samples that are no numbers", _not_numbers),
     ]
     return rows
+
+
+_SEGMENTS = "SegmentationType=MARKERBASED\nSegmentDataPoints=250"
+_COMMENT = "\n[Comment]\nDataFile=other.eeg\nCh1=Fp1,,7,mV\n"
+
+
+def _edited(before: str, then: str, *, absent: tuple[int, ...] = (), scale: float = 1.0, after: str = "") -> Make:
+    """A header in which a text was replaced; `scale`: of the second channel."""
+
+    def make(place: Place) -> Expected:
+        path = place.file("_eeg.vhdr")
+        signal = write_triplet(path, seed=place.seed)
+        content = path.read_text(encoding="utf-8")
+        assert before in content
+        path.write_text(content.replace(before, then) + after, encoding="utf-8")
+        signal[1] *= scale
+        signal[:, list(absent)] = np.nan
+        return Expected(files=(path,), signal=signal, says="truth")
+
+    return make
+
+
+def _capitals(place: Place) -> Expected:
+    path = place.file("_eeg.vhdr", task="events")
+    signal = write_triplet(path, seed=place.seed, markers=(("Stimulus", "go", 101), ("Stimulus", "go", 401)))
+    for suffix in (".eeg", ".vmrk"):
+        path.with_suffix(suffix).rename(path.with_suffix(suffix.upper()))
+    return Expected(files=(path,), signal=signal, says="truth", onsets=(1.0, 4.0))
+
+
+def _latin_markers(place: Place) -> Expected:
+    path = place.file("_eeg.vhdr", task="events")
+    markers = (("Comment", "Größe", 60), ("Stimulus", "go", 101), ("Stimulus", "go", 401))
+    signal = write_triplet(path, seed=place.seed, encoding="latin-1", codepage="", markers=markers)
+    return Expected(files=(path,), signal=signal, says="truth", onsets=(1.0, 4.0))
+
+
+def _bad_interval(place: Place) -> Expected:
+    """As Analyzer writes it: MNE takes what begins with "bad" for a bad time."""
+    path = place.file("_eeg.vhdr", task="events")
+    signal = write_triplet(path, seed=place.seed, markers=(("Stimulus", "go", 101), ("Stimulus", "go", 401)))
+    with path.with_suffix(".vmrk").open("a") as markers:
+        markers.write("Mk3=Bad Interval,Bad Min-Max,380,100,0\n")
+    return Expected(files=(path,), signal=signal, says="truth", onsets=(1.0,), lost=1)
+
+
+def _new_segment(place: Place) -> Expected:
+    path = place.file("_eeg.vhdr")
+    markers = (("New Segment", "", 1), ("Stimulus", "S  1", 50), ("New Segment", "", 351))
+    signal = write_triplet(path, seed=place.seed, markers=markers)
+    signal[:, [349, 350]] = np.nan
+    return Expected(files=(path,), signal=signal, says="truth")
+
+
+def _cut_vectors(place: Place) -> None:
+    """One channel lies behind the other: without the file's length nobody knows where each begins."""
+    path = place.file("_eeg.vhdr")
+    write_triplet(path, seed=place.seed, orientation="VECTORIZED")
+    path.with_suffix(".eeg").write_bytes(path.with_suffix(".eeg").read_bytes()[:-803])
 
 
 def _degrees(place: Place) -> Expected:

@@ -135,6 +135,31 @@ def _plus_rows() -> list[Case]:
             ),
             Case(
                 format=kind,
+                name=f"{cut} with a gap, and EEG at two rates",
+                make=_unreadable_gap(nbytes, Field(label="Oz", rate=50)),
+                expect="interrupted.*different rates",
+            ),
+            Case(
+                format=kind,
+                name=f"{cut} with a gap, and one name twice",
+                make=_unreadable_gap(nbytes, Field(label="Oz"), Field(label="ECG"), Field(label="ECG")),
+                expect="interrupted.*one name",
+            ),
+            Case(
+                format=kind,
+                name=f"{cut} without a gap, and one name twice",
+                make=edf_row(
+                    with_more(replace(whole, reserved=cut), Field(label="ECG"), Field(label="ECG")), says="truth"
+                ),
+            ),
+            Case(
+                format=kind,
+                name=f"{plus}, events in a second annotation channel, first record at 0.731 s",
+                group="events",
+                make=_second_annotations(nbytes),
+            ),
+            Case(
+                format=kind,
                 name=f"{cut} whose records overlap",
                 make=overlapping(nbytes),
                 expect="time|record|order|overlap",
@@ -149,6 +174,41 @@ def _plus_rows() -> list[Case]:
         )
     )
     return rows
+
+
+def _unreadable_gap(nbytes: int, *last: Field) -> Make:
+    """A gap in a file that MNE must read, which hears none."""
+
+    def make(place: Place) -> None:
+        fields = (*Edf().fields[:3], *last)
+        kind = "EDF+D" if nbytes == 2 else "BDF+D"
+        edf = Edf(nbytes=nbytes, fields=fields, onsets=(0, 1, 2, 3, 10, 11, 12, 13), reserved=kind)
+        edf.write(place.file("_eeg.edf" if nbytes == 2 else "_eeg.bdf"), place.seed)
+
+    return make
+
+
+def _second_annotations(nbytes: int) -> Make:
+    """The first annotation channel keeps the time, a later one has the events."""
+    label = "EDF Annotations" if nbytes == 2 else "BDF Annotations"
+
+    def make(place: Place) -> Expected:
+        path = place.file("_eeg.edf" if nbytes == 2 else "_eeg.bdf", task="events")
+        fields = list(Edf().fields)
+        fields.insert(2, Field(label=label, unit="", rate=60, pmin="-1", pmax="1"))
+        onsets = tuple(second + 0.731 for second in EVERY_SECOND)
+        reserved = "EDF+C" if nbytes == 2 else "BDF+C"
+        edf = Edf(nbytes=nbytes, fields=tuple(fields), onsets=onsets, reserved=reserved, annotations_first=True)
+        signal = edf.write(path, place.seed)
+        content, record = bytearray(path.read_bytes()), nbytes * (60 + 400 + 60)
+        for number in range(len(EVERY_SECOND)):
+            begin = 256 * 7 + number * record + nbytes * (60 + 200)
+            text = tal(number + 0.731 + 0.5, b"go") if number in (2, 5) else b""
+            content[begin : begin + nbytes * 60] = text.ljust(nbytes * 60, b"\0")
+        path.write_bytes(content)
+        return Expected(files=(path,), signal=signal, says="truth", onsets=(2.5, 5.5))
+
+    return make
 
 
 def _channel_rows() -> list[Case]:

@@ -127,6 +127,15 @@ def _header_rows() -> list[Case]:
                 make=edf_row(replace(plain, duration="0")),
                 expect="equal or unreadable|duration|rate",
             ),
+            *(
+                Case(
+                    format=kind,
+                    name=f"record duration {text}",
+                    make=edf_row(replace(plain, duration=text)),
+                    expect="a data record lasts",
+                )
+                for text in ("-1", "nan", "inf")
+            ),
             Case(format=kind, name="date invalid", make=edf_row(replace(plain, date="99.99.99"))),
         ]
     ranged = tuple(Field(label=name, pmin="-500,5", pmax="500,5") for name in CHANNELS)
@@ -135,7 +144,23 @@ def _header_rows() -> list[Case]:
     one = (*Edf().fields[:3], Field(label="Oz", pmin="5", pmax="5"))
     flat = (*Edf().fields[:3], Field(label="Oz", dmin="5", dmax="5"))
     words = (*Edf().fields[:3], Field(label="Oz", pmin="low", pmax="high"))
+    offset = tuple(Field(label=name, pmin="-10", pmax="700", dmin="1000", dmax="2000") for name in CHANNELS)
+    unlike = tuple(
+        Field(label=name, unit=unit, microvolts=size, pmin=low, pmax=high)
+        for name, (unit, size, low, high) in zip(
+            CHANNELS,
+            (
+                ("uV", 1, "500", "-500"),
+                ("mV", 1e3, "-3.2768", "3.2767"),
+                ("nV", 1e-3, "-3276800", "3276700"),
+                ("V", 1e6, "-.003277", ".003277"),
+            ),
+            strict=True,
+        )
+    )
     rows += [
+        Case(format="EDF", name="a digital range without zero", make=edf_row(Edf(fields=offset), says="truth")),
+        Case(format="EDF", name="four units and a negative gain", make=edf_row(Edf(fields=unlike), says="truth")),
         Case(format="EDF", name="decimal commas", make=edf_row(Edf(fields=ranged))),
         Case(
             format="EDF",

@@ -117,7 +117,12 @@ def _upper(place: Place) -> Expected:
     return Expected(files=(path,), signal=signal, says="truth")
 
 
-def _hdf5(place: Place) -> Expected:
+def _hdf5_beside(place: Place) -> Expected:
+    """The samples in a file that the HDF5 names otherwise than itself."""
+    return _hdf5(place, "as_recorded.fdt")
+
+
+def _hdf5(place: Place, beside: str = "") -> Expected:
     """MATLAB 7.3: the same structure in HDF5."""
     path, signal = place.file("_eeg.set"), random_signal(place.seed)
     with h5py.File(path, "w", userblock_size=512) as file:
@@ -138,7 +143,11 @@ def _hdf5(place: Place) -> Expected:
             "nbchan": len(CHANNELS), "trials": 1, "pnts": signal.shape[1], "srate": RATE, "xmin": 0, "xmax": 8
         }.items():  # fmt: skip
             put(eeg, name, np.array([[float(value)]]), "double")
-        put(eeg, "data", signal.astype(np.float32).T, "single")
+        if beside:
+            text(eeg, "data", beside)
+            path.with_name(beside).write_bytes(signal.astype("<f4").T.tobytes())
+        else:
+            put(eeg, "data", signal.astype(np.float32).T, "single")
         for name in ("event", "epoch", "icawinv", "icaweights", "icasphere", "icachansind"):
             put(eeg, name, np.zeros(2, np.uint64), "double").attrs["MATLAB_empty"] = np.uint8(1)
         names, places = file.create_group("#refs#"), eeg.create_group("chanlocs")
@@ -158,6 +167,30 @@ def _events(place: Place) -> Expected:
     event = np.array([("go", float(sample), 0.0) for sample in samples], kind)
     write_set(path, signal, event=event)
     return Expected(files=(path,), signal=signal, onsets=tuple((sample - 1) / RATE for sample in samples))
+
+
+def _numbered(place: Place) -> Expected:
+    path, signal = place.file("_eeg.set", task="events"), random_signal(place.seed)
+    rows = [(7.0, 101.0, 0.0), (8.0, 201.0, 0.0), (7.0, 401.0, np.nan)]
+    write_set(path, signal, event=np.array(rows, [("type", "O"), ("latency", "O"), ("duration", "O")]))
+    return Expected(files=(path,), signal=signal, onsets=(1.0, 4.0))
+
+
+def _boundary(place: Place) -> Expected:
+    """Its duration is that of what was cut out: nothing of the file is missing behind it."""
+    path, signal = place.file("_eeg.set"), random_signal(place.seed)
+    rows = [("boundary", 350.5, 1234.0), ("go", 401.0, 0.0)]
+    write_set(path, signal, event=np.array(rows, [("type", "O"), ("latency", "O"), ("duration", "O")]))
+    held = signal.copy()
+    held[:, [349, 350]] = np.nan
+    return Expected(files=(path,), signal=held, says="truth")
+
+
+def _old_beside(place: Place) -> Expected:
+    path, signal = place.file("_eeg.set"), random_signal(place.seed)
+    write_set(path, signal)
+    path.with_suffix(".fdt").write_bytes(random_signal(1, seconds=2).astype("<f4").T.tobytes())
+    return Expected(files=(path,), signal=signal)
 
 
 def eeglab_rows() -> list[Case]:
@@ -206,6 +239,10 @@ def eeglab_rows() -> list[Case]:
         case("an EOG channel by its name", _typed((), "VEOG")),
         case("an ECG channel by its type", _typed(("EEG", "EEG", "EEG", "EEG", "ECG"), "Heart")),
         case("events inside", _events, group="events"),
+        case("events whose types are numbers", _numbered, group="events"),
+        case("a boundary with a duration", _boundary),
+        case("MATLAB 7.3, .fdt of another name", _hdf5_beside),
+        case("samples inside, an old .fdt beside", _old_beside),
     ]
 
 

@@ -94,6 +94,31 @@ def _joined(offset: float) -> Make:
     return make
 
 
+def _joined_at(rate: float, n_times: int, joints: tuple[int, ...]) -> Make:
+    """Parts that begin between two samples of the new rate; each is resampled by itself."""
+
+    def make(place: Place) -> Expected:
+        path = place.file("_eeg.fif")
+        edges = list(zip((0, *joints), (*joints, n_times), strict=True))
+        signal = random_signal(place.seed, seconds=n_times / rate, rate=rate)[:, :n_times]
+        for number, (first, stop) in enumerate(edges):
+            signal[:, first:stop] += 500 * number
+        parts = [raw_of(signal[:, first:stop], rate=rate) for first, stop in edges]
+        mne.concatenate_raws(parts, verbose="error").save(path, fmt="double", verbose="error")
+        held, after = np.full((len(CHANNELS), int(n_times * RATE / rate)), np.nan), 0
+        for first, stop in edges:
+            part = raw_of(signal[:, first:stop], rate=rate).resample(RATE, verbose="error").get_data() * 1e6
+            begin = max(after, round(first * RATE / rate))
+            after = min(begin + int((stop - first) * RATE / rate + 1e-6), held.shape[1])
+            held[:, begin:after] = part[:, : after - begin]
+        for _, stop in edges[:-1]:
+            joint = round(stop * RATE / rate)
+            held[:, joint - 2 : joint + 2] = np.nan  # none of these is where a window of 1 s ends
+        return Expected(files=(path,), signal=held, step=0.02, says="truth")
+
+    return make
+
+
 def _interrupted(place: Place) -> Expected:
     """Each stretch is filtered by itself."""
     onsets = (*map(float, range(6)), *(t + 20.0 for t in range(6, 12)))
@@ -140,6 +165,20 @@ def preparation_rows() -> list[Case]:
         case("band of a joined FIF", _joined(0), "band"),
         case("band of a joined FIF with a step", _joined(5000), "band"),
         case("band of an interrupted EDF+D", _interrupted, "band"),
+        *(
+            case(
+                f"FIF from {rate:g} Hz, joined at {', '.join(map(str, joints))}",
+                _joined_at(rate, n, joints),
+                "resampled",
+            )
+            for rate, n, joints in (
+                (200, 1605, (403,)),
+                (250, 3001, (777, 1999)),
+                (512, 6001, (1111, 3333)),
+                (1000 / 3, 4001, (1101,)),
+                (128, 1999, (701, 1403)),
+            )
+        ),
         case("EDF from 200 Hz", _edf(_at(200), resampled), "resampled"),
         case("BDF from 250 Hz", _edf(_at(250, 3), resampled), "resampled"),
         case("EDF from 128 Hz", _edf(_at(128), resampled), "resampled"),

@@ -65,6 +65,10 @@ def tsv_rows() -> list[Case]:
         case("events.tsv: trailing tab in the header", table(lines(f"{_LINES[0]}\t", *_LINES[1:]))),
         case("events.tsv: blank lines", table(_PLAIN.replace("\n", "\n\n"))),
         case("events.tsv: spaces around values", table(lines(_LINES[0], *(f" {o:g} \t0\tgo" for o in STIMULI)))),
+        case(
+            "events.tsv: blanks around one of the names",
+            table(lines(_LINES[0], "1\t0\t go ", *_LINES[2:])),
+        ),
         case("events.tsv: not sorted", table(lines(_LINES[0], *reversed(_LINES[1:])))),
         case("events.tsv: exponents", table(lines(_LINES[0], *(f"{o:e}\t0\tgo" for o in STIMULI)))),
         case(

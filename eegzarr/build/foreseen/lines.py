@@ -46,6 +46,13 @@ class Explanation:
     examples: Mapping[str, str] = field(default_factory=dict)
 
 
+def left_out_lines(dropped: int, left_out: Mapping[str, int], noun: str) -> list[str]:
+    """Return what of a group's trials, events or windows was left out, a line for each reason."""
+    lines = [f"{_counted(dropped, noun)} left out: {TOO_NEAR}"] if dropped else []
+    by_count = sorted(left_out.items(), key=lambda pair: -pair[1])
+    return lines + [f"{_counted(count, noun)} left out: the {noun} {why}" for why, count in by_count]
+
+
 def class_lines(classes: Mapping[str, Mapping[str, int]]) -> list[str]:
     """Return how many windows each class of each target has, a line for each target."""
     lines = []
