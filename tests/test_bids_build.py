@@ -137,7 +137,7 @@ def test_every_trial_has_a_window_or_is_counted_with_its_reason(built: Built) ->
     assert row(built, "4")[["trials", "windows", "dropped", "left_out"]].tolist() == [3, 2, 0, 1]
     assert row(built, "4")["left_out_reasons"] == "1 has no stimulus_onset"
     assert built.summary.left_out == {"has no stimulus_onset": 1}
-    assert "1 trials left out: the trial has no stimulus_onset" in describe(built.summary, "lake")
+    assert "1 trial left out: the trial has no stimulus_onset" in describe(built.summary, "lake")
 
 
 def test_what_gave_no_window_says_what_is_there(built: Built) -> None:

@@ -27,7 +27,7 @@ def test_the_table_names_every_group(two_release_lake: Path, capsys: pytest.Capt
         assert f" {windows:,} " in line
         assert "complete" in line
     assert "rt_from_stimulus" in shown
-    assert "recordings: no trials in events.tsv" in shown
+    assert "1 recording: no trials in events.tsv" in shown
 
 
 def test_json_holds_what_the_lake_holds(sample_lake: Path, capsys: pytest.CaptureFixture[str]) -> None:

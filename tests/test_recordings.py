@@ -17,9 +17,10 @@ import scipy.io
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eegzarr.bids.dataset import find_source
 from eegzarr.bids.sidecars import ChannelRow, Sidecars
 from eegzarr.errors import RecordingError
-from eegzarr.recordings.companions import companions
+from eegzarr.recordings.companions import belonging, companions, files_opened
 from eegzarr.recordings.reader import read_header, read_windows
 from eegzarr.recordings.types import known_type
 from eegzarr.recordings.units import microvolts
@@ -326,6 +327,39 @@ def test_a_renamed_triplet_is_read_by_its_own_name(tmp_path: Path) -> None:
     assert companions(path) == (path, tmp_path / "new.eeg", tmp_path / "new.vmrk")
     _, signal = read(path)
     np.testing.assert_array_equal(signal, right)
+
+
+@pytest.mark.parametrize(
+    ("told", "there", "files", "missing"),
+    [
+        ({"DataFile": "a.eeg", "MarkerFile": "a.vmrk"}, ("a.eeg", "a.vmrk"), ("a.eeg", "a.vmrk"), ()),
+        ({"DataFile": "old.eeg", "MarkerFile": "old.vmrk"}, ("a.eeg", "a.vmrk"), ("a.eeg", "a.vmrk"), ()),
+        ({"DataFile": "old.eeg"}, ("a.eeg", "old.eeg"), ("old.eeg",), ()),
+        ({"DataFile": "a.eeg"}, ("a.EEG",), ("a.EEG",), ()),
+        ({"DataFile": "a.eeg"}, ("A.eeg", "a.EEG"), (), ("a.eeg",)),
+        ({"DataFile": "gr\u00f6\u00dfe.eeg"}, ("gro\u0308\u00dfe.eeg",), ("gro\u0308\u00dfe.eeg",), ()),
+        ({"DataFile": "C:\\data\\a.eeg"}, ("a.eeg",), ("a.eeg",), ()),
+        ({"DataFile": "old.eeg"}, ("a.dat",), ("a.dat",), ()),
+        ({"DataFile": "old.eeg", "MarkerFile": "old.vmrk"}, ("b.eeg",), (), ("old.eeg",)),
+    ],
+)
+def test_a_headers_files_are_those_of_its_names_or_of_its_own(
+    told: dict[str, str], there: tuple[str, ...], files: tuple[str, ...], missing: tuple[str, ...]
+) -> None:
+    found = belonging("a.vhdr", told, ("a.vhdr", *there))
+    assert found.files == ("a.vhdr", *files)
+    assert found.missing == missing
+
+
+@pytest.mark.parametrize("writer", [eeglab_with_fdt, brainvision])
+def test_what_is_fetched_and_fingerprinted_is_what_is_opened(writer: Writer, tmp_path: Path) -> None:
+    folder = tmp_path / "sub-1" / "eeg"
+    folder.mkdir(parents=True)
+    path = writer(raw_array(), folder / "sub-1_task-x_eeg")
+    (folder / "sub-1_task-y_eeg.fdt").write_bytes(b"another recording's")
+    (recording, *_) = (one for one in find_source(tmp_path).recordings if not one.reason)
+    files, _ = files_opened(str(tmp_path), recording)
+    assert tuple(tmp_path / file for file in files) == companions(path)
 
 
 def test_companions_are_what_mne_opens(tmp_path: Path) -> None:

@@ -186,10 +186,15 @@ def _meant(texts: Sequence[str]) -> tuple[dict[str, float], list[str]]:
             at_least += counts[text]
     notes = []
     if commas and not ambiguous:
-        notes.append(f"{sum(counts[text] for text in commas)} values with a decimal comma read")
+        notes.append(f"has {_values(sum(counts[text] for text in commas))} with a decimal comma: read as numbers")
     if at_least:
-        notes.append(f"{at_least} values such as {next(t for t in different if _AT_LEAST.fullmatch(t))} read without +")
+        some = next(text for text in different if _AT_LEAST.fullmatch(text))
+        notes.append(f"has {_values(at_least)} such as {some}: read without the +")
     return numbers, notes
+
+
+def _values(count: int) -> str:
+    return f"{count} value{'' if count == 1 else 's'}"
 
 
 def _are_quantities(texts: Sequence[str]) -> bool:
@@ -226,4 +231,4 @@ def unread_note(column: str, typed: TypedColumn) -> str:
     if not typed.unread:
         return ""
     count = sum(typed.unread.values())
-    return f"{count} value{'s' if count > 1 else ''} of {column} couldn't be read as numbers ({_some(typed.unread)})"
+    return f"{_values(count)} of {column} couldn't be read as numbers ({_some(typed.unread)})"

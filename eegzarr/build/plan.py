@@ -205,4 +205,13 @@ def _with_labels(source: Source, inspection: Inspection) -> Inspection:
 
 
 def _skipped(inspection: Inspection, reason: str) -> Inspection:
-    return replace(inspection, windows={}, n_windows=0, trials=0, dropped=0, left_out=Counter(), reason=reason)
+    return replace(
+        inspection,
+        windows={},
+        n_windows=0,
+        trials=0,
+        dropped=0,
+        left_out=Counter(),
+        found=Counter(),
+        reason=reason,
+    )

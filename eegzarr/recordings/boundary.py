@@ -15,6 +15,7 @@ from eegzarr.machine.memory import machine_memory
 _WRONG = re.compile(r"edge artifacts|Invalid tag|truncated|corrupt", re.IGNORECASE)
 # About names of files and texts, not about what is in them; or told by the header itself.
 _IMMATERIAL = re.compile(r"does not conform to MNE naming|'boundary' events|date|filter setting|cutoff frequency")
+_NEEDS = re.compile(r"the (?:module|package) (\w+) is (?:needed|required)")
 _log = logging.getLogger("eegzarr.recordings")
 _log.setLevel(logging.INFO)  # for those who listen, as a build's log does; by itself Python shows warnings only
 
@@ -73,6 +74,10 @@ def first_line(error: BaseException) -> str:
     if not text:
         return f"{kind} without a message{_where(error)}: the file isn't what its reader expects there"
     line = text.splitlines()[0]
+    if needed := _NEEDS.search(line):
+        return f"to read it takes the package {needed[1]}: pip install {needed[1]}"
+    if line.endswith(":"):  # what follows is a list of calls
+        line = line.rpartition(". ")[0] or line
     # A KeyError has the key alone, and others one word or number.
     return line if " " in line and not isinstance(error, KeyError) else f"{kind}: {line}{_where(error)}"
 

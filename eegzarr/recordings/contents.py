@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from eegzarr.bids.recordings import FOLDERS
 from eegzarr.errors import RecordingError
 
 _HEAD_BYTES = 128
@@ -30,6 +31,8 @@ def check_content(path: Path, called: str = "") -> None:
     ------
     RecordingError
     """
+    if path.is_dir() and path.suffix.lower() not in FOLDERS:
+        raise RecordingError(f"unreadable: {called} is a folder, not a file".replace("  ", " "))
     if not path.is_file():
         return
     try:

@@ -14,6 +14,7 @@ from eegzarr.recipes.montage import Missing, Naming
 from eegzarr.recipes.windows import Extent
 from eegzarr.recordings.types import listed
 
+_LOST = 0.01  # of a sample; MNE resamples to the nearest whole number of them
 _SAME_RATE = 1e-4  # relative: exporters round rates
 _JOIN = re.compile(r"(BAD|EDGE)[ _]boundary|boundary|New Segment/.*", re.IGNORECASE)
 _GAP = "bad_acq_skip"
@@ -219,8 +220,8 @@ class Header:
 
 
 def _whole(samples: float) -> int:
-    """Return the whole samples in a number of them, but for what decimal fractions lose in binary."""
-    return int(samples + 1e-6)
+    """Return the whole samples in a number of them, but for what rates lose that a file has as float32."""
+    return int(samples + _LOST)
 
 
 def _parted(stretches: list[tuple[int, int]], first: int, stop: int) -> list[tuple[int, int]]:
