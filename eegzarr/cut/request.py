@@ -39,6 +39,19 @@ class StoredAs:
         return lambda channels, times: Geometry.of(channels, times, dtype, compression=compression, step=step)
 
 
+def measured_as(tiles: Geometry) -> Callable[[int, int], Geometry]:
+    """Return what gives the geometry of windows that aren't written: shards of a build's length, of float32.
+
+    Statistics are added up shard by shard: of other shards, their last digits are others.
+    """
+
+    def geometry(channels: int, times: int) -> Geometry:
+        as_built = Geometry.of(channels, times, tiles.dtype, compression=tiles.compression, step=tiles.step or None)
+        return replace(as_built, dtype="float32", step=0.0)
+
+    return geometry
+
+
 @dataclass(frozen=True, kw_only=True)
 class CutRequest:
     """Windows to cut.
@@ -106,7 +119,8 @@ class CutRequest:
             recipe = replace(recipe, sfreq=rate)  # as a build by montage does
         check_samples(recordings, recipe)
         own = recordings.asked(recipe, self.table, self.name)
-        return own, cut_plan(own, recipe, Geometry.of if stored is None else stored.geometry_for(own.tiles.geometry))
+        tiles = own.tiles.geometry
+        return own, cut_plan(own, recipe, measured_as(tiles) if stored is None else stored.geometry_for(tiles))
 
     def notes_of(self, plan: Plan) -> tuple[str, ...]:
         """Return what was left out of the table."""
