@@ -33,7 +33,7 @@ import numpy.typing as npt
 import zarr
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
-from tampering import mutated, mutated_json
+from tampering import mutated, mutated_json, resealed, zstd_bomb
 
 import eegzarr
 from eegzarr.build.group import look_at
@@ -51,6 +51,7 @@ from eegzarr.store.reading.local import LocalReader
 from eegzarr.store.reading.read import WindowDecoder
 from eegzarr.store.receipt import Receipt
 from eegzarr.store.shard import encode_frame, encode_shard
+from eegzarr.store.tiles.gather import TileGatherer
 from eegzarr.store.verify import verify_lake
 
 MEMORY = 2**29  # bytes beyond what the process has when it begins
@@ -131,6 +132,8 @@ GEOMETRIES = [
         (50, "float32", {"cname": "zstd", "shuffle": "shuffle"}),
         (40, "float32", {"clevel": 0, "shuffle": "noshuffle"}),
         (4000, "float32", {"shuffle": "bitshuffle"}),
+        (40, "int16", {"shuffle": "bitshuffle", "step": 0.05}),
+        (50, "int16", {"clevel": 0, "shuffle": "noshuffle", "step": 0.05}),
     ]
 ]
 
@@ -166,7 +169,7 @@ def frames(data: st.DataObject) -> None:
                     gather(blosc_address(), address, row.ctypes.data, geometry.window_bytes)
 
 
-def shards(data: st.DataObject) -> None:
+def _tampered_shard(data: st.DataObject) -> tuple[Path, Geometry, bytes]:
     which = data.draw(st.integers(0, len(GEOMETRIES) - 1))
     geometry = GEOMETRIES[which]
     lake, encoded = made[which]
@@ -178,6 +181,11 @@ def shards(data: st.DataObject) -> None:
         content = encoded[:-52] + index + struct.pack("<I", crc32c(index))
     path = lake / GROUP / "eeg" / geometry.shard_key(0)
     path.write_bytes(content)
+    return lake, geometry, content
+
+
+def shards(data: st.DataObject) -> None:
+    lake, geometry, content = _tampered_shard(data)
     with promised("shard"):
         reader = LocalReader(str(lake), GROUP)
         out = np.empty((10, geometry.n_channels, geometry.n_times), geometry.dtype)
@@ -185,6 +193,17 @@ def shards(data: st.DataObject) -> None:
             WindowDecoder([reader]).decode(np.zeros(1, np.int32), np.array([window]), out[window : window + 1])
     with promised("index"):
         read_index(content[-52:], geometry, "shard 0")
+
+
+def tiles(data: st.DataObject) -> None:
+    lake, geometry, _ = _tampered_shard(data)
+    n_times = data.draw(st.sampled_from([1, geometry.n_times, 2 * geometry.n_times + 3]))
+    last = 10 * geometry.n_times - n_times
+    positions = np.array(data.draw(st.lists(st.integers(0, last), min_size=1, max_size=12)), np.int64)
+    for dtype in {geometry.dtype, "float32"}:
+        out = np.empty((len(positions), 2, n_times), dtype)
+        with promised("tiles"):
+            TileGatherer(LocalReader(str(lake), GROUP)).gather(positions, np.array([2, 0]), out)
 
 
 def receipts(data: st.DataObject) -> None:
@@ -196,8 +215,8 @@ def receipts(data: st.DataObject) -> None:
 # Metadata, labels and tables
 
 
-def _everything(lake: Path) -> None:
-    windows = eegzarr.open_windows(lake, "challenge1")
+def _everything(lake: Path, recipe: str) -> None:
+    windows = eegzarr.open_windows(lake, recipe)
     for name in windows.variables:
         if name != "eeg":
             windows[name].to_numpy()
@@ -205,22 +224,28 @@ def _everything(lake: Path) -> None:
     windows["eeg"][-1:].to_numpy()
 
 
-def _streamed(lake: Path) -> None:
+def _streamed(lake: Path, recipe: str) -> None:
     from eegzarr.stream import WindowStream
 
-    stream = WindowStream(eegzarr.open_windows(lake, "challenge1"), batch_size=16, normalize="channel", threads=1)
+    scales = {"normalize": "recording-robust" if recipe == "continuous" else "channel"}
+    stream = WindowStream(eegzarr.open_windows(lake, recipe), batch_size=16, threads=1, target=None, **scales)
     next(iter(stream))
 
 
-READERS: dict[str, Callable[[Path], object]] = {
+READERS: dict[str, Callable[[Path, str], object]] = {
     "open_windows": _everything,
-    "engine": lambda lake: LakeEntrypoint().open_dataset(lake, group=GROUP)["eeg"][:1].to_numpy(),
-    "open_recordings": lambda lake: open_recordings(lake, "challenge1", "R1").load(),
-    "verify": verify_lake,
-    "describe": describe_lake,
-    "recipes": recipes,
-    "look_at": lambda lake: look_at(str(lake), GROUP),
-    "summarize": lambda lake: summarize(str(lake), GROUP),
+    "engine": lambda lake, name: LakeEntrypoint().open_dataset(lake, group=f"{name}/R1")["eeg"][:1].to_numpy(),
+    "engine of a URL": lambda lake, name: (
+        LakeEntrypoint().open_dataset(f"file://{lake}", group=f"{name}/R1")["eeg"][:1].to_numpy()
+    ),
+    "open_recordings": lambda lake, name: open_recordings(lake, name, "R1").load(),
+    "cut": lambda lake, name: eegzarr.cut(lake, "challenge1")["eeg"][:1].to_numpy(),
+    "open_split": lambda lake, name: eegzarr.open_split(lake, "challenge1", "paper"),
+    "verify": lambda lake, name: verify_lake(lake),
+    "describe": lambda lake, name: describe_lake(lake),
+    "recipes": lambda lake, name: recipes(lake),
+    "look_at": lambda lake, name: look_at(str(lake), f"{name}/R1"),
+    "summarize": lambda lake, name: summarize(str(lake), f"{name}/R1"),
 }
 
 
@@ -231,11 +256,25 @@ def metadata(data: st.DataObject) -> None:
     _read(path, before, data)
 
 
+def splits(data: st.DataObject) -> None:
+    path = lake / ".splits/challenge1/paper/zarr.json"
+    before = path.read_bytes()
+    path.write_bytes(resealed(data.draw(mutated_json(before))))
+    try:
+        with promised("open_split"):
+            READERS["open_split"](lake, "challenge1")
+    finally:
+        path.write_bytes(before)
+
+
 def chunks(data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(chunk_files))
     before = path.read_bytes()
-    kind = data.draw(st.sampled_from(["stored", "checked", "decoded"]))
-    if kind == "stored":
+    kind = data.draw(st.sampled_from(["stored", "checked", "decoded", "bomb"]))
+    if kind == "bomb":
+        bomb = zstd_bomb(data.draw(st.sampled_from([2**17, 2**30, 2**36])), data.draw(st.sampled_from([1, 64, 2**13])))
+        content = bomb + struct.pack("<I", crc32c(bomb))
+    elif kind == "stored":
         content = data.draw(mutated(before))
     else:
         content = before[:-4]
@@ -251,8 +290,9 @@ def chunks(data: st.DataObject) -> None:
 def _read(path: Path, before: bytes, data: st.DataObject) -> None:
     try:
         name = data.draw(st.sampled_from(sorted(READERS)))
+        recipe = path.relative_to(lake).parts[0]
         with promised(name):
-            READERS[name](lake)
+            READERS[name](lake, recipe if (lake / recipe / "R1").is_dir() else "challenge1")
     finally:
         path.write_bytes(before)
 
@@ -270,7 +310,7 @@ def _made(folder: Path, geometry: Geometry) -> tuple[Path, bytes]:
 
 def _limited(command: argparse.Namespace) -> int:
     tests = {"frames": (frames, 40), "shards": (shards, 8), "receipts": (receipts, 8), "metadata": (metadata, 3)}
-    tests["chunks"] = (chunks, 1)
+    tests |= {"chunks": (chunks, 2), "tiles": (tiles, 4), "splits": (splits, 1)}
     deadline = time.monotonic() + 60 * command.minutes
     chosen, found = command.only.split(",") if command.only else list(tests), 0
     turn = command.seed
@@ -312,17 +352,21 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         lake = Path(shutil.copytree(command.lake, Path(folder) / "lake.zarr"))
         metadata_files = sorted(lake.rglob("zarr.json"))
-        chunk_files = [p for p in sorted(lake.rglob("c/*")) if p.is_file()] + sorted(
-            lake.glob("*/*/recordings/*/c/*/*")
-        )
+        chunk_files = [
+            path
+            for path in sorted(lake.rglob("*"))
+            if path.is_file() and "c" in path.relative_to(lake).parts and "eeg" not in path.relative_to(lake).parts
+        ]
         receipt_text = str(zarr.open_array(lake / GROUP / "shards/receipt", mode="r")[0])
         assert base64.b64decode(json.loads(receipt_text)["valid"])
         source, target = Guarded(2**20), Guarded(2**20)
         if command.minutes:  # PyTorch takes seconds to load
             READERS["stream"] = _streamed
-            _streamed(lake)
+            _streamed(lake, "challenge1")
         made = [_made(Path(folder) / f"made{number}", geometry) for number, geometry in enumerate(GEOMETRIES)]
-        _everything(lake)  # what threads take is no part of the limit
+        for name, read in READERS.items():
+            print(name, file=sys.stderr)  # where it ends, should it
+            read(lake, "continuous")  # what threads take is no part of the limit
         size = int(Path("/proc/self/statm").read_text().split()[0]) * mmap.PAGESIZE
         resource.setrlimit(resource.RLIMIT_AS, (size + ADDRESSES, size + ADDRESSES))
         peak_before = _peak()

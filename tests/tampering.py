@@ -10,6 +10,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from eegzarr.store.checksums import sealed
+
 NUMBERS = [0, -1, 1, 2, 3, 127, 255, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**62, 2**63, 2**64 - 1, 10**30]
 
 
@@ -96,3 +98,22 @@ def mutated_json(draw: st.DrawFn, content: bytes) -> bytes:
         else:
             parent[last] = deepcopy(draw(hostile_values))  # or it would be changed in place next time
     return json.dumps(fields).encode()
+
+
+def resealed(content: bytes) -> bytes:
+    """Return a stored split that somebody has changed, with the digest of what it says now."""
+    try:
+        node = json.loads(content)
+        attributes = {name: value for name, value in node["attributes"].items() if name != "digest"}
+        return json.dumps({**node, "attributes": sealed(attributes)}).encode()
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return content
+
+
+def zstd_bomb(claimed: int, blocks: int) -> bytes:
+    """Return a Zstandard frame that claims a size, and has blocks of four bytes that become 128 KiB each."""
+    claims = b"" if claimed == 0 else struct.pack("<Q", claimed)
+    header = struct.pack("<IB", 0xFD2FB528, 0xE0 if claims else 0x00) + (claims or b"\x88")
+    size = 2**17
+    block = [struct.pack("<I", size << 3 | 1 << 1 | (number == blocks - 1))[:3] + b"\0" for number in range(blocks)]
+    return header + b"".join(block)

@@ -14,7 +14,9 @@ import pytest
 import zarr
 
 import eegzarr
+from eegzarr.cut.api import cut_lake
 from eegzarr.errors import LakeError
+from eegzarr.sample import write_sample
 from eegzarr.store.crc import crc32c
 from eegzarr.store.layout import Geometry
 from eegzarr.store.reading.checked import checked_frame
@@ -26,9 +28,10 @@ MINUTES = float(os.environ.get("EEGZARR_FUZZ_MINUTES", "0"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory, and forbids pages, as Linux does")
-@pytest.mark.parametrize("only", ["frames,shards,receipts", "metadata,chunks"])
-def test_a_tampered_lake_is_read_or_refused(only: str, sample_lake: Path) -> None:
-    command = [sys.executable, Path(__file__).with_name("hostile.py"), sample_lake, "--only", only]
+@pytest.mark.parametrize("only", ["frames,shards,tiles,receipts", "metadata,chunks,splits"])
+@pytest.mark.timeout(0 if MINUTES else 300)
+def test_a_tampered_lake_is_read_or_refused(only: str, every_kind_of_group: Path) -> None:
+    command = [sys.executable, Path(__file__).with_name("hostile.py"), every_kind_of_group, "--only", only]
     size = ["--minutes", MINUTES / 2, "--examples", 100] if MINUTES else ["--examples", 8]
     environment = {**os.environ, "MALLOC_ARENA_MAX": "2"}  # or address space is no measure of memory
     read = subprocess.run([*map(str, [*command, *size])], capture_output=True, text=True, env=environment, check=False)
@@ -37,6 +40,19 @@ def test_a_tampered_lake_is_read_or_refused(only: str, sample_lake: Path) -> Non
     counts = json.loads(read.stdout)
     assert counts["found"] == 0
     assert sum(count for kind, count in counts.items() if "refused" in kind) > 1
+
+
+@pytest.fixture(scope="module")
+def every_kind_of_group(sample_lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample's lake, with one of whole recordings in integers, a group that was cut from it, and a split."""
+    folder = tmp_path_factory.mktemp("kinds")
+    lake = Path(shutil.copytree(sample_lake, folder / "lake.zarr"))
+    eegzarr.build_lake(write_sample(folder / "bids", subjects=1), lake, recipe="continuous", dtype="int16", workers=1)
+    cut_lake(lake, "challenge2")
+    windows = eegzarr.open_windows(lake, "challenge1")
+    parts = dict(zip(("train", "test"), eegzarr.split_by_subject(windows, (0.5, 0.5)), strict=True))
+    eegzarr.store_split(lake, "challenge1", "paper", parts)
+    return lake
 
 
 @pytest.fixture

@@ -27,11 +27,11 @@ from eegzarr.store.layout import EEG, SIGNALS, Geometry, lake_url, open_dataset,
 from eegzarr.store.private import indexing
 from eegzarr.store.reading.checked import decode_frame
 from eegzarr.store.reading.damage import damage_named
-from eegzarr.store.reading.local import LocalReader
-from eegzarr.store.reading.read import WindowDecoder
+from eegzarr.store.reading.read import RemoteReader, WindowDecoder, WindowReader
 from eegzarr.store.reading.stored import StoredSignals
-from eegzarr.store.tiles.signals import cut_signals
+from eegzarr.store.tiles.signals import cut_signals, open_reader
 
+_REQUESTS = 8  # threads that wait for a bucket: beyond what is fetched ahead
 _FRAMES_FOR_THREADS = 4  # with fewer, starting threads takes longer than they save
 
 
@@ -74,8 +74,7 @@ def signals(lake: str, group: str, stored: xr.Variable, digest: str) -> xr.Varia
     Parameters
     ----------
     stored : Variable
-        As xarray opens it; it is what is read where the lake is in a bucket, whose network is slower
-        than any decoder.
+        As xarray opens it.
     digest : str
         The group's `plan_digest`: should it be another one when signals are read, they are refused.
     """
@@ -83,33 +82,14 @@ def signals(lake: str, group: str, stored: xr.Variable, digest: str) -> xr.Varia
     if geometry is None:
         raise LakeError(f"{lake}/{group} has no array of signals")
     check_windows(lake, group, stored.shape[0], geometry)
-    if "://" in lake:
-        remote = indexing.LazilyIndexedArray(RemoteSignalArray(lake, group, digest, stored))
-        return xr.Variable(stored.dims, remote, stored.attrs, _encoding(stored))
     lazy = indexing.LazilyIndexedArray(SignalArray(lake, group, digest, stored.shape[0], geometry))
     preferred = dict(zip(stored.dims, (geometry.windows_per_shard, *stored.shape[1:]), strict=True))
     encoding = {**_encoding(stored), "preferred_chunks": preferred}
     return xr.Variable(stored.dims, lazy, stored.attrs, encoding)
 
 
-class RemoteSignalArray(StoredSignals):
-    """Signals in a bucket, as zarr-python reads them."""
-
-    def __init__(self, lake: str, group: str, digest: str, stored: xr.Variable) -> None:
-        super().__init__(lake, group, digest, stored.shape, signal_type(stored))
-        self._stored = stored
-
-    def __getitem__(self, key: indexing.ExplicitIndexer) -> npt.NDArray:
-        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
-
-    def _read(self, key: tuple[Any, ...]) -> npt.NDArray:
-        with damage_named(f"{self.lake}/{self.group}/{EEG}", but=()):
-            # Of integers xarray makes float64.
-            return self._stored[key].to_numpy().astype(self.dtype, copy=False)
-
-
 class SignalArray(StoredSignals):
-    """Signals on a local path, decoded as they are indexed.
+    """Signals that are decoded as they are indexed; of a lake in a bucket, frames are fetched side by side.
 
     Where only some channels or times are asked for, each thread has a frame in memory beside the result.
     """
@@ -118,7 +98,7 @@ class SignalArray(StoredSignals):
         shape = (n_windows, geometry.n_channels, geometry.n_times)
         super().__init__(lake, group, digest, shape, np.dtype(np.float32 if geometry.step else geometry.dtype))
         self._geometry = geometry
-        self._opened: tuple[int, LocalReader, WindowDecoder] | None = None
+        self._opened: tuple[int, WindowReader, WindowDecoder] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}
@@ -149,7 +129,10 @@ class SignalArray(StoredSignals):
                 out[run] = picked
 
         runs = list(_runs(numbers, self._geometry.windows_per_frame))
-        threads = min(usable_cores(), len(runs))
+        if isinstance(reader, RemoteReader):
+            for run in runs:
+                reader.prefetch(int(numbers[run.start]) // self._geometry.windows_per_frame)
+        threads = min(_REQUESTS if isinstance(reader, RemoteReader) else usable_cores(), len(runs))
         if len(runs) < _FRAMES_FOR_THREADS or threads == 1:
             for run in runs:
                 decode(run)
@@ -159,19 +142,22 @@ class SignalArray(StoredSignals):
         return out[0] if is_one else out
 
     def _decode(
-        self, reader: LocalReader, decoder: WindowDecoder, numbers: npt.NDArray[np.int64], rows: npt.NDArray
+        self, reader: WindowReader, decoder: WindowDecoder, numbers: npt.NDArray[np.int64], rows: npt.NDArray
     ) -> None:
         """Decode windows of one frame into `rows`."""
         per_frame = self._geometry.windows_per_frame
         if len(numbers) == per_frame and numbers[0] % per_frame == 0 and _ascend(numbers):
-            decode_frame(reader.frame(int(numbers[0]) // per_frame), rows, reader.name, int(numbers[0]))
+            number = int(numbers[0]) // per_frame
+            decode_frame(reader.frame(number), rows, reader.name, int(numbers[0]))
+            if isinstance(reader, RemoteReader):
+                reader.forget(number)  # all of it was wanted
         else:
             decoder.decode(np.zeros(len(numbers), np.int32), numbers, rows)
 
-    def _open(self) -> tuple[LocalReader, WindowDecoder]:
+    def _open(self) -> tuple[WindowReader, WindowDecoder]:
         # A reader holds locks and maps: a forked process opens its own.
         if self._opened is None or self._opened[0] != os.getpid():
-            reader = LocalReader(self.lake, self.group, self.digest)
+            reader = open_reader(self.lake, self.group, self.digest)
             self._opened = os.getpid(), reader, WindowDecoder([reader])
         return self._opened[1:]
 
@@ -184,11 +170,6 @@ def _encoding(stored: xr.Variable) -> dict[Any, Any]:
     if stored_type(stored).kind == "f":
         return stored.encoding
     return {name: stored.encoding[name] for name in ("chunks", "preferred_chunks", "shards") if name in stored.encoding}
-
-
-def signal_type(stored: xr.Variable) -> np.dtype:
-    """Return the type of signals that are opened: float32 where integers are stored, of which xarray makes float64."""
-    return np.dtype(np.float32) if stored_type(stored).kind != "f" else stored.dtype
 
 
 def stored_type(variable: xr.Variable) -> np.dtype:

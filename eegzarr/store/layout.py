@@ -20,6 +20,7 @@ from eegzarr.errors import LakeError, RecipeError
 from eegzarr.store.bucket import BucketStore
 from eegzarr.store.integers import DEFAULT_STEP, FILL
 from eegzarr.store.kinds import Dtype
+from eegzarr.store.reading.bounded import BoundedStore
 from eegzarr.suggest import did_you_mean
 from eegzarr.urls import one_line_errors
 
@@ -258,7 +259,7 @@ def open_array(lake: str, path: str, *, read_only: bool = True) -> zarr.Array:
         If it isn't there.
     """
     # Without the format zarr-python asks for a version 2 array too, six requests in all.
-    store = open_store(lake, read_only=read_only)
+    store = BoundedStore(open_store(lake, read_only=read_only))
     return zarr.open_array(store, path=path, mode="r" if read_only else "r+", zarr_format=3)
 
 

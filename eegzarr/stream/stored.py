@@ -25,11 +25,13 @@ from eegzarr.store.checksums import is_sealed, sealed
 from eegzarr.store.layout import METADATA, SPLITS, lake_url, open_store
 from eegzarr.store.open import open_windows, recipes
 from eegzarr.store.private import set_bytes
+from eegzarr.store.reading.damage import damage_named
 from eegzarr.store.staging import list_names
 from eegzarr.store.verify import empty_group, store_has, stored_split
 from eegzarr.suggest import did_you_mean
 
 _VERSION = 1
+_UNQUESTIONED, _MOST_TIMES = 2**23, 100  # windows that a split may have: so many, or so many times the lake's
 _WHO = ("subject", "session", "task", "run")
 
 
@@ -99,9 +101,15 @@ def open_split(lake: str | Path, recipe: str, name: str) -> dict[str, xr.Dataset
         raise LakeError(
             f"{url} has no split {name!r} of {recipe}; it has {', '.join(there) or 'none'}.{did_you_mean(name, there)}"
         )
-    content = stored_split(store, _path(recipe, name))
+    path = _path(recipe, name)
+    content = stored_split(store, path)
     if not is_sealed(content):
-        raise LakeError(f"{url}/{_path(recipe, name)} is damaged: store the split again, with overwrite=True")
+        raise LakeError(f"{url}/{path} is damaged: store the split again, with overwrite=True")
+    with damage_named(f"{url}/{path}", but=()):
+        return _parts(url, recipe, name, content)
+
+
+def _parts(url: str, recipe: str, name: str, content: dict[str, Any]) -> dict[str, xr.Dataset]:
     if content["version"] > _VERSION:
         raise LakeError(f"the split {name!r} was written by a later version of eegzarr: update eegzarr to open it")
     windows = open_windows(url, recipe, list(content["groups"]))
@@ -112,13 +120,15 @@ def open_split(lake: str | Path, recipe: str, name: str) -> dict[str, xr.Dataset
             f"the split {name!r} is of other windows than {url} has now: {'; '.join(told)}. "
             "Split what is there now and store it under another name, or open the lake that was split"
         )
-    firsts = dict(zip(groups, np.cumsum([0, *(group["windows"] for group in groups.values())]).tolist(), strict=False))
-    return {
-        part: windows.isel(
-            window=np.concatenate([[], *(firsts[at] + np.arange(*run) for at, *run in runs)]).astype(int)
-        )
-        for part, runs in content["parts"].items()
-    }
+    sizes = {release: group["windows"] for release, group in groups.items()}
+    firsts = dict(zip(groups, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
+    runs = [run for part in content["parts"].values() for run in part]
+    if outside := next((run for run in runs if not 0 <= run[1] < run[2] <= sizes[run[0]]), None):
+        raise LakeError(f"the split {name!r} has the windows {outside}, which {url}/{recipe} doesn't have")
+    # A split of 1 MB may name every window 50,000 times.
+    if (count := sum(stop - first for _, first, stop in runs)) > max(_UNQUESTIONED, _MOST_TIMES * sum(sizes.values())):
+        raise LakeError(f"the split {name!r} claims {count:,} windows, and {url}/{recipe} has {sum(sizes.values()):,}")
+    return {part: windows.isel(window=_numbers(runs, firsts)) for part, runs in content["parts"].items()}
 
 
 def list_splits(lake: str | Path, recipe: str) -> list[str]:

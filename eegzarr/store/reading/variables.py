@@ -17,12 +17,14 @@ from zarr.abc.store import Store
 
 from eegzarr.errors import LakeError
 from eegzarr.store.private import indexing
+from eegzarr.store.reading.bounded import CHUNKS, BoundedStore, check_codecs
 from eegzarr.store.reading.damage import damage_named
-from eegzarr.store.staging import list_names
+from eegzarr.store.staging import paths_below
 
 # What may be claimed without a look at what is there.
 _UNQUESTIONED = 2**23  # entries: 64 MiB of numbers
-_LARGEST_CHUNK = 2**31  # bytes before compression; eegzarr writes at most 2**18 entries each way
+_UNQUESTIONED_NBYTES = 2**28  # of an array
+_UNUSED_NBYTES = 2**26  # of a chunk, beyond what the array has entries for
 _MOST_CHUNKS = 4096  # of an array of few entries: each is looked for
 
 
@@ -42,7 +44,7 @@ def open_variables(store: Store, group: str, signals: str, drop_variables: str |
         If its metadata are damaged, or claim more than there is.
     """
     with damage_named(f"{store}/{group}"):
-        opened = ZarrStore.open_group(store, group=group, consolidated=False, zarr_format=3)
+        opened = ZarrStore.open_group(BoundedStore(store), group=group, consolidated=False, zarr_format=3)
         # Before xarray makes indexes, which reads them.
         _check_claims(store, group, {str(n): v for n, v in opened.get_variables().items() if n != signals})
         dataset = xr.open_dataset(opened, drop_variables=drop_variables)
@@ -59,33 +61,42 @@ def _check_claims(store: Store, group: str, variables: dict[str, xr.Variable]) -
     """Refuse arrays that claim so much that looking at them would fill the memory, or take for ever.
 
     A chunk that isn't stored stands for its fill value, so that a file of 1 kB may claim any number of entries. A
-    length that is large is believed where an array of it has all of its chunks.
+    length that is large is believed where an array of it has all of its chunks, and so is an array that is large.
     """
     lengths: dict[Any, int] = {}
     proven = set()
     for name, variable in variables.items():
+        check_codecs(f"{store}/{group}/{name}", variable.encoding)
         chunks = variable.encoding.get("chunks") or variable.shape
         if any(chunk < 1 for chunk in chunks) and variable.size:
             raise LakeError(f"{store}/{group}/{name} is damaged: it has chunks of {chunks}")
-        count = math.prod(-(-size // max(1, chunk)) for size, chunk in zip(variable.shape, chunks, strict=True))
-        if math.prod(chunks) * variable.dtype.itemsize > _LARGEST_CHUNK or (count > _MOST_CHUNKS and not variable.ndim):
-            raise LakeError(f"{store}/{group}/{name} claims chunks of {chunks}, more than any memory is for")
+        counts = [-(-size // max(1, chunk)) for size, chunk in zip(variable.shape, chunks, strict=True)]
+        count, nbytes = math.prod(counts), variable.size * variable.dtype.itemsize
+        if math.prod(chunks) * variable.dtype.itemsize > nbytes + _UNUSED_NBYTES:
+            raise LakeError(f"{store}/{group}/{name} claims chunks of {chunks}, more than it has entries for")
         lengths |= dict(zip(variable.dims, variable.shape, strict=True))
         is_large = max(variable.shape, default=0) > _UNQUESTIONED or count > _MOST_CHUNKS
-        if is_large and variable.ndim == 1 and variable.dims[0] not in proven and _stored(store, group, name) >= count:
-            proven.add(variable.dims[0])
-        if count > _MOST_CHUNKS and not set(variable.dims) <= proven:
+        is_large = is_large or nbytes > _UNQUESTIONED_NBYTES
+        are_known = set(variable.dims) <= proven
+        if is_large and not (are_known and variable.ndim < 2) and _has_all(store, group, name, counts):
+            are_known = True
+            proven |= set(variable.dims)
+        if (count > _MOST_CHUNKS or (nbytes > _UNQUESTIONED_NBYTES and variable.ndim != 1)) and not are_known:
             _refuse(store, group, name, variable.size)
     for dimension, length in lengths.items():
         if length > _UNQUESTIONED and dimension not in proven:
             _refuse(store, group, str(dimension), length)
 
 
-def _stored(store: Store, group: str, name: str) -> int:
-    try:
-        return len(list_names(store, f"{group}/{name}/c"))
-    except FileNotFoundError:
-        return 0
+def _has_all(store: Store, group: str, name: str, counts: list[int]) -> bool:
+    """Tell whether all chunks of an array are stored."""
+    prefix = f"{group}/{name}/{CHUNKS}/"
+    found = 0
+    for path in paths_below(store, prefix):
+        numbers = path.removeprefix(prefix).split("/")
+        is_chunk = len(numbers) == len(counts) and all(number.isdecimal() for number in numbers)
+        found += is_chunk and all(int(number) < n for number, n in zip(numbers, counts, strict=True))
+    return found == math.prod(counts)
 
 
 def _refuse(store: Store, group: str, name: str, count: int) -> None:

@@ -1,0 +1,172 @@
+"""What others see of a lake at every moment of a command, and what is left of it where the command is killed there.
+
+A process that is killed leaves on the disk what lies there at that moment: so a copy of the lake, taken between two
+writes, is what a kill leaves. Tests of builds kill real processes besides, at any moment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import xarray as xr
+
+import eegzarr
+from eegzarr.errors import LakeError
+
+KILLS = int(os.environ.get("EEGZARR_KILLS", "0"))  # of each command; 0 for a few
+REFUSED = "refused"
+_CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree", "os.truncate"}
+_look: list[Callable[[], None]] = []  # an audit hook can't be taken off again
+
+
+def _before_each_change(event: str, arguments: tuple) -> None:
+    writes = event in _CHANGES or (event == "open" and isinstance(arguments[2], int) and arguments[2] & os.O_ACCMODE)
+    # What zarr's own thread does, nobody can look at with zarr: it is the thread that would look.
+    if writes and _look and not threading.current_thread().name.startswith("zarr_io"):
+        look = _look.pop()  # what it opens itself is no change
+        try:
+            look()
+        finally:
+            _look.append(look)
+
+
+sys.addaudithook(_before_each_change)
+
+
+@contextmanager
+def looked_at(look: Callable[[], None]) -> Iterator[None]:
+    """Call `look` before every change that this process makes to a file, inside the ``with``, and after the last."""
+    _look.append(look)
+    try:
+        yield
+    finally:
+        _look.clear()
+    look()
+
+
+def content(dataset: xr.Dataset) -> str:
+    """Digest of all values of a group."""
+    digest = hashlib.sha256()
+    for name in sorted(map(str, dataset.variables)):
+        values = dataset[name].to_numpy()
+        digest.update(values.tobytes() if values.dtype.kind in "fiub" else "\0".join(map(str, values)).encode())
+    return digest.hexdigest()
+
+
+def digests_of(lake: Path, group: str) -> set[str]:
+    """Digests of a complete group as plain xarray opens it, and as eegzarr does."""
+    recipe, release = group.split("/")
+    return {content(xr.open_zarr(lake, group=group)), content(eegzarr.open_windows(lake, recipe, [release]))}
+
+
+class Onlooker:
+    """What is seen of a group through the lake, through the group's own metadata, and by `eegzarr.open_windows`.
+
+    Each is the name of one of the allowed states, or "refused".
+    """
+
+    def __init__(self, lake: Path, group: str, **allowed: set[str]) -> None:
+        self.lake, self.group = lake, group
+        self.states = {digest: name for name, digests in reversed(allowed.items()) for digest in digests}
+        self.looks = 0
+        self.seen: list[tuple[str, str, str]] = []
+
+    def __call__(self) -> None:
+        self.looks += 1
+        seen = self._through_the_lake(), self._through_its_own(), self._through_eegzarr()
+        if self.seen[-1:] != [seen]:
+            self.seen.append(seen)
+
+    def _through_the_lake(self) -> str:
+        try:
+            copied = json.loads((self.lake / "zarr.json").read_text())["consolidated_metadata"]["metadata"]
+        except (FileNotFoundError, KeyError):
+            return self._through_its_own()
+        if self.group not in copied:
+            with pytest.raises(KeyError):
+                xr.open_zarr(self.lake, group=self.group)
+            return REFUSED
+        return self._opened(xr.open_zarr(self.lake, group=self.group))
+
+    def _through_its_own(self) -> str:
+        if not (self.lake / self.group / "zarr.json").exists():
+            return REFUSED
+        attributes = json.loads((self.lake / self.group / "zarr.json").read_text())["attributes"]
+        if attributes["status"] != "complete":
+            return REFUSED
+        return self._opened(xr.open_zarr(self.lake / self.group, consolidated=False))
+
+    def _through_eegzarr(self) -> str:
+        recipe, release = self.group.split("/")
+        try:
+            return self._opened(eegzarr.open_windows(self.lake, recipe, [release]))
+        except LakeError:
+            return REFUSED
+
+    def _opened(self, dataset: xr.Dataset) -> str:
+        assert dataset.attrs["status"] == "complete"
+        return self.states[content(dataset)]
+
+
+def steps(*several: str) -> list[tuple[str, str, str]]:
+    """What may be seen of states that follow one another: eegzarr believes the group, plain xarray the lake's copy."""
+    between = {("old", REFUSED): ("old", REFUSED, REFUSED), (REFUSED, "new"): (REFUSED, "new", "new")}
+    seen: list[tuple[str, str, str]] = []
+    for state in several:
+        seen += [between[seen[-1][1], state]] if seen else []
+        seen.append((state, state, state))
+    return seen
+
+
+class Copies:
+    """Copies of a lake at some moments, each as likely as any other: what a kill would leave there."""
+
+    def __init__(self, lake: Path, folder: Path, count: int, onlooker: Callable[[], None]) -> None:
+        self.lake, self.folder, self.count, self.onlooker = lake, folder, KILLS or count, onlooker
+        self.taken: list[Path] = []
+        self._moments = 0
+        self._random = random.Random(2025)
+
+    def __call__(self) -> None:
+        self.onlooker()
+        self._moments += 1
+        place = self._random.randrange(self._moments)
+        if place < self.count:
+            copy = self.folder / f"{min(place, len(self.taken))}.zarr"
+            shutil.rmtree(copy, ignore_errors=True)
+            copy.mkdir(parents=True)
+            if self.lake.exists():
+                _copy(self.lake, copy)
+            self.taken = sorted(self.folder.iterdir())
+
+
+def _copy(folder: Path, to: Path) -> None:
+    """Copy files that other processes may rename at the moment."""
+    for file in sorted(folder.rglob("*")):
+        try:
+            target = to / file.relative_to(folder)
+            if file.is_dir():
+                target.mkdir(parents=True, exist_ok=True)
+            else:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(file, target)
+        except FileNotFoundError:
+            continue
+
+
+def random_moments(count: int, most: int) -> list[tuple[int, float]]:
+    """Return when to kill: after how many changes of files, and how many ms later."""
+    rng = random.Random(2025)
+    if KILLS:
+        return [(rng.randrange(1, most), rng.choice([0, rng.uniform(0, 5)])) for _ in range(KILLS)]
+    return [(number, 0) for number in sorted(rng.sample(range(1, most), count))]
