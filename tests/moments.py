@@ -80,9 +80,18 @@ class Onlooker:
         self.states = {digest: name for name, digests in reversed(allowed.items()) for digest in digests}
         self.looks = 0
         self.seen: list[tuple[str, str, str]] = []
+        self._refused_by: list[bytes] = []
 
     def __call__(self) -> None:
         self.looks += 1
+        files = [path for path in (self.lake / "zarr.json", self.lake / self.group / "zarr.json") if path.exists()]
+        metadata = [path.read_bytes() for path in files]
+        if metadata == self._refused_by and not KILLS:
+            return  # whatever else has changed, these two files have all refuse it
+        self._see()
+        self._refused_by = metadata if set(self.seen[-1]) == {REFUSED} else []
+
+    def _see(self) -> None:
         seen = self._through_the_lake(), self._through_its_own(), self._through_eegzarr()
         if self.seen[-1:] != [seen]:
             self.seen.append(seen)

@@ -20,6 +20,7 @@ from zarr.storage import FsspecStore
 import eegzarr
 from eegzarr.build.repair import repair_lake
 from eegzarr.cut.api import cut_lake
+from eegzarr.errors import LakeError
 from eegzarr.sample.write import write_sample
 from eegzarr.store.verify import verify_lake
 
@@ -121,7 +122,7 @@ def seen_of(group: str) -> tuple[str, str]:
         plain = REFUSED
     try:
         return plain, content(eegzarr.open_windows(URL, recipe, [release]))
-    except eegzarr.LakeError:
+    except LakeError:
         return plain, REFUSED
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import replace
 from pathlib import Path
+
+from zarr.abc.store import Store
 
 from eegzarr.bids.dataset import Source, find_source
 from eegzarr.build.labels import participant_names, window_names
@@ -14,7 +18,11 @@ from eegzarr.machine.system import is_writable
 from eegzarr.names import safe_name
 from eegzarr.recipes.recipe import Recipe
 from eegzarr.recipes.windows import NO_TRIAL
-from eegzarr.store.layout import METADATA, PARTS
+from eegzarr.store.layout import METADATA, PARTS, open_store
+from eegzarr.store.private import get_bytes
+from eegzarr.store.root import is_node
+from eegzarr.store.staging import list_names
+from eegzarr.store.whole import check_whole_lake
 
 
 def named_source(root: str | Path, recipe: Recipe, name: str | None) -> Source:
@@ -59,18 +67,48 @@ def check_target(recipe: Recipe, source: Source) -> None:
 
 
 def check_writable(lake: str) -> None:
-    """Refuse a place that can't be written, or that holds something else; touch nothing."""
+    """Refuse a place that can't be written, that lies in a lake, or that holds something else; touch nothing."""
     if "://" in lake:
+        _check_root(lake)
         return
     path = Path(lake)
+    broken = next((place for place in (path, *path.parents) if place.is_symlink() and not place.exists()), None)
+    if broken is not None:
+        raise LakeError(
+            f"--out {path} can't be written: {broken} is a link to {os.readlink(broken)}, which isn't there"
+        )
     if path.exists():
         if not path.is_dir():
             raise LakeError(f"--out {path} is a file: give a folder, such as lake.zarr")
         if not (path / METADATA).exists() and _holds_files(path):
             raise LakeError(f"--out {path} holds files that are no lake: give a new or an empty folder")
+        _check_root(lake)
+    if around := [parent for parent in path.absolute().parents if is_node(parent)]:
+        raise LakeError(f"--out {path} lies in the lake {around[-1]}: give that lake, or a folder outside of it")
     nearest = next(p for p in (path, *path.absolute().parents) if p.exists())
     if not is_writable(nearest):
         raise LakeError(f"--out {path} can't be written: no permission to write in {nearest}")
+
+
+def _check_root(lake: str) -> None:
+    """Refuse a part of a lake, and a Zarr hierarchy of another kind, whose root would be written again."""
+    store = open_store(lake, read_only=True)
+    kind = _node_type(store, METADATA)
+    if kind == "group":
+        check_whole_lake(lake, "--out {lake}")
+        names = (name for name in list_names(store, "") if name != METADATA)
+        arrays = [name for name in names if _node_type(store, f"{name}/{METADATA}") == "array"]
+        kind = f"group with the array {arrays[0]}" if arrays else ""
+    if kind:
+        raise LakeError(f"--out {lake} is a Zarr {kind} and no lake: give another folder")
+
+
+def _node_type(store: Store, path: str) -> str:
+    """Return what a node of Zarr says that it is, "" where there is none, or it is damaged."""
+    try:
+        return str(json.loads(get_bytes(store, path) or b"")["node_type"])
+    except (ValueError, TypeError, KeyError, NotADirectoryError):
+        return ""
 
 
 def _holds_files(folder: Path) -> bool:

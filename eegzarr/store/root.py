@@ -159,13 +159,24 @@ def consolidated(store: Store) -> bytes:
         if path.count("/") == 2 and content is not None and not _says_complete(content.to_bytes())
     )
     kept = {p: content for p, content in contents.items() if content is not None and not p.startswith(unfinished)}
+    own = _own_attributes(store)
     try:
-        return _consolidated_of(kept)
+        return _consolidated_of(kept, own)
     except UNREADABLE:
         damaged = tuple(group for group in sorted({_top(path) for path in kept}) if not _is_readable(kept, group))
         if not damaged:
             raise
-        return _consolidated_of({path: content for path, content in kept.items() if not path.startswith(damaged)})
+        sound = {path: content for path, content in kept.items() if not path.startswith(damaged)}
+        return _consolidated_of(sound, own)
+
+
+def _own_attributes(store: Store) -> dict[str, Any]:
+    """Return the attributes of the root, which eegzarr leaves to others; none where it is another node's file."""
+    try:
+        attributes = dict(json.loads(get_bytes(store, METADATA) or b"{}").get("attributes", {}))
+    except (ValueError, TypeError, AttributeError):
+        return {}
+    return {} if "status" in attributes else attributes
 
 
 def _top(path: str) -> str:
@@ -184,9 +195,9 @@ def _is_readable(contents: Mapping[str, Buffer], group: str) -> bool:
     return True
 
 
-def _consolidated_of(contents: Mapping[str, Buffer]) -> bytes:
+def _consolidated_of(contents: Mapping[str, Buffer], attributes: dict[str, Any] | None = None) -> bytes:
     copy = MemoryStore()
-    zarr.open_group(copy, mode="w", zarr_format=3)
+    zarr.create_group(copy, zarr_format=3, attributes=attributes or {})
     for path, content in contents.items():
         run(copy.set(path, content))
     with warnings.catch_warnings():
@@ -216,13 +227,14 @@ def check_outside_lakes(folder: Path, option: str) -> None:
     ------
     UsageError
     """
-    lakes = [parent for parent in (folder.absolute(), *folder.absolute().parents) if _is_node(parent)]
+    lakes = [parent for parent in (folder.absolute(), *folder.absolute().parents) if is_node(parent)]
     if lakes:
         where = "is a lake" if lakes[-1] == folder.absolute() else f"lies in the lake {lakes[-1]}"
         raise UsageError(f"{option} {folder} {where}: give a folder outside of it, its files aren't the lake's")
 
 
-def _is_node(folder: Path) -> bool:
+def is_node(folder: Path) -> bool:
+    """Tell whether a folder is a node of a Zarr hierarchy, such as a lake or a group of one."""
     try:
         return bool(json.loads((folder / METADATA).read_bytes())["zarr_format"] == 3)
     except UNREADABLE:
@@ -236,7 +248,7 @@ def drop(lake: str, group: str) -> None:
         delete_all(store, (path for path in paths_below(store, f"{group}/") if path != f"{group}/{METADATA}"))
         return
     for entry in (Path(lake) / group).iterdir():
-        if entry.is_dir():
+        if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         elif entry.name != METADATA:
             entry.unlink()

@@ -7,11 +7,13 @@ arrays: a bucket 50 ms away takes a minute to answer. So groups are made in memo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+import os
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from itertools import islice
 from typing import TypeVar
 
 from zarr.abc.store import Store
-from zarr.storage import MemoryStore
+from zarr.storage import LocalStore, MemoryStore
 
 from eegzarr.store.private import Buffer, get_buffer
 from eegzarr.store.private import run as run_and_wait
@@ -85,7 +87,13 @@ def delete_all(store: Store, paths: Iterable[str]) -> None:
 
 
 def paths_below(store: Store, prefix: str, most: int | None = None) -> list[str]:
-    """Return the paths of all files below a folder, or of the first `most` that are found, sorted."""
+    """Return the paths of all files below a folder, or of the first `most` that are found, sorted.
+
+    Links on a disk are followed, as those who open a lake follow them: a group may lie on another disk.
+    """
+    if isinstance(store, LocalStore):
+        folder = f"{prefix.rstrip('/')}/" if prefix else ""
+        return sorted(islice(_files_below(str(store.root), folder), most))
 
     async def paths() -> list[str]:
         found: list[str] = []
@@ -96,6 +104,23 @@ def paths_below(store: Store, prefix: str, most: int | None = None) -> list[str]
         return found
 
     return sorted(run_and_wait(paths()))
+
+
+def _files_below(root: str, folder: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[str]:
+    """Yield the paths in `root` of files below a folder, "" or one that ends with a slash."""
+    try:
+        own = os.stat(f"{root}/{folder}")
+        entries = list(os.scandir(f"{root}/{folder}"))
+    except (FileNotFoundError, NotADirectoryError):
+        return  # or gone since
+    if (own.st_dev, own.st_ino) in above:
+        return  # a link that leads back up
+    above |= {(own.st_dev, own.st_ino)}
+    for entry in entries:
+        if entry.is_dir():
+            yield from _files_below(root, f"{folder}{entry.name}/", above)
+        elif entry.is_file():
+            yield f"{folder}{entry.name}"
 
 
 def list_names(store: Store, prefix: str) -> list[str]:
