@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -12,13 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from tampering import resealed, zstd_bomb
 
 import eegzarr
 from eegzarr.cut.api import cut_lake
 from eegzarr.errors import LakeError
 from eegzarr.sample import write_sample
 from eegzarr.store.crc import crc32c
+from eegzarr.store.engine import LakeEntrypoint
 from eegzarr.store.layout import Geometry
+from eegzarr.store.open import open_recordings
 from eegzarr.store.reading.checked import checked_frame
 from eegzarr.store.verify import verify_lake
 
@@ -67,6 +71,69 @@ def rewrite(lake: Path, path: str, **fields: object) -> None:
 
 def chunks(*shape: int) -> dict[str, object]:
     return {"name": "regular", "configuration": {"chunk_shape": shape}}
+
+
+BOMBS = [(2**36, 1), (2**36, 2**13), (0, 2**13), (2**17, 2**13)]  # bytes that are claimed, blocks of 128 KiB
+
+
+@pytest.mark.parametrize("path", ["age/c/0", "subject/c/0", "recordings/path/c/0", "recordings/mean/c/0/0"])
+def test_a_chunk_that_becomes_gigabytes_is_refused(path: str, lake: Path) -> None:
+    for claimed, blocks in BOMBS:
+        bomb = zstd_bomb(claimed, blocks)
+        (lake / GROUP / path).write_bytes(bomb + struct.pack("<I", crc32c(bomb)))
+        with pytest.raises(LakeError, match=r"is damaged: its [\d,]+ bytes claim to become"):
+            if path.startswith("recordings"):
+                open_recordings(lake, "challenge1", "R1").load()
+            else:
+                eegzarr.open_windows(lake, "challenge1")[path.partition("/")[0]].to_numpy()
+
+
+def test_a_codec_that_may_make_anything_of_a_label_is_refused(lake: Path) -> None:
+    metadata = json.loads((lake / GROUP / "age/zarr.json").read_text())
+    codecs = {
+        "blosc": {"typesize": 4, "cname": "lz4", "clevel": 5, "shuffle": "shuffle", "blocksize": 0},
+        "gzip": {"level": 5},
+        "zstd": {"level": 3, "checksum": False},  # once more
+    }
+    for name, configuration in codecs.items():
+        more = [*metadata["codecs"], {"name": name, "configuration": configuration}]
+        rewrite(lake, "age", codecs=more)
+        with pytest.raises(LakeError, match=f"age is stored with bytes, zstd, crc32c, {name}"):
+            eegzarr.open_windows(lake, "challenge1")
+
+
+def test_a_blosc_buffer_of_a_url_that_claims_more_is_refused(lake: Path) -> None:
+    shard = lake / GROUP / "eeg/c/0/0/0"
+    content = bytearray(shard.read_bytes())
+    index = json.loads((lake / GROUP / "eeg/zarr.json").read_text())
+    frames = (
+        index["chunk_grid"]["configuration"]["chunk_shape"][0] // index["codecs"][0]["configuration"]["chunk_shape"][0]
+    )
+    offset, length = struct.unpack_from("<QQ", content, len(content) - 16 * frames - 4)
+    for field, claim in ((4, 2**31 - 1), (12, 2**31 - 1), (12, 17)):  # decoded bytes, and encoded ones
+        changed = bytearray(content)
+        struct.pack_into("<I", changed, offset + field, claim)
+        body = bytes(changed[offset : offset + length - 4])
+        struct.pack_into("<I", changed, offset + length - 4, crc32c(body))
+        shard.write_bytes(changed)
+        for place in (f"file://{lake}", str(lake)):
+            opened = LakeEntrypoint().open_dataset(place, group=GROUP)
+            with pytest.raises(LakeError, match="is no Blosc buffer of its windows"):
+                opened["eeg"][:1].to_numpy()
+
+
+def test_a_split_of_more_windows_than_there_are_is_refused(lake: Path) -> None:
+    windows = eegzarr.open_windows(lake, "challenge1")
+    eegzarr.store_split(lake, "challenge1", "paper", {"train": windows})
+    path = lake / ".splits/challenge1/paper/zarr.json"
+    node = json.loads(path.read_text())
+    count = windows.sizes["window"]
+    for runs in ([["R1", 0, 2**50]], [["R1", -5, 3]], [["R1", 0, count]] * 2**20, [["R2", 0, 1]], [[0]], "x"):
+        path.write_bytes(
+            resealed(json.dumps(node | {"attributes": node["attributes"] | {"parts": {"a": runs}}}).encode())
+        )
+        with pytest.raises(LakeError, match=r"the split 'paper' (has|claims)|is damaged"):
+            eegzarr.open_split(lake, "challenge1", "paper")
 
 
 def test_windows_that_have_no_shards_are_not_believed(lake: Path) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from zarr.abc.store import Store
 
 from eegzarr.bids.dataset import Source, find_source
+from eegzarr.build import group as groups
+from eegzarr.build.digest import content_part
 from eegzarr.build.labels import participant_names, window_names
 from eegzarr.build.observe import observe
 from eegzarr.build.target import check_names
@@ -18,7 +21,7 @@ from eegzarr.machine.system import is_writable
 from eegzarr.names import safe_name
 from eegzarr.recipes.recipe import Recipe
 from eegzarr.recipes.windows import NO_TRIAL
-from eegzarr.store.layout import METADATA, PARTS, open_store
+from eegzarr.store.layout import METADATA, PARTS, UNREADABLE, group_path, open_store
 from eegzarr.store.private import get_bytes
 from eegzarr.store.root import is_node
 from eegzarr.store.staging import list_names
@@ -77,14 +80,14 @@ def check_writable(lake: str) -> None:
         raise LakeError(
             f"--out {path} can't be written: {broken} is a link to {os.readlink(broken)}, which isn't there"
         )
+    if around := [parent for parent in path.absolute().parents if is_node(parent)]:
+        raise LakeError(f"--out {path} lies in the lake {around[-1]}: give that lake, or a folder outside of it")
     if path.exists():
         if not path.is_dir():
             raise LakeError(f"--out {path} is a file: give a folder, such as lake.zarr")
         if not (path / METADATA).exists() and _holds_files(path):
             raise LakeError(f"--out {path} holds files that are no lake: give a new or an empty folder")
         _check_root(lake)
-    if around := [parent for parent in path.absolute().parents if is_node(parent)]:
-        raise LakeError(f"--out {path} lies in the lake {around[-1]}: give that lake, or a folder outside of it")
     nearest = next(p for p in (path, *path.absolute().parents) if p.exists())
     if not is_writable(nearest):
         raise LakeError(f"--out {path} can't be written: no permission to write in {nearest}")
@@ -114,3 +117,27 @@ def _node_type(store: Store, path: str) -> str:
 def _holds_files(folder: Path) -> bool:
     """Tell whether a folder holds more than a build that is killed right after its start leaves there."""
     return any(entry.is_symlink() or not (entry.is_dir() or entry.match(PARTS)) for entry in folder.rglob("*"))
+
+
+def twice_told(lake: str, group: str, fingerprints: Mapping[str, str]) -> str:
+    """Return a note on recordings that another release of the recipe has, too; "" where none has.
+
+    Parameters
+    ----------
+    fingerprints : mapping of str to str
+        Of the group's recordings, by their paths.
+    """
+    recipe, _, own = group.partition("/")
+    mine = {path: content_part(fingerprint) for path, fingerprint in fingerprints.items()}
+    for other in list_names(open_store(lake, read_only=True), recipe):
+        try:
+            theirs = (groups.begun_fingerprints(lake, group_path(recipe, other)) if other != own else None) or {}
+        except UNREADABLE:
+            continue
+        count = sum(content_part(fingerprint) == mine.get(path, "") for path, fingerprint in theirs.items())
+        if count:
+            return (
+                f"{count} of the {len(mine)} recordings are in {lake}/{recipe}/{other}, too: opened together, their "
+                f"windows are there twice, and on both sides of a split. Open one of the two, with releases=[{own!r}]"
+            )
+    return ""

@@ -26,6 +26,11 @@ def signal_part(fingerprint: str) -> str:
     return fingerprint.rpartition(":")[0]
 
 
+def content_part(fingerprint: str) -> str:
+    """Return the part of a recording's fingerprint that a copy of it has, too."""
+    return signal_part(fingerprint).partition("@")[0]
+
+
 def label_part(fingerprint: str) -> str:
     """Return the part of a recording's fingerprint that changes with what labels are made from."""
     return fingerprint.rpartition(":")[2]
@@ -70,7 +75,7 @@ def plan_digest(signals: str, labels: str, fingerprints: Mapping[str, str]) -> s
     """SHA-256 over all that a group's contents depend on; a copy of the source has the same one."""
     sha = hashlib.sha256(f"{signals}\n{labels}\n".encode())
     for path, fingerprint in fingerprints.items():
-        sha.update(f"{path}\0{signal_part(fingerprint).partition('@')[0]}\n".encode())
+        sha.update(f"{path}\0{content_part(fingerprint)}\n".encode())
     return sha.hexdigest()
 
 

@@ -107,7 +107,15 @@ def clash(lake: str, group: str, recipe: Recipe, montage: str = "") -> str:
     """
     mine = flattened(json.loads(recipe.to_json()))
     name, _, release = group.partition("/")
-    for other in list_names(open_store(lake, read_only=True), name):
+    store = open_store(lake, read_only=True)
+    for folder, own in (("", name), (name, release)):
+        alike = [other for other in list_names(store, folder) if other != own and other.casefold() == own.casefold()]
+        if alike:
+            return (
+                f"{lake} has a {'release' if folder else 'recipe'} {alike[0]}: some file systems take {own} for the "
+                f"same name, and a copy there would mix the two. Give another name"
+            )
+    for other in list_names(store, name):
         path = group_path(name, other)
         try:
             attributes = (read_attributes(lake, path) if other != release else None) or {}

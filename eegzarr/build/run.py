@@ -13,9 +13,9 @@ from dask.distributed import Client
 from eegzarr.bids.dataset import Source
 from eegzarr.bids.given_windows import for_windows, read_window_table, with_windows
 from eegzarr.build import group as groups
-from eegzarr.build.checks import at_own_rate, check_target, check_writable, named_source
+from eegzarr.build.checks import at_own_rate, check_target, check_writable, named_source, twice_told
 from eegzarr.build.content import compare_shards, in_recorded_step, shards_with
-from eegzarr.build.digest import labels_digest, prepared_with, signals_digest
+from eegzarr.build.digest import fingerprints_of, labels_digest, prepared_with, signals_digest
 from eegzarr.build.foreseen.explain import explain_plan
 from eegzarr.build.labels import why_no_labels
 from eegzarr.build.plan import Plan
@@ -59,6 +59,8 @@ def run_build(request: BuildRequest, listeners: Sequence[Listener] = ()) -> Buil
             if request.step is None and _kept(found, step) is None:
                 plan = in_recorded_step(client, place.lake, place.group, plan, gate, watchers)
             step, receipts = resumed(client, place.lake, place.group, plan, (found, asked, step), gate, watchers)
+            if step is Step.BEGIN and (note := twice_told(place.lake, place.group, fingerprints_of(plan))):
+                tell(watchers, Noticed(message=note))
             done = write_group(client, place.lake, place.group, plan, receipts, resources, gate, watchers)
         # Without the workers, whose memory the labels of many windows may need.
         finish_group(place.lake, place.group, plan, done, watchers)

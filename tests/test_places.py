@@ -1,0 +1,97 @@
+"""Where a lake may be, and what may stand beside what in it: whatever else is there stays, or the build is refused."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+from conftest import SMALL_SHARDS, tree_digests
+
+import eegzarr
+from eegzarr.challenge.presets import CHALLENGE1
+from eegzarr.errors import LakeError
+from eegzarr.events import Noticed
+from eegzarr.store.root import drop, renew_root
+from eegzarr.store.verify import verify_lake
+
+GROUP = "challenge1/R1"
+
+
+@pytest.fixture
+def lake(sample_lake: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sample_lake, tmp_path / "lake.zarr"))
+
+
+@pytest.mark.parametrize("part", ["inner.zarr", "challenge1", GROUP, "deep/er.zarr"])
+def test_a_lake_is_not_built_in_a_lake(part: str, lake: Path, sample_root: Path) -> None:
+    before = tree_digests(lake)
+    with pytest.raises(LakeError, match=r"lies in the lake .*lake\.zarr"):
+        eegzarr.build_lake(sample_root, lake / part, recipe=CHALLENGE1, workers=1)
+    assert tree_digests(lake) == before
+
+
+@pytest.mark.parametrize("kind", ["array", "group"])
+def test_a_zarr_hierarchy_of_another_kind_is_not_written_over(kind: str, sample_root: Path, tmp_path: Path) -> None:
+    place = tmp_path / "mine.zarr" / ("" if kind == "array" else "values")
+    zarr.create_array(place, shape=(3,), dtype="i4")[:] = 1
+    if kind == "group":
+        zarr.open_group(tmp_path / "mine.zarr", mode="a").attrs["note"] = "mine"
+    before = tree_digests(tmp_path)
+    with pytest.raises(LakeError, match=rf"is a Zarr {kind}.* and no lake"):
+        eegzarr.build_lake(sample_root, tmp_path / "mine.zarr", recipe=CHALLENGE1, workers=1)
+    assert tree_digests(tmp_path) == before
+
+
+def test_a_link_that_leads_nowhere_is_named(sample_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "lake.zarr").symlink_to(tmp_path / "unmounted")
+    with pytest.raises(LakeError, match=r"is a link to .*unmounted, which isn't there"):
+        eegzarr.build_lake(sample_root, tmp_path / "lake.zarr", recipe=CHALLENGE1, workers=1)
+
+
+@pytest.mark.parametrize("linked", ["challenge1", GROUP, f"{GROUP}/eeg"])
+def test_what_lies_behind_a_link_belongs_to_the_lake(linked: str, lake: Path, tmp_path: Path) -> None:
+    before = (lake / "zarr.json").read_bytes()
+    (lake / linked).rename(tmp_path / "other disk")
+    (lake / linked).symlink_to(tmp_path / "other disk")
+    (lake / GROUP / "recordings" / "up").symlink_to(lake / GROUP)  # leads back up
+    renew_root(str(lake))
+    assert (lake / "zarr.json").read_bytes() == before
+    assert xr.open_zarr(lake, group=GROUP)["eeg"][:1].to_numpy().size
+    (lake / GROUP / "recordings" / "up").unlink()
+    assert verify_lake(lake) == []
+    drop(str(lake), GROUP)
+    assert [path.name for path in (lake / GROUP).iterdir()] == ["zarr.json"]
+
+
+def test_attributes_that_others_gave_the_root_stay(lake: Path) -> None:
+    root = zarr.open_group(lake, mode="r+", use_consolidated=False)
+    root.attrs["note"] = "ours since 2026"
+    renew_root(str(lake))
+    assert zarr.open_group(lake, mode="r").attrs["note"] == "ours since 2026"
+    assert verify_lake(lake) == []
+    assert eegzarr.open_windows(lake, "challenge1").sizes["window"]
+
+
+def test_names_that_some_file_systems_take_for_the_same_are_refused(lake: Path, sample_root: Path) -> None:
+    before = tree_digests(lake)
+    with pytest.raises(LakeError, match="has a release R1: some file systems take r1 for the same name"):
+        eegzarr.build_lake(sample_root, lake, recipe=CHALLENGE1, workers=1, name="r1")
+    with pytest.raises(LakeError, match="has a recipe challenge1: some file systems take Challenge1"):
+        eegzarr.build_lake(sample_root, lake, recipe=replace(CHALLENGE1, name="Challenge1"), workers=1)
+    assert tree_digests(lake) == before
+
+
+def test_recordings_that_two_releases_share_are_told(lake: Path, sample_root: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    copied = shutil.copytree(sample_root, tmp_path / "copy")
+    options = {"recipe": CHALLENGE1, "workers": 1, "shard_size": SMALL_SHARDS, "name": "again"}
+    listener = lambda event: told.append(event.message) if isinstance(event, Noticed) else None  # noqa: E731
+    eegzarr.build_lake(copied, lake, listeners=[listener], **options)
+    assert any("recordings are in" in note and "releases=['again']" in note for note in told)
+    first, second = (eegzarr.open_windows(lake, "challenge1", [name])["eeg"] for name in ("R1", "again"))
+    np.testing.assert_array_equal(first[:3].to_numpy(), second[:3].to_numpy())
