@@ -21,10 +21,12 @@ from eegzarr.machine.system import is_writable
 from eegzarr.names import safe_name
 from eegzarr.recipes.recipe import Recipe
 from eegzarr.recipes.windows import NO_TRIAL
+from eegzarr.store.group import read_attributes
 from eegzarr.store.layout import METADATA, PARTS, UNREADABLE, group_path, open_store
 from eegzarr.store.private import get_bytes
 from eegzarr.store.root import is_node
 from eegzarr.store.staging import list_names
+from eegzarr.store.verify import groups_of
 from eegzarr.store.whole import check_whole_lake
 
 
@@ -85,7 +87,7 @@ def check_writable(lake: str) -> None:
     if path.exists():
         if not path.is_dir():
             raise LakeError(f"--out {path} is a file: give a folder, such as lake.zarr")
-        if not (path / METADATA).exists() and _holds_files(path):
+        if not (path / METADATA).exists() and _holds_files(path) and not _holds_groups(lake):
             raise LakeError(f"--out {path} holds files that are no lake: give a new or an empty folder")
         _check_root(lake)
     nearest = next(p for p in (path, *path.absolute().parents) if p.exists())
@@ -112,6 +114,19 @@ def _node_type(store: Store, path: str) -> str:
         return str(json.loads(get_bytes(store, path) or b"")["node_type"])
     except (ValueError, TypeError, KeyError, NotADirectoryError):
         return ""
+
+
+def _holds_groups(lake: str) -> bool:
+    """Tell whether a folder is a lake that has lost its root's metadata: those are made from the groups' again."""
+    groups_there = groups_of(open_store(lake, read_only=True))
+    return any(_has_status(lake, group) for group in groups_there)
+
+
+def _has_status(lake: str, group: str) -> bool:
+    try:
+        return "status" in (read_attributes(lake, group) or {})
+    except LakeError:
+        return False
 
 
 def _holds_files(folder: Path) -> bool:

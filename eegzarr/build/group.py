@@ -59,7 +59,7 @@ from eegzarr.store.layout import (
 from eegzarr.store.private import run
 from eegzarr.store.reading.damage import damage_named
 from eegzarr.store.receipt import Receipt
-from eegzarr.store.root import drop, is_settled, leave_root, settle
+from eegzarr.store.root import drop, is_settled, leave_root, require_folder, settle
 from eegzarr.store.staging import delete_all, list_names, paths_below, put_all, same_as_staged
 
 _REQUESTS = 16  # at once, for receipts
@@ -162,8 +162,7 @@ def begin(lake: str, group: str, plan: Plan, watchers: tuple[Listener, ...] = ()
     goes, and only then what they describe.
     """
     store = open_store(lake)
-    root = open_group(store, mode="a")
-    root.require_group(group.rpartition("/")[0])
+    require_folder(lake, group)
     reopen(lake, group, watchers)
     # First what says that all signals are there.
     delete_all(store, [f"{group}/{SHARDS}/{METADATA}"])

@@ -48,6 +48,7 @@ from eegzarr.store.layout import (
     Geometry,
     lake_url,
     open_array,
+    open_group,
     open_store,
 )
 from eegzarr.store.private import get_bytes, run, set_bytes
@@ -307,9 +308,13 @@ def _origin(lake: str, group: str, faults: list[Fault]) -> Origin:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            root = zarr.open_group(open_store(lake, read_only=True), mode="r", use_consolidated=bool(own_is_faulty))
-            node = root[group]
-            attributes, array = dict(node.attrs), root[f"{group}/{EEG}"]
+            store = open_store(lake, read_only=True)
+            if own_is_faulty:
+                root = zarr.open_group(store, mode="r", use_consolidated=True)
+                node, array = root[group], root[f"{group}/{EEG}"]
+            else:  # whatever has become of the lake's
+                node, array = open_group(store, group), open_array(lake, f"{group}/{EEG}")
+            attributes = dict(node.attrs)
         if not isinstance(array, zarr.Array):
             raise TypeError(f"{EEG} is no array")
         return Origin(

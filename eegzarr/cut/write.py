@@ -46,7 +46,7 @@ from eegzarr.store.layout import (
     open_store,
 )
 from eegzarr.store.receipt import Moments, Receipt
-from eegzarr.store.root import drop, is_settled, leave_root, only_builder, settle
+from eegzarr.store.root import drop, is_settled, leave_root, only_builder, require_folder, settle
 from eegzarr.store.staging import put_all
 
 _KEPT = ("source", "prepared_with")  # attributes of the recordings' group
@@ -122,7 +122,7 @@ def write_cut(recordings: WholeRecordings, plan: Plan, *, overwrite: bool, memor
             return False
         staged = staged_cut(recordings, plan, group, memory)
         store = open_store(lake)
-        open_group(store, mode="a").require_group(group.rpartition("/")[0])
+        require_folder(lake, group)
         put_attributes(store, group, {**attributes, "status": BUILDING})
         leave_root(lake, group)
         drop(lake, group)

@@ -23,7 +23,6 @@ from eegzarr.store.layout import (
     QUARTILES,
     RECORDINGS,
     SIGNALS,
-    SPLITS,
     group_path,
     lake_url,
     open_dataset,
@@ -42,7 +41,9 @@ from eegzarr.store.provenance import LAKE, lake_of
 from eegzarr.store.quality import quality_labels
 from eegzarr.store.reading.damage import damage_named
 from eegzarr.store.receipt import Moments, table_moments
+from eegzarr.store.staging import paths_below
 from eegzarr.store.tiles.signals import cut_signals
+from eegzarr.store.verify import groups_of
 from eegzarr.store.whole import refuse_part
 from eegzarr.suggest import did_you_mean
 from eegzarr.urls import one_line_errors
@@ -130,10 +131,20 @@ def recipes(lake: str | Path) -> dict[str, list[str]]:
     lake = lake_url(lake)
     try:
         with damage_named(f"{lake}/{METADATA}"), one_line_errors(lake, LakeError, but=(FileNotFoundError,)):
-            root = open_group(open_store(lake, read_only=True))
-            refuse_part(lake, root)
-            return {name: sorted(group.group_keys()) for name, group in sorted(root.groups()) if name != SPLITS}
+            store = open_store(lake, read_only=True)
+            refuse_part(lake, open_group(store))
+            # By what is there: one group that is damaged keeps nobody from the others.
+            found: dict[str, list[str]] = {}
+            for group in groups_of(store):
+                name, _, release = group.partition("/")
+                found.setdefault(name, []).append(release)
+            return found
     except FileNotFoundError as error:
+        if paths_below(open_store(lake, read_only=True), "", most=1):
+            raise LakeError(
+                f"{lake} is no lake, or one that has lost its {METADATA}: then python -m eegzarr.verify {lake} "
+                f"--repair writes it again"
+            ) from error
         raise LakeError(
             f"{lake} is no lake. Build one with\n  python -m eegzarr.build --source DIR --out {lake}"
         ) from error

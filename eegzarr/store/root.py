@@ -53,13 +53,48 @@ def settle(lake: str, group: str, watchers: tuple[Listener, ...] = ()) -> None:
     if SCRATCH in node and CHECKSUMS not in node:
         write_checksums(store, group, without=f"{group}/{SCRATCH}/")
     run(store.delete_dir(f"{group}/{SCRATCH}"))
+    require_folder(lake, group)
     renew_root(lake, group, watchers)
 
 
+def require_folder(lake: str, group: str) -> None:
+    """Have the lake and the folder of a group's recipe be groups of Zarr, also where their metadata are damaged."""
+    store = open_store(lake)
+    root = get_bytes(store, METADATA)
+    if root is None:
+        set_bytes(store, METADATA, empty_group())
+    elif not _is_json(root):
+        renew_root(lake)
+    folder = _folder_of(group)
+    if get_bytes(store, folder) != empty_group():
+        set_bytes(store, folder, empty_group())
+
+
+def _folder_of(group: str) -> str:
+    return f"{group.partition('/')[0]}/{METADATA}"
+
+
+def _is_json(content: bytes) -> bool:
+    try:
+        return isinstance(json.loads(content), dict)
+    except ValueError:
+        return False
+
+
+def empty_group() -> bytes:
+    """Return the metadata of a group that only holds others, as Zarr writes them."""
+    store = MemoryStore()
+    zarr.open_group(store, mode="w", zarr_format=3)
+    written = get_bytes(store, METADATA)
+    assert written is not None
+    return written
+
+
 def is_settled(lake: str, group: str, attributes: dict[str, Any]) -> bool:
-    """Tell whether nothing of a complete group's build is left, and the lake's copy of its attributes is right."""
+    """Tell whether nothing of a complete group's build is left, and what the lake says of it is right."""
     store = open_store(lake, read_only=True)
-    return not run(store.exists(f"{group}/{SCRATCH}/{METADATA}")) and _copied(store, group) == attributes
+    is_tidy = not run(store.exists(f"{group}/{SCRATCH}/{METADATA}"))
+    return is_tidy and _copied(store, group) == attributes and get_bytes(store, _folder_of(group)) == empty_group()
 
 
 def leave_root(lake: str, group: str, watchers: tuple[Listener, ...] = ()) -> None:

@@ -19,10 +19,8 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import zarr
 from zarr.abc.store import Store
 from zarr.errors import ZarrUserWarning
-from zarr.storage import MemoryStore
 
 from eegzarr.errors import LakeError, UnreadableLakeError
 from eegzarr.store.checksums import checksum, is_sealed, read_checksums
@@ -44,7 +42,7 @@ from eegzarr.store.layout import (
 )
 from eegzarr.store.private import get_bytes, run
 from eegzarr.store.reading.checked import checked_frame, index_bytes, read_index
-from eegzarr.store.root import consolidated, is_litter
+from eegzarr.store.root import consolidated, empty_group, is_litter
 from eegzarr.store.shard import NO_FRAME, content_number
 from eegzarr.store.staging import list_names, paths_below
 from eegzarr.store.tiles.signals import Tiles
@@ -347,15 +345,6 @@ def stored_split(store: Store, path: str) -> dict[str, Any]:
     except UNREADABLE:
         return {}
     return attributes if isinstance(attributes, dict) else {}
-
-
-def empty_group() -> bytes:
-    """Return the metadata of a group that only holds others, as Zarr writes them."""
-    store = MemoryStore()
-    zarr.open_group(store, mode="w", zarr_format=3)
-    written = get_bytes(store, METADATA)
-    assert written is not None
-    return written
 
 
 def _faulty(group: str, path: str, kind: Kind, reason: str, shard: int | None = None) -> Checked:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import zarr
+from zarr.abc.store import Store
 
 from eegzarr.errors import EegzarrError, LakeError
-from eegzarr.store.layout import UNREADABLE, lake_url, open_group, open_store
+from eegzarr.store.layout import METADATA, UNREADABLE, lake_url, open_group, open_store
+from eegzarr.store.private import get_bytes
+from eegzarr.store.staging import list_names
 from eegzarr.urls import one_line_errors
 
 OPEN = "eegzarr.open_windows({lake!r}, {recipe!r}, releases=[{release!r}])"
@@ -52,7 +56,14 @@ def refuse_part(url: str, root: zarr.Group, call: str = OPEN, call_for_all: str 
         lake, recipe, release = url.rstrip("/").rsplit("/", 2)
         right = call.format(lake=lake, recipe=recipe, release=release)
         raise LakeError(f"{url} is one group of the lake {lake}. Give the lake:\n  {right}")
-    if any("status" in group.attrs for _, group in root.groups()):
+    if any(_has_status(root.store, f"{name}/{METADATA}") for name in list_names(root.store, root.path)):
         lake, recipe = url.rstrip("/").rsplit("/", 1)
         right = call_for_all.format(lake=lake, recipe=recipe, release="")
         raise LakeError(f"{url} holds the groups of one recipe of the lake {lake}. Give the lake:\n  {right}")
+
+
+def _has_status(store: Store, path: str) -> bool:
+    try:
+        return "status" in json.loads(get_bytes(store, path) or b"")["attributes"]
+    except (ValueError, TypeError, KeyError, NotADirectoryError):
+        return False  # no node of Zarr, or a damaged one

@@ -64,7 +64,7 @@ def _check_claims(store: Store, group: str, variables: dict[str, xr.Variable]) -
     length that is large is believed where an array of it has all of its chunks, and so is an array that is large.
     """
     lengths: dict[Any, int] = {}
-    proven = set()
+    proven: set[Any] = set()
     for name, variable in variables.items():
         check_codecs(f"{store}/{group}/{name}", variable.encoding)
         chunks = variable.encoding.get("chunks") or variable.shape
