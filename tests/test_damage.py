@@ -77,7 +77,7 @@ def batches(paths: list[str], rng: np.random.Generator, count: int) -> Iterator[
 @pytest.mark.timeout(0 if "EEGZARR_DAMAGES" in os.environ else 300)  # thousands take a quarter of an hour
 def test_all_damage_is_noticed_and_repaired_and_what_is_sound_is_not_touched(sample_lake: Path, tmp_path: Path) -> None:
     lake = Path(shutil.copytree(sample_lake, tmp_path / "lake.zarr"))
-    pristine, rng = tree_digests(lake), np.random.default_rng(2000)
+    pristine, rng, count = tree_digests(lake), np.random.default_rng(2000), 0
     for batch in batches(sorted(pristine), rng, int(os.environ.get("EEGZARR_DAMAGES", "40"))):
         changed: set[str] = set()
         for kind, path, others in batch:
@@ -99,3 +99,5 @@ def test_all_damage_is_noticed_and_repaired_and_what_is_sound_is_not_touched(sam
         assert tree_digests(lake) == pristine
         assert {path for path, stamp in stamps(lake, set(sound)).items() if stamp != sound[path]} == set()
         assert verify_lake(lake) == []
+        count += len(batch)
+        print(f"{count} damages were noticed and repaired", flush=True)
