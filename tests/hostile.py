@@ -227,7 +227,7 @@ def _everything(lake: Path, recipe: str) -> None:
 def _streamed(lake: Path, recipe: str) -> None:
     from eegzarr.stream import WindowStream
 
-    scales = {"normalize": "recording-robust" if recipe == "continuous" else "channel"}
+    scales = {"normalize": "robust" if recipe == "continuous" else "channel"}
     stream = WindowStream(eegzarr.open_windows(lake, recipe), batch_size=16, threads=1, target=None, **scales)
     next(iter(stream))
 

@@ -124,7 +124,7 @@ def test_whole_recordings_are_refused_until_they_are_all_there(root: Path, whole
     with looked_at(copies):
         build(root, lake)
     assert onlooker.looks > 50
-    assert [seen for seen in onlooker.seen if seen != ("refused", "new", "new")] == [("refused",) * 3, ("new",) * 3]
+    assert onlooker.seen == steps("refused", "new")
     goes_on(copies, lambda left: build(root, left), WHOLE, states, whole)
 
 

@@ -61,9 +61,8 @@ def require_folder(lake: str, group: str) -> None:
     """Have the lake and the folder of a group's recipe be groups of Zarr, also where their metadata are damaged."""
     store = open_store(lake)
     root = get_bytes(store, METADATA)
-    if root is None:
-        set_bytes(store, METADATA, empty_group())
-    elif not _is_json(root):
+    if root is None or not _is_json(root):
+        # Consolidated from the first moment on: without, plain xarray would open a group that is being built.
         renew_root(lake)
     folder = _folder_of(group)
     if get_bytes(store, folder) != empty_group():
