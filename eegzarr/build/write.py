@@ -80,6 +80,11 @@ def finish_group(lake: str, group: str, plan: Plan, written: Written, watchers: 
         groups.finish(lake, group, plan, written.receipts, written.positions, watchers)
 
 
+# Of a disk that is protected, broken or gone, or has something else where a file should be.
+_REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENAMETOOLONG)
+_REFUSALS += (errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+
+
 @contextmanager
 def disk_faults_named(lake: str) -> Iterator[None]:
     """Say what to do when a disk is full or refuses, or a bucket's server doesn't answer."""
@@ -92,8 +97,13 @@ def disk_faults_named(lake: str) -> Iterator[None]:
             raise
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise BuildStopped(f"no space left for {lake}: make room and run the same command again") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise LakeError(f"{lake} can't be written: {error.strerror}") from error
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise LakeError(
+                f"{lake} can't be written: too many open files. Raise the limit, as with ulimit -n"
+            ) from error
+        if error.errno in _REFUSALS:
+            where = f": {error.filename}" if isinstance(error.filename, str) else ""
+            raise LakeError(f"{lake} can't be written: {error.strerror}{where}") from error
         raise
 
 

@@ -114,7 +114,7 @@ def write_cut(recordings: WholeRecordings, plan: Plan, *, overwrite: bool, memor
     lake = recordings.tiles.lake
     group = group_path(plan.recipe.name, plan.source.name)
     attributes = cut_attributes(recordings, plan)
-    with only_builder(lake, group), disk_faults_named(lake):
+    with disk_faults_named(lake), only_builder(lake, group):
         there = _checked_place(lake, group, plan, attributes, overwrite=overwrite)
         if there is not None and there.get("status") == COMPLETE and there["plan_digest"] == attributes["plan_digest"]:
             if not is_settled(lake, group, there):
@@ -174,7 +174,7 @@ def store_windows(recordings: WholeRecordings, plan: Plan, *, overwrite: bool, m
     lake = recordings.tiles.lake
     plan = replace(plan, source=replace(plan.source, root=str(recordings.attributes["source"])))
     group = group_path(plan.recipe.name, plan.source.name)
-    with only_builder(lake, group), disk_faults_named(lake):
+    with disk_faults_named(lake), only_builder(lake, group):
         found = groups.look_at(lake, group)
         fingerprints = fingerprints_of(plan)
         asked = Asked(

@@ -160,7 +160,7 @@ def write_windows(
     shard_bytes = as_bytes(shard_size, "--shard-size") or SHARD_SIZE
     geometry = Geometry.of(len(windows.channels), windows.n_times, dtype, shard_bytes, compression, asked_step)
     plan = _plan(windows, windows.recipe(recipe, target), release, geometry)
-    with slow_requests_told(watchers), only_builder(url, group), disk_faults_named(url):
+    with slow_requests_told(watchers), disk_faults_named(url), only_builder(url, group):
         found = groups.look_at(url, group)
         begun = plan if found.geometry is None else replace(plan, geometry=found.geometry)
         asked = replace(_asked(url, group, begun, windows, overwrite, geometry), step=asked_step)

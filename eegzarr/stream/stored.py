@@ -29,6 +29,7 @@ from eegzarr.store.reading.damage import damage_named
 from eegzarr.store.staging import list_names
 from eegzarr.store.verify import empty_group, store_has, stored_split
 from eegzarr.suggest import did_you_mean
+from eegzarr.urls import one_line_errors
 
 _VERSION = 1
 _UNQUESTIONED, _MOST_TIMES = 2**23, 100  # windows that a split may have: so many, or so many times the lake's
@@ -74,11 +75,15 @@ def store_split(
         raise UsageError(f"there is a split {alike[0]!r}: some file systems take {name!r} for the same name")
     if name in there and not overwrite and stored_split(store, path) != content:
         raise UsageError(f"{url} has another split {name!r} of {recipe}: choose another name, or overwrite=True")
-    for folder in (SPLITS, f"{SPLITS}/{recipe}"):
-        if not store_has(store, f"{folder}/{METADATA}"):
-            set_bytes(store, f"{folder}/{METADATA}", empty_group())
     node = {**json.loads(empty_group()), "attributes": content}
-    set_bytes(store, path, json.dumps(node).encode())
+    try:
+        with one_line_errors(url, LakeError):
+            for folder in (SPLITS, f"{SPLITS}/{recipe}"):
+                if not store_has(store, f"{folder}/{METADATA}"):
+                    set_bytes(store, f"{folder}/{METADATA}", empty_group())
+            set_bytes(store, path, json.dumps(node).encode())
+    except OSError as error:
+        raise LakeError(f"the split {name!r} can't be stored in {url}: {error.strerror or error}") from error
 
 
 def open_split(lake: str | Path, recipe: str, name: str) -> dict[str, xr.Dataset]:
