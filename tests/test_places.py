@@ -13,6 +13,7 @@ import zarr
 from conftest import SMALL_SHARDS, tree_digests
 
 import eegzarr
+from eegzarr.build.repair import repair_lake
 from eegzarr.challenge.presets import CHALLENGE1
 from eegzarr.errors import LakeError
 from eegzarr.events import Noticed
@@ -95,3 +96,39 @@ def test_recordings_that_two_releases_share_are_told(lake: Path, sample_root: Pa
     assert any("recordings are in" in note and "releases=['again']" in note for note in told)
     first, second = (eegzarr.open_windows(lake, "challenge1", [name])["eeg"] for name in ("R1", "again"))
     np.testing.assert_array_equal(first[:3].to_numpy(), second[:3].to_numpy())
+
+
+@pytest.mark.parametrize("path", ["zarr.json", "challenge1/zarr.json"])
+@pytest.mark.parametrize("content", [None, b"", b"{"])
+def test_the_same_build_mends_what_stands_above_its_group(
+    path: str, content: bytes | None, lake: Path, sample_root: Path
+) -> None:
+    before = tree_digests(lake)
+    (lake / path).unlink()
+    if content is not None:
+        (lake / path).write_bytes(content)
+    assert eegzarr.build_lake(sample_root, lake, recipe=CHALLENGE1, workers=1).already
+    assert tree_digests(lake) == before
+
+
+def test_a_damaged_release_keeps_nobody_from_the_others(lake: Path) -> None:
+    shutil.copytree(lake / GROUP, lake / "challenge1/R9")
+    (lake / "challenge1/R9/zarr.json").write_bytes(b"")
+    assert eegzarr.open_windows(lake, "challenge1", ["R1"]).sizes["window"]
+    with pytest.raises(LakeError, match=r"R9/zarr\.json is damaged"):
+        eegzarr.open_windows(lake, "challenge1")
+
+
+def test_a_damaged_root_keeps_no_group_from_its_repair(lake: Path) -> None:
+    before = tree_digests(lake)
+    (lake / "zarr.json").write_bytes((lake / "zarr.json").read_bytes().replace(b'"status"', b'"stat\x00us"', 1))
+    (lake / GROUP / "age/c/0").write_bytes(b"gone")
+    repair_lake(lake, verify_lake(lake), workers=1)
+    assert tree_digests(lake) == before
+
+
+def test_a_file_where_a_group_should_be_is_named(lake: Path, sample_root: Path) -> None:
+    (lake / "challenge2").write_text("x")
+    with pytest.raises(LakeError, match=r"can't be written: .*challenge2"):
+        eegzarr.build_lake(sample_root, lake, recipe="challenge2", workers=1)
+    assert eegzarr.open_windows(lake, "challenge1").sizes["window"]
