@@ -160,7 +160,7 @@ class Copies:
 
 
 def _copy(folder: Path, to: Path) -> None:
-    """Copy files that other processes may rename at the moment."""
+    """Copy files that other processes may rename at the moment, by links: none is ever changed in its place."""
     for file in sorted(folder.rglob("*")):
         try:
             target = to / file.relative_to(folder)
@@ -168,7 +168,7 @@ def _copy(folder: Path, to: Path) -> None:
                 target.mkdir(parents=True, exist_ok=True)
             else:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(file, target)
+                os.link(file, target)
         except FileNotFoundError:
             continue
 
