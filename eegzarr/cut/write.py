@@ -184,7 +184,6 @@ def store_windows(recordings: WholeRecordings, plan: Plan, *, overwrite: bool, m
             dtype=plan.geometry.dtype,
             step=plan.geometry.step,
             compression=plan.geometry.compression,
-            step=plan.geometry.step,
             overwrite=overwrite,
             fingerprints=fingerprints,
             labels_digest=labels_digest(plan.recipe, plan.source, fingerprints),
