@@ -35,7 +35,8 @@ def pytest_report_header() -> str:
 
 
 # The files that take longest, begun first: no process is left with one of them at the end.
-LONGEST = ("test_moments", "test_benchmarks", "test_docs", "test_buckets", "test_loops", "test_stream", "test_build")
+LONGEST = ("test_moments", "test_moments_of_cuts", "test_moments_in_buckets", "test_benchmarks", "test_docs")
+LONGEST += ("test_buckets", "test_loops", "test_stream", "test_build")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
