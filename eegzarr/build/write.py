@@ -81,8 +81,9 @@ def finish_group(lake: str, group: str, plan: Plan, written: Written, watchers: 
 
 
 # Of a disk that is protected, broken or gone, or has something else where a file should be.
-_REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENAMETOOLONG)
-_REFUSALS += (errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+_PROTECTED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_REFUSALS = _PROTECTED | {errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENAMETOOLONG, errno.ELOOP}
+_REFUSALS |= {errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
 
 
 @contextmanager
