@@ -74,8 +74,7 @@ def check_target(recipe: Recipe, source: Source) -> None:
 def check_writable(lake: str) -> None:
     """Refuse a place that can't be written, that lies in a lake, or that holds something else; touch nothing."""
     if "://" in lake:
-        _check_root(lake)
-        return
+        return  # see `check_root`
     path = Path(lake)
     broken = next((place for place in (path, *path.parents) if place.is_symlink() and not place.exists()), None)
     if broken is not None:
@@ -89,14 +88,19 @@ def check_writable(lake: str) -> None:
             raise LakeError(f"--out {path} is a file: give a folder, such as lake.zarr")
         if not (path / METADATA).exists() and _holds_files(path) and not _holds_groups(lake):
             raise LakeError(f"--out {path} holds files that are no lake: give a new or an empty folder")
-        _check_root(lake)
+        check_root(lake)
     nearest = next(p for p in (path, *path.absolute().parents) if p.exists())
     if not is_writable(nearest):
         raise LakeError(f"--out {path} can't be written: no permission to write in {nearest}")
 
 
-def _check_root(lake: str) -> None:
-    """Refuse a part of a lake, and a Zarr hierarchy of another kind, whose root would be written again."""
+def check_root(lake: str) -> None:
+    """Refuse a part of a lake, and a Zarr hierarchy of another kind, whose root would be written again.
+
+    Raises
+    ------
+    LakeError
+    """
     store = open_store(lake, read_only=True)
     kind = _node_type(store, METADATA)
     if kind == "group":

@@ -13,7 +13,7 @@ from dask.distributed import Client
 from eegzarr.bids.dataset import Source
 from eegzarr.bids.given_windows import for_windows, read_window_table, with_windows
 from eegzarr.build import group as groups
-from eegzarr.build.checks import at_own_rate, check_target, check_writable, named_source, twice_told
+from eegzarr.build.checks import at_own_rate, check_root, check_target, check_writable, named_source, twice_told
 from eegzarr.build.content import compare_shards, in_recorded_step, shards_with
 from eegzarr.build.digest import fingerprints_of, labels_digest, prepared_with, signals_digest
 from eegzarr.build.foreseen.explain import explain_plan
@@ -153,6 +153,8 @@ def _look(request: BuildRequest, place: Placed) -> tuple[Found, Asked]:
     """Return what stands at the place, and what is asked for."""
     found = groups.look_at(place.lake, place.group)
     is_new = found.status == "nothing"
+    if is_new and "://" in place.lake:
+        check_root(place.lake)
     fingerprints = {} if is_new else _fingerprints(place.source)
     asked = Asked(
         place=f"{place.lake}/{place.group}",

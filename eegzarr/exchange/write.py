@@ -20,7 +20,7 @@ import pandas as pd
 from eegzarr.bids.dataset import Source
 from eegzarr.bids.recordings import Recording
 from eegzarr.build import group as groups
-from eegzarr.build.checks import check_writable, checked_name
+from eegzarr.build.checks import check_root, check_writable, checked_name
 from eegzarr.build.digest import fingerprints_of, labels_digest, signals_digest
 from eegzarr.build.inspect import Inspection
 from eegzarr.build.plan import Plan
@@ -162,6 +162,8 @@ def write_windows(
     plan = _plan(windows, windows.recipe(recipe, target), release, geometry)
     with slow_requests_told(watchers), disk_faults_named(url), only_builder(url, group):
         found = groups.look_at(url, group)
+        if found.status == "nothing" and "://" in url:
+            check_root(url)
         begun = plan if found.geometry is None else replace(plan, geometry=found.geometry)
         asked = replace(_asked(url, group, begun, windows, overwrite, geometry), step=asked_step)
         decided, receipts = _decided(url, group, begun, windows, found, asked)
