@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import pytest
 import xarray as xr
 from conftest import SMALL_SHARDS
@@ -27,6 +28,7 @@ from eegzarr.store.verify import verify_lake
 LAKE = f"{BUCKET}/lake.zarr"
 URL = f"s3://{LAKE}"
 WHOLE, CUT = "continuous/R1", "challenge1/R1"
+
 OPTIONS: dict[str, Any] = {"recipe": "continuous", "workers": 1, "shard_size": SMALL_SHARDS}
 
 
@@ -126,7 +128,8 @@ def seen_of(group: str) -> tuple[str, str]:
         return plain, REFUSED
 
 
-@pytest.mark.timeout(0 if KILLS else 300)
+@pytest.mark.timeout(0)
+@pytest.mark.skipif(not KILLS, reason="takes minutes: the long form, with EEGZARR_KILLS")
 def test_a_bucket_s_root_lists_only_what_is_whole_whatever_is_done_and_killed(bucket: Watched, root: Path) -> None:
     def build(dtype: str, **options: Any) -> None:
         eegzarr.build_lake(root, URL, dtype=dtype, **OPTIONS, **options)
@@ -164,3 +167,60 @@ def test_a_bucket_s_root_lists_only_what_is_whole_whatever_is_done_and_killed(bu
             assert opened in (REFUSED, before[1], after[1])
         assert REFUSED not in after
     assert bucket.listed > 100
+
+
+@pytest.fixture
+def pristine(root: Path, tmp_path: Path) -> Path:
+    lake = tmp_path / "lake.zarr"
+    eegzarr.build_lake(root, lake, recipe="challenge1", workers=1, shard_size=SMALL_SHARDS)
+    return lake
+
+
+@pytest.fixture
+def uploaded(pristine: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The file system of a bucket that has the lake."""
+    with s3_server() as port:
+        for name, value in CREDENTIALS.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        files = fsspec.filesystem("s3", use_listings_cache=False)
+        files.put(f"{pristine}/", f"{BUCKET}/lake.zarr/", recursive=True)
+        yield files
+        files.clear_instance_cache()
+
+
+def test_in_a_bucket_too_the_lake_never_lists_what_is_not_whole(
+    uploaded: Any, root: Path, pristine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def listed() -> set[str]:
+        return set(uploaded.find(f"{BUCKET}/lake.zarr/{CUT}"))
+
+    whole, seen = listed(), []
+    assert len(whole) > 100
+
+    def look() -> None:
+        content = uploaded.cat_file(f"{BUCKET}/lake.zarr/zarr.json")
+        copied = json.loads(content)["consolidated_metadata"]["metadata"]
+        seen.append(CUT in copied)
+        if CUT in copied:
+            assert copied[CUT]["attributes"]["status"] == "complete"
+            assert whole <= listed()
+
+    for name in ("set", "delete", "delete_dir"):
+        changed = getattr(FsspecStore, name)
+
+        async def looked(self: FsspecStore, *arguments: Any, changed: Any = changed) -> None:
+            look()
+            await changed(self, *arguments)
+
+        monkeypatch.setattr(FsspecStore, name, looked)
+    eegzarr.build_lake(
+        root, f"s3://{BUCKET}/lake.zarr", overwrite=True, recipe="challenge1", workers=1, shard_size=SMALL_SHARDS
+    )
+    look()
+    assert seen[0]
+    assert seen[-1]
+    assert len(seen) > 200
+    assert seen.count(False) > 100
+    before = eegzarr.open_windows(pristine, "challenge1")["eeg"].to_numpy()
+    np.testing.assert_array_equal(eegzarr.open_windows(f"s3://{BUCKET}/lake.zarr", "challenge1")["eeg"], before)
