@@ -162,7 +162,7 @@ def begin(lake: str, group: str, plan: Plan, watchers: tuple[Listener, ...] = ()
     goes, and only then what they describe.
     """
     store = open_store(lake)
-    require_folder(lake, group)
+    require_folder(lake, group, watchers)
     reopen(lake, group, watchers)
     # First what says that all signals are there.
     delete_all(store, [f"{group}/{SHARDS}/{METADATA}"])

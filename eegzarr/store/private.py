@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from xarray.core import indexing
 
 __all__ = ["Buffer", "BufferPrototype", "blosc_address", "get_buffer", "get_bytes", "indexing", "run", "set_bytes"]
+__all__ += ["set_bytes_if_missing"]
 
 _Result = TypeVar("_Result")
 
@@ -51,6 +52,11 @@ def get_bytes(store: Store, path: str) -> bytes | None:
 def set_bytes(store: Store, path: str, content: bytes) -> None:
     """Write a file in a store."""
     run(store.set(path, default_buffer_prototype().buffer.from_bytes(content)))
+
+
+def set_bytes_if_missing(store: Store, path: str, content: bytes) -> None:
+    """Write a file in a store, unless it is there."""
+    run(store.set_if_not_exists(path, default_buffer_prototype().buffer.from_bytes(content)))
 
 
 def blosc_address() -> int | None:

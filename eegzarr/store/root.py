@@ -37,7 +37,7 @@ from eegzarr.store.layout import (
     open_group,
     open_store,
 )
-from eegzarr.store.private import Buffer, get_bytes, run, set_bytes
+from eegzarr.store.private import Buffer, get_bytes, run, set_bytes, set_bytes_if_missing
 from eegzarr.store.staging import delete_all, get_all, paths_below
 
 _ROUNDS = 20  # of builders that finish while a bucket's root is written
@@ -53,17 +53,19 @@ def settle(lake: str, group: str, watchers: tuple[Listener, ...] = ()) -> None:
     if SCRATCH in node and CHECKSUMS not in node:
         write_checksums(store, group, without=f"{group}/{SCRATCH}/")
     run(store.delete_dir(f"{group}/{SCRATCH}"))
-    require_folder(lake, group)
+    require_folder(lake, group, watchers)
     renew_root(lake, group, watchers)
 
 
-def require_folder(lake: str, group: str) -> None:
+def require_folder(lake: str, group: str, watchers: tuple[Listener, ...] = ()) -> None:
     """Have the lake and the folder of a group's recipe be groups of Zarr, also where their metadata are damaged."""
     store = open_store(lake)
     root = get_bytes(store, METADATA)
-    if root is None or not _is_json(root):
+    if root is None:
         # Consolidated from the first moment on: without, plain xarray would open a group that is being built.
-        renew_root(lake)
+        set_bytes_if_missing(store, METADATA, consolidated(store))
+    elif not _is_json(root):
+        renew_root(lake, watchers=watchers)
     folder = _folder_of(group)
     if get_bytes(store, folder) != empty_group():
         set_bytes(store, folder, empty_group())
