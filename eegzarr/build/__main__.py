@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from cyclopts import Parameter
 
 from eegzarr.build.api import build_lake, forecast
 from eegzarr.build.foreseen.lines import class_lines, left_out_lines, lines_of
+from eegzarr.build.workers.ahead import imported_ahead
 from eegzarr.challenge.releases import find_release
 from eegzarr.cli.run import Command, Invocation
 from eegzarr.cli.signature import options_of
@@ -78,14 +80,16 @@ def build(
         raise UsageError("--mini and --data-dir go with --releases")
     if options.get("name") and len(given or releases) > 1:
         raise UsageError("--name names one release: give one source with it")
-    if sample:
-        given = (_sample(lake),)
-    given = given or _found(releases, mini, data_dir)
     options |= {} if windows is None else {"windows": windows}
-    if dry_run:
-        summaries: list[BuildSummary | Forecast] = [_foresee(source, lake, options) for source in given]
-    else:
-        summaries = [_build(source, lake, options, log_dir, str(invocation)) for source in given]
+    summaries: list[BuildSummary | Forecast] = []
+    is_local = not (options.get("scheduler") or options.get("scheduler_file"))
+    with imported_ahead() if is_local else nullcontext():
+        given = (_sample(lake),) if sample else given or _found(releases, mini, data_dir)
+        for source in given:
+            if dry_run:
+                summaries.append(_foresee(source, lake, options))
+            else:
+                summaries.append(_build(source, lake, options, log_dir, str(invocation)))
     every = [one for summary in summaries for one in (summary, *summary.others)]
     return SKIPPED_WITH_STRICT if strict and any(summary.reasons for summary in every) else 0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -122,6 +124,9 @@ def run_command(name: str, command: Callable[[], int], again: str = GOES_ON) -> 
 
     `again` says what to do after an interrupt.
     """
+    # When the process ends. Python would look through all that is left once more: 0.2 s with 1,200 modules.
+    atexit.unregister(gc.freeze)
+    atexit.register(gc.freeze)
     try:
         return command()
     except EegzarrError as error:

@@ -214,6 +214,11 @@ def interrupts_blocked() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
 
 
+def forks_safely() -> bool:
+    """Tell whether a process can be forked that has imported NumPy and its like, and not used them."""
+    return sys.platform == "linux"  # macOS can fork, but its libraries may not be used after it
+
+
 def is_writable(folder: Path) -> bool:
     """Tell whether files can be made in a folder."""
     if not os.access(folder, os.W_OK | os.X_OK):

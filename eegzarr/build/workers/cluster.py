@@ -20,6 +20,7 @@ from eegzarr import __version__
 from eegzarr.bids.recordings import Recording
 from eegzarr.build.inspect import Inspection, inspect_batch
 from eegzarr.build.task import ShardTask, drop_prepared, prepare, write_shard
+from eegzarr.build.workers.ahead import ENVIRONMENT
 from eegzarr.build.workers.resources import WORKER_IDLE, Resources
 from eegzarr.build.workers.script import GUARD, check_script
 from eegzarr.build.workers.waiting import Results, Waiting
@@ -53,18 +54,7 @@ def local_client(resources: Resources) -> Iterator[Client]:
         "distributed.comm.timeouts.connect": "60s",
         # Nobody looks at it here, and it stops the workers a hundred times a second.
         "distributed.worker.profile.enabled": False,
-        # Read when a process starts. Shards go back to the system when freed, segments of a
-        # recording stay: a page fault for each of them took twice the time of reading it.
-        "distributed.nanny.pre-spawn-environ": {
-            "MALLOC_MMAP_THRESHOLD_": str(16 * _MIB),
-            "MALLOC_TRIM_THRESHOLD_": str(32 * _MIB),
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-            "MKL_NUM_THREADS": "1",
-            # MNE asks numba for help that reading recordings never needs; it costs 40 MB.
-            "MNE_USE_NUMBA": "false",
-            "DASK_LOGGING__DISTRIBUTED": "critical",
-        },
+        "distributed.nanny.pre-spawn-environ": ENVIRONMENT,
     }
     with (
         tempfile.TemporaryDirectory(prefix="eegzarr-", ignore_cleanup_errors=True) as scratch,

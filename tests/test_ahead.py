@@ -1,0 +1,63 @@
+"""Workers of a command are forked from a process that imported what they need, and nothing of it is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from multiprocessing import forkserver
+
+import dask
+import psutil
+import pytest
+
+from eegzarr.build.workers.ahead import ENVIRONMENT, imported_ahead
+from eegzarr.build.workers.cluster import local_client
+from eegzarr.build.workers.resources import Resources
+from eegzarr.machine.system import forks_safely
+
+METHOD = "distributed.worker.multiprocessing-method"
+
+
+def of_worker() -> tuple[int, bool, dict[str, str | None], int]:
+    """What a worker says of itself: its parent, whether Ctrl-C is blocked, variables, frozen objects."""
+    import gc
+
+    blocked = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    return os.getppid(), blocked, {name: os.environ.get(name) for name in ENVIRONMENT}, gc.get_freeze_count()
+
+
+@pytest.mark.skipif(not forks_safely(), reason="workers start the usual way here")
+def test_workers_are_forked_from_one_process_which_ends_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
+    usual = dask.config.get(METHOD)
+    with imported_ahead():
+        assert "MALLOC_TRIM_THRESHOLD_" not in os.environ
+        with local_client(Resources(workers=2, memory=2**31)) as client:
+            (parent,) = {parent for parent, *_ in client.run(of_worker).values()}
+            assert psutil.Process(parent).ppid() == os.getpid()
+            for _, is_blocked, variables, frozen in client.run(of_worker).values():
+                assert is_blocked
+                assert variables == ENVIRONMENT
+                assert frozen > 10_000
+    assert not psutil.pid_exists(parent)
+    assert dask.config.get(METHOD) == usual
+
+
+def test_a_program_that_has_a_server_of_its_own_keeps_it() -> None:
+    def outside_of_the_main_thread() -> None:
+        with imported_ahead():
+            methods.append(dask.config.get(METHOD))
+
+    methods: list[str] = []
+    thread = threading.Thread(target=outside_of_the_main_thread)
+    thread.start()
+    thread.join()
+    if forks_safely():
+        forkserver.ensure_running()
+        own = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+        with imported_ahead():
+            methods.append(dask.config.get(METHOD))
+        assert psutil.pid_exists(own)
+        forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    assert set(methods) == {dask.config.get(METHOD)}
