@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 
 from eegzarr.errors import LakeError, UsageError, redacted
-from eegzarr.machine.memory import private_memory
+from eegzarr.machine.memory import machine_used_share, private_memory
 from eegzarr.store.group import finished_shards, read_attributes
 from eegzarr.store.layout import COMPLETE, SHARDS, open_group, open_store
 from eegzarr.store.open import recipes
@@ -51,7 +51,8 @@ class View:
     losses : tuple of float
         The last ones.
     tree, machine : float
-        Bytes of the process tree, None where it isn't known, and share of the machine's memory in use.
+        Bytes of the process tree, None where it isn't known, and share in use of the memory of the machine, or of a
+        cgroup that is fuller.
     gpus : tuple of str
         A line each.
     facts : dict of str to str
@@ -132,7 +133,7 @@ def _look_at_run(folder: Path) -> View:
         waiting=waited / seconds if seconds else None,
         losses=tuple(state["losses"]),
         tree=tree if tree is not None else state.get("tree"),
-        machine=psutil.virtual_memory().percent / 100,
+        machine=machine_used_share(),
         gpus=_gpus(),
         facts=facts,
     )
@@ -159,7 +160,7 @@ def _look_at_lake(lake: str, groups: Iterable[str]) -> View:
         rate=rate,
         left=None if phase == "complete" else left,
         tree=tree,
-        machine=psutil.virtual_memory().percent / 100,
+        machine=machine_used_share(),
         facts=facts,
     )
 
