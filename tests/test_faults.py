@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
+from clusters import await_file, dask_process, end_all
 from conftest import SMALL_SHARDS, run_command, tree_digests
 from distributed import WorkerPlugin, default_client
 
@@ -152,32 +151,18 @@ def test_a_disk_that_is_read_only_is_said_to_be(sample_root: Path, tmp_path: Pat
         assert len(refused.stderr.splitlines()) == 1
 
 
-def dask_process(kind: str, scheduler_file: Path, *options: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", "--scheduler-file", str(scheduler_file), *options]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Path]:
     """A scheduler and two workers, as processes that somebody started; the scheduler's file."""
     file = tmp_path / "scheduler.json"
-    worker = ("--nthreads", "1", "--no-dashboard", "--local-directory", str(tmp_path / "dask"))
-    processes = [dask_process("scheduler", file, "--port", "0", "--no-dashboard", "--no-show")]
+    worker = ("--nthreads", "1", "--local-directory", str(tmp_path / "dask"))
+    processes = [dask_process("scheduler", file, "--port", "0", "--no-show")]
     processes += [dask_process("worker", file, *worker) for _ in range(2)]
     try:
-        end = time.monotonic() + 60
-        while not file.exists():
-            assert time.monotonic() < end, "the scheduler didn't start"
-            time.sleep(0.1)
+        await_file(file)
         yield file
     finally:
-        for process in processes[::-1]:
-            process.send_signal(signal.SIGTERM)
-        for process in processes:
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
+        end_all(processes[::-1])
 
 
 def test_a_cluster_that_runs_already_is_used_and_workers_may_come_and_go(
@@ -189,7 +174,7 @@ def test_a_cluster_that_runs_already_is_used_and_workers_may_come_and_go(
 
     def disturb(event: object) -> None:
         if type(event).__name__ == "ShardFinished" and not late:
-            late.append(dask_process("worker", cluster, "--nthreads", "1", "--no-dashboard"))
+            late.append(dask_process("worker", cluster, "--nthreads", "1"))
             with Client(scheduler_file=str(cluster)) as client:
                 first = next(iter(client.scheduler_info(n_workers=-1)["workers"]))
                 pid = client.run(os.getpid, workers=[first])[first]

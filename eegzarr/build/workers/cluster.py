@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
@@ -16,21 +17,19 @@ import dask
 import psutil
 from dask.distributed import Client, Future, LocalCluster
 
-from eegzarr import __version__
 from eegzarr.bids.recordings import Recording
 from eegzarr.build.inspect import Inspection, inspect_batch
 from eegzarr.build.task import ShardTask, drop_prepared, prepare, write_shard
 from eegzarr.build.workers.ahead import ENVIRONMENT
+from eegzarr.build.workers.crew import Crew, Needs, Unfit, check_written, done_where_fit, version
 from eegzarr.build.workers.resources import WORKER_IDLE, Resources
 from eegzarr.build.workers.script import GUARD, check_script
-from eegzarr.build.workers.waiting import Results, Waiting
-from eegzarr.errors import UsageError
+from eegzarr.build.workers.waiting import Results
+from eegzarr.errors import BuildStopped, EegzarrError, UsageError
 from eegzarr.events import Listener
 from eegzarr.machine.memory import MemoryGate
 from eegzarr.machine.system import interrupts_blocked
 from eegzarr.recipes.recipe import Recipe
-from eegzarr.store.codec import codec_mark, codec_version
-from eegzarr.store.layout import Geometry
 from eegzarr.store.receipt import Receipt
 
 _MIB = 2**20
@@ -134,17 +133,12 @@ def check_worker_memory(client: Client, option: str, worker_at_work: int) -> Non
 
 def _check_versions(client: Client, option: str) -> None:
     try:
-        versions = client.run(_version)
+        versions = client.run(version)
     except (ImportError, RuntimeError) as error:
         raise UsageError(f"{option}: its workers can't import eegzarr: install it where they run ({error})") from error
-    others = sorted(set(versions.values()) - {_version()})
+    others = sorted(set(versions.values()) - {version()})
     if others:
-        raise UsageError(f"{option}: its workers have {', '.join(others)}, this is {_version()}")
-
-
-def _version() -> str:
-    # Of the codec, what it makes: its shards would be a mixture, though of the same samples.
-    return f"eegzarr {__version__} with {codec_version()} ({codec_mark(Geometry.of(129, 200))})"
+        raise UsageError(f"{option}: its workers have {', '.join(others)}, this is {version()}")
 
 
 @contextmanager
@@ -200,8 +194,12 @@ def inspect_on(
     batches = [recordings[first : first + _INSPECT_BATCH] for first in range(0, len(recordings), _INSPECT_BATCH)]
     found: dict[int, tuple[Inspection, ...]] = {}
     done = 0
-    calls = range(len(batches))
-    for index, batch in _unordered(client, lambda i: (inspect_batch, root, batches[i], recipe), calls, 4, watchers):
+    needs = Needs(version=version(), source=root)
+
+    def call(index: int) -> tuple:
+        return done_where_fit, needs, inspect_batch, root, batches[index], recipe
+
+    for index, batch in _unordered(Crew(client, watchers), call, range(len(batches)), 4):
         found[index] = batch.inspections
         done += len(batch.inspections)
         on_done(done)
@@ -230,18 +228,21 @@ def write_shards(
     """
     left = {row: set(own) & set(shards) for row, own in shared.items()}
     prepared: dict[int, Future] = {}
+    crew = Crew(client, watchers)
 
     def call(shard: int) -> tuple:
         task = tasks(shard)
-        needed = {}
+        needs, needed = Needs.of(task), {}
         for piece in task.pieces:
             if piece.recording in left and not piece.as_it_stands:
-                if piece.recording not in prepared:
-                    prepared[piece.recording] = client.submit(prepare, task, piece, pure=False, retries=_RETRIES)
+                if piece.recording not in prepared or crew.was_refused(prepared[piece.recording]):
+                    future = crew.submit(done_where_fit, needs, prepare, task, piece, retries=_RETRIES)
+                    prepared[piece.recording] = future
                 needed[piece.recording] = prepared[piece.recording]
-        return write_shard, task, needed
+        return done_where_fit, needs, write_shard, task, needed
 
-    for shard, receipt in _unordered(client, call, shards, 2, watchers, gate):
+    for shard, receipt in _unordered(crew, call, shards, 2, gate):
+        check_written(tasks(shard), receipt, watchers)
         for row in [row for row, own in left.items() if shard in own]:
             left[row].discard(shard)
             if not left[row] and (future := prepared.pop(row, None)) is not None:
@@ -260,16 +261,20 @@ def asked_of_shards(
     watchers: tuple[Listener, ...] = (),
 ) -> Iterator[Any]:
     """Ask something of shards on the workers, without writing them; yield each answer as it comes."""
-    for _, answer in _unordered(client, lambda shard: (question, tasks(shard)), shards, 2, watchers, gate):
+
+    def call(shard: int) -> tuple:
+        task = replace(tasks(shard), is_kept=False)
+        return done_where_fit, Needs.of(task), question, task
+
+    for _, answer in _unordered(Crew(client, watchers), call, shards, 2, gate):
         yield answer
 
 
 def _unordered(
-    client: Client,
+    crew: Crew,
     call: Callable[[int], tuple],
     keys: Iterable[int],
     ahead: int,
-    watchers: tuple[Listener, ...],
     gate: MemoryGate | None = None,
 ) -> Iterator[tuple[int, Any]]:
     """Run ``call(key)`` on the cluster, at most `ahead` calls a worker's thread under way or queued.
@@ -279,14 +284,17 @@ def _unordered(
     pending = iter(keys)
     following = next(pending, None)
     running: dict[Any, tuple[int, Future]] = {}
-    results, waiting = Results(), Waiting(client, watchers)
+    results = Results()
+
+    def start(key: int) -> None:
+        future = crew.submit(*call(key), retries=_RETRIES)
+        running[future.key] = key, future
+        results.expect(future)
+
     while running or following is not None:
-        room = ahead * max(1, waiting.threads())
+        room = ahead * max(1, crew.waiting.threads())
         while following is not None and len(running) < room and (gate is None or gate.is_open()):
-            function, *arguments = call(following)
-            future: Future = client.submit(function, *arguments, pure=False, retries=_RETRIES)
-            running[future.key] = following, future
-            results.expect(future)
+            start(following)
             following = next(pending, None)
         if not running:
             assert gate is not None
@@ -295,10 +303,28 @@ def _unordered(
             continue
         ended = results.next()
         if ended is None:
-            waiting.check()
+            crew.waiting.check()
+            for key, future in [one for one in running.values() if crew.is_stranded(one[1])]:
+                del running[future.key]
+                future.cancel()
+                start(key)
             continue
-        waiting.progressed()
+        if ended.key not in running:  # cancelled
+            continue
         key, future = running.pop(ended.key)
-        result = future.result()
+        try:
+            result = future.result()
+        except ImportError as error:
+            if isinstance(error, EegzarrError):  # of an extra
+                raise
+            raise BuildStopped(
+                f"a worker of the Dask cluster can't load the build's tasks ({error}): install {version()} where it "
+                f"runs, and run the same command again"
+            ) from error
         future.release()
+        if isinstance(result, Unfit):
+            crew.leave_out(result)
+            start(key)
+            continue
+        crew.waiting.progressed()
         yield key, result

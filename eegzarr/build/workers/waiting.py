@@ -37,13 +37,17 @@ class Waiting:
 
     def threads(self) -> int:
         """Return how many threads the cluster's workers have together, 0 where it doesn't answer."""
+        return sum(self.workers().values())
+
+    def workers(self) -> dict[str, int]:
+        """Return the threads of each of the cluster's workers, by their addresses; none where it doesn't answer."""
         scheduler = self._client.scheduler
         if self._client.status != "running" or scheduler is None:
-            return 0
+            return {}
         try:
-            return sum(self._client.sync(scheduler.ncores, callback_timeout=ANSWER).values())
+            return dict(self._client.sync(scheduler.ncores, callback_timeout=ANSWER))
         except (OSError, TimeoutError, CommClosedError):
-            return 0
+            return {}
 
     def progressed(self) -> None:
         """Note that a result has come."""
