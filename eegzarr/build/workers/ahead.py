@@ -43,6 +43,7 @@ def imported_ahead() -> Iterator[None]:
     if not (forks_safely() and is_ours):
         yield
         return
+    preloaded_before = _server._preload_modules
     resource_tracker.ensure_running()  # which would unblock the signal when it starts
     with interrupts_blocked(), _environment(ENVIRONMENT):
         _server.set_forkserver_preload(["eegzarr.build.workers.preload"])
@@ -54,6 +55,7 @@ def imported_ahead() -> Iterator[None]:
             yield
     finally:
         _end_server()
+        _server.set_forkserver_preload(preloaded_before)
 
 
 def _end_server() -> None:
