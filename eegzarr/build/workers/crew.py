@@ -69,7 +69,7 @@ class Needs:
     def of(cls, task: ShardTask) -> Needs:
         """Return what a shard's task takes."""
         needs = cls(version=version(), source=task.source_root)
-        if not task.is_kept:
+        if not task.is_kept or task.wanted is not None:  # a repair may have to restore the group's metadata, too
             return needs
         return cls(**vars(needs) | {"lake": task.lake, "group": task.group, "digest": task.signals_digest})
 
