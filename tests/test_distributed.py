@@ -12,16 +12,22 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from clusters import await_file, await_workers, dask_process, end_all
 from conftest import SMALL_SHARDS, tree_digests
 
 import eegzarr
-from eegzarr.build.workers.crew import Needs, version
+from eegzarr.build.task import ShardTask
+from eegzarr.build.workers.crew import Needs, check_written, version
 from eegzarr.challenge.presets import CHALLENGE1
 from eegzarr.errors import BuildStopped, LakeError, UsageError
 from eegzarr.events import Noticed, ShardFinished
+from eegzarr.machine import waits
+from eegzarr.recipes.recipe import Preparation
+from eegzarr.store.layout import Geometry
 
 PACKAGE = Path(eegzarr.__file__).parent
 APART = ("unshare", "--mount")
@@ -155,3 +161,21 @@ def test_what_a_worker_lacks_is_named(sample_root: Path, sample_lake: Path, tmp_
     assert Needs(version=version(), source=f"{tmp_path}/gone").unmet() == f"doesn't see the source {tmp_path}/gone"
     another = Needs(version=version(), source=source, digest="0" * 64, **place)
     assert another.unmet() == f"sees another lake at {sample_lake}"
+
+
+def test_a_shard_that_was_written_where_the_build_cant_see_it_is_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = {"lake": str(tmp_path), "group": "r/R1", "shard": 0, "source_root": "", "signals_digest": ""}
+    task = ShardTask(
+        **place, channels=(), geometry=Geometry.of(2, 10), pieces=(), sfreq=100.0, preparation=Preparation()
+    )
+    receipt: Any = SimpleNamespace(nbytes=5)
+    shard = tmp_path / "r/R1/eeg" / task.geometry.shard_key(0)
+    shard.parent.mkdir(parents=True)
+    threading.Timer(0.1, shard.write_bytes, (b"later",)).start()
+    check_written(task, receipt, ())
+    shard.write_bytes(b"another")
+    monkeypatch.setattr(waits, "PATIENCE", 0.1)
+    with pytest.raises(BuildStopped, match=f"{shard}, which a worker has written where this process can't see it"):
+        check_written(task, receipt, ())
