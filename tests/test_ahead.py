@@ -55,9 +55,9 @@ def test_a_program_that_has_a_server_of_its_own_keeps_it() -> None:
     thread.join()
     if forks_safely():
         forkserver.ensure_running()
-        own = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+        own = forkserver._forkserver._forkserver_pid
         with imported_ahead():
             methods.append(dask.config.get(METHOD))
         assert psutil.pid_exists(own)
-        forkserver._forkserver._stop()  # type: ignore[attr-defined]
+        forkserver._forkserver._stop()
     assert set(methods) == {dask.config.get(METHOD)}

@@ -85,11 +85,11 @@ def build(
     is_local = not (options.get("scheduler") or options.get("scheduler_file"))
     with imported_ahead() if is_local else nullcontext():
         given = (_sample(lake),) if sample else given or _found(releases, mini, data_dir)
-        for source in given:
+        for root in given:
             if dry_run:
-                summaries.append(_foresee(source, lake, options))
+                summaries.append(_foresee(root, lake, options))
             else:
-                summaries.append(_build(source, lake, options, log_dir, str(invocation)))
+                summaries.append(_build(root, lake, options, log_dir, str(invocation)))
     every = [one for summary in summaries for one in (summary, *summary.others)]
     return SKIPPED_WITH_STRICT if strict and any(summary.reasons for summary in every) else 0
 

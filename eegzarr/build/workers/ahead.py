@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
+from typing import Any
 
 from eegzarr.machine.system import forks_safely, interrupts_blocked
 
@@ -30,7 +31,7 @@ ENVIRONMENT = {
     "DASK_LOGGING__DISTRIBUTED": "critical",
 }
 # multiprocessing has one for each process, and no public way to end it before its process does.
-_server = forkserver._forkserver  # type: ignore[attr-defined]
+_server: Any = forkserver._forkserver
 
 
 @contextmanager
