@@ -21,7 +21,7 @@ from eegzarr.bids.recordings import Recording
 from eegzarr.build.inspect import Inspection, inspect_batch
 from eegzarr.build.task import ShardTask, drop_prepared, prepare, write_shard
 from eegzarr.build.workers.ahead import ENVIRONMENT
-from eegzarr.build.workers.crew import Crew, Needs, Unfit, check_written, done_where_fit, version
+from eegzarr.build.workers.crew import Crew, Needs, Unfit, check_written, version
 from eegzarr.build.workers.resources import WORKER_IDLE, Resources
 from eegzarr.build.workers.script import GUARD, check_script
 from eegzarr.build.workers.waiting import Results
@@ -197,7 +197,7 @@ def inspect_on(
     needs = Needs(version=version(), source=root)
 
     def call(index: int) -> tuple:
-        return done_where_fit, needs, inspect_batch, root, batches[index], recipe
+        return needs, inspect_batch, root, batches[index], recipe
 
     for index, batch in _unordered(Crew(client, watchers), call, range(len(batches)), 4):
         found[index] = batch.inspections
@@ -236,10 +236,10 @@ def write_shards(
         for piece in task.pieces:
             if piece.recording in left and not piece.as_it_stands:
                 if piece.recording not in prepared or crew.was_refused(prepared[piece.recording]):
-                    future = crew.submit(done_where_fit, needs, prepare, task, piece, retries=_RETRIES)
+                    future = crew.submit(needs, prepare, task, piece, retries=_RETRIES)
                     prepared[piece.recording] = future
                 needed[piece.recording] = prepared[piece.recording]
-        return done_where_fit, needs, write_shard, task, needed
+        return needs, write_shard, task, needed
 
     for shard, receipt in _unordered(crew, call, shards, 2, gate):
         check_written(tasks(shard), receipt, watchers)
@@ -264,7 +264,7 @@ def asked_of_shards(
 
     def call(shard: int) -> tuple:
         task = replace(tasks(shard), is_kept=False)
-        return done_where_fit, Needs.of(task), question, task
+        return Needs.of(task), question, task
 
     for _, answer in _unordered(Crew(client, watchers), call, shards, 2, gate):
         yield answer
@@ -277,7 +277,7 @@ def _unordered(
     ahead: int,
     gate: MemoryGate | None = None,
 ) -> Iterator[tuple[int, Any]]:
-    """Run ``call(key)`` on the cluster, at most `ahead` calls a worker's thread under way or queued.
+    """Run ``call(key)``, what it needs and then a function and its arguments, on the cluster: at most `ahead` calls a worker's thread under way or queued.
 
     The scheduler never holds more than that, whatever the number of keys.
     """

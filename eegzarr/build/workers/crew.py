@@ -7,9 +7,11 @@ before it reads or writes anything in a place of its own, and the task goes to a
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from dask.distributed import Client, Future, get_worker
 
@@ -95,7 +97,7 @@ class Needs:
         return ""
 
 
-def done_where_fit(needs: Needs, function: Any, *arguments: Any) -> Any:
+def done_where_fit(needs: Needs, function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function on a worker, if it can do it and what it depends on is done; else return an `Unfit`."""
     if why := needs.unmet():
         return Unfit(why, get_worker().address)
@@ -119,16 +121,18 @@ class Crew:
         self._unfit: dict[str, str] = {}
         self._allowed: dict[Any, set[str]] = {}  # of tasks that not every worker may do, by their keys
 
-    def submit(self, function: Any, *arguments: Any, retries: int) -> Future:
-        """Give a task to the workers that can do it.
+    def submit(self, needs: Needs, function: Callable[..., Any], *arguments: Any, retries: int) -> Future:
+        """Give a task to the workers that can do it, under the name of its function.
 
         Raises
         ------
         BuildStopped
             If there are workers, and none can.
         """
+        call = (done_where_fit, needs, function, *arguments)
+        options = {"key": f"{function.__name__}-{uuid4().hex}", "retries": retries}
         if not self._unfit:
-            return self._client.submit(function, *arguments, pure=False, retries=retries)
+            return self._client.submit(*call, **options)
         there = self.waiting.workers()
         fit = set(there) - set(self._unfit)
         if there and not fit:
@@ -137,7 +141,7 @@ class Crew:
                 f"no worker of the Dask cluster can do the build's tasks: {told}. Mend it, and run the same command "
                 f"again"
             )
-        future = self._client.submit(function, *arguments, pure=False, retries=retries, workers=sorted(fit) or None)
+        future = self._client.submit(*call, **options, workers=sorted(fit) or None)
         self._allowed[future.key] = fit
         return future
 
