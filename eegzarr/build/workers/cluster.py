@@ -277,9 +277,9 @@ def _unordered(
     ahead: int,
     gate: MemoryGate | None = None,
 ) -> Iterator[tuple[int, Any]]:
-    """Run ``call(key)``, what it needs and then a function and its arguments, on the cluster: at most `ahead` calls a worker's thread under way or queued.
+    """Run calls on the cluster, at most `ahead` calls a worker's thread under way or queued.
 
-    The scheduler never holds more than that, whatever the number of keys.
+    ``call(key)`` is what a worker needs for it, a function and its arguments. The scheduler never holds more than that, whatever the number of keys.
     """
     pending = iter(keys)
     following = next(pending, None)
