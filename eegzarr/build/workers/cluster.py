@@ -279,7 +279,8 @@ def _unordered(
 ) -> Iterator[tuple[int, Any]]:
     """Run calls on the cluster, at most `ahead` calls a worker's thread under way or queued.
 
-    ``call(key)`` is what a worker needs for it, a function and its arguments. The scheduler never holds more than that, whatever the number of keys.
+    ``call(key)`` is what a worker needs for it, a function and its arguments. The scheduler never holds more than that,
+    whatever the number of keys.
     """
     pending = iter(keys)
     following = next(pending, None)

@@ -130,7 +130,7 @@ class Crew:
             If there are workers, and none can.
         """
         call = (done_where_fit, needs, function, *arguments)
-        options = {"key": f"{function.__name__}-{uuid4().hex}", "retries": retries}
+        options: dict[str, Any] = {"key": f"{function.__name__}-{uuid4().hex}", "retries": retries}
         if not self._unfit:
             return self._client.submit(*call, **options)
         there = self.waiting.workers()
