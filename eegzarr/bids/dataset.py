@@ -16,7 +16,9 @@ from typing import Any
 
 import pandas as pd
 
+from eegzarr.bids import layouts
 from eegzarr.bids.buckets import is_url, list_files, read_bytes
+from eegzarr.bids.entities import SESSIONS
 from eegzarr.bids.participants import read_people, read_sessions
 from eegzarr.bids.recordings import FORMATS, OTHER_MODALITIES, Recording, find_recordings
 from eegzarr.errors import RecordingError, SourceError
@@ -40,6 +42,8 @@ class Source:
         Subjects whose row there can't be used, with the reason.
     sessions : DataFrame
         Of sessions.tsv, one row a subject and session; texts, "" where missing.
+    sessions_from : str
+        Where these are from, if the dataset isn't BIDS.
     description : mapping of str to str
         ``Name``, ``License`` and ``DatasetDOI`` of dataset_description.json, those that it has.
     notes : tuple of str
@@ -56,6 +60,7 @@ class Source:
     participants: pd.DataFrame
     why_missing: Mapping[str, str] = field(default_factory=dict)
     sessions: pd.DataFrame = field(default_factory=pd.DataFrame)
+    sessions_from: str = SESSIONS
     description: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     windows: str = ""
@@ -63,7 +68,7 @@ class Source:
 
 
 def find_source(root: str | Path, tasks: tuple[str, ...] = (), runs: tuple[str, ...] = ()) -> Source:
-    """Find the recordings of a BIDS dataset.
+    """Find the recordings of a BIDS dataset, or of one with a layout of `eegzarr.bids.layouts`.
 
     Parameters
     ----------
@@ -84,11 +89,14 @@ def find_source(root: str | Path, tasks: tuple[str, ...] = (), runs: tuple[str, 
         _check_folder(Path(root))
         root = os.path.abspath(root)
     files = list_files(root)
-    found = find_recordings(files)
+    is_bids = any(path.startswith("sub-") for path in files)
+    found = find_recordings(files) if is_bids else layouts.find_recordings(files)
     kept = _of_runs(root, _of_tasks(root, files, found, tasks), runs)
     there = frozenset(files)
     people = read_people(root, there)
     sessions, notes = read_sessions(root, there, kept)
+    if not is_bids:
+        sessions = layouts.folder_labels(kept)
     folder = root.rstrip("/").rpartition("/")[2] if is_url(root) else Path(root).resolve().name
     description, told = _read_description(root) if DESCRIPTION in there else ({}, [])
     return Source(
@@ -98,6 +106,7 @@ def find_source(root: str | Path, tasks: tuple[str, ...] = (), runs: tuple[str, 
         participants=people.table,
         why_missing=people.why_missing,
         sessions=sessions,
+        sessions_from=SESSIONS if is_bids else "the folders",
         description=description,
         notes=(*people.notes, *notes, *told),
     )
@@ -114,8 +123,11 @@ def _check_folder(root: Path) -> None:
         raise SourceError(f"source {root} can't be read: {error.strerror}") from error
     if not entries:
         raise SourceError(f"source {root} is empty: is the dataset still to be downloaded?")
-    if not any(entry.name.startswith("sub-") and entry.is_dir() for entry in entries):
-        raise SourceError(f"source {root} is no BIDS dataset: it has no sub-* folder")
+    if not any(entry.name.startswith("sub-") and entry.is_dir() for entry in entries) and not layouts.is_known(root):
+        raise SourceError(
+            f"source {root} is no BIDS dataset: it has no sub-* folder. Besides BIDS the layouts of "
+            f"{layouts.KNOWN} are read"
+        )
 
 
 def _of_tasks(
@@ -144,7 +156,8 @@ def is_of_tasks(recording: Recording, tasks: Sequence[str]) -> bool:
 
 def is_of_runs(recording: Recording, runs: Sequence[str]) -> bool:
     """Tell whether a recording is one of the runs: 4 is 04, and the other way round."""
-    return not runs or recording.run.lstrip("0") in {run.lstrip("0") for run in runs}
+    own = recording.run
+    return not runs or bool(own) and (own.lstrip("0") or "0") in {run.lstrip("0") or "0" for run in runs}
 
 
 def _of_runs(root: str, found: tuple[Recording, ...], runs: tuple[str, ...]) -> tuple[Recording, ...]:

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 
 # What a sidecar's name ends in. Those in this list apply by inheritance.
 EVENTS, CHANNELS, ELECTRODES = "events.tsv", "channels.tsv", "electrodes.tsv"
+SESSIONS = "sessions.tsv"
 COORDINATES, EEG_JSON, SCANS = "coordsystem.json", "eeg.json", "scans.tsv"
 SIDECARS = (EVENTS, CHANNELS, ELECTRODES, COORDINATES, EEG_JSON, SCANS)
 _OF_A_SPACE = (ELECTRODES, COORDINATES)

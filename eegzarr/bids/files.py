@@ -30,12 +30,13 @@ def list_local(root: Path) -> list[str]:
         If a folder can't be read.
     """
     try:
-        return sorted(_below(root, "", 0))
+        return sorted(below(root, "", 0))
     except OSError as error:
         raise SourceError(f"source {root} can't be read: {error.strerror}: {error.filename}") from error
 
 
-def _below(root: Path, folder: str, depth: int) -> Iterator[str]:
+def below(root: Path, folder: str, depth: int) -> Iterator[str]:
+    """Yield the paths of the files in a folder of a dataset, which lies so deep below its root."""
     with os.scandir(root / folder) as entries:
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
@@ -43,7 +44,7 @@ def _below(root: Path, folder: str, depth: int) -> Iterator[str]:
             if not entry.is_dir() or is_read(entry.name):
                 yield path
             elif depth < _DEEPEST and not is_passed_over(entry.name) and not _leads_back(entry):
-                yield from _below(root, path, depth + 1)
+                yield from below(root, path, depth + 1)
 
 
 def _leads_back(entry: os.DirEntry[str]) -> bool:

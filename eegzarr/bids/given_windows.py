@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from eegzarr.bids.dataset import Source
 from eegzarr.bids.recordings import Recording
 from eegzarr.bids.tsv import MISSING, Table, parse_tsv
@@ -20,6 +22,7 @@ from eegzarr.errors import RecipeError, RecordingError, SourceError
 from eegzarr.names import safe_name
 from eegzarr.recipes.montage import without_montage
 from eegzarr.recipes.recipe import Recipe, WindowSpan
+from eegzarr.recipes.rules import plain_value
 from eegzarr.suggest import did_you_mean
 
 ENTITIES = ("subject", "session", "task", "run")
@@ -51,7 +54,10 @@ def read_window_table(given: Any) -> tuple[Table, str]:
             raise SourceError(f"the table of windows {name} {error}") from error
     else:
         name = DATAFRAME
-        columns = {str(column): tuple(map(_cell, given[column].tolist())) for column in given.columns}
+        names = [" ".join(str(column).split()) for column in given.columns]
+        if twice := [column for column, count in Counter(names).items() if count > 1]:
+            raise SourceError(f"{name} has the column {twice[0]} twice")
+        columns = {column: tuple(map(_cell, given.iloc[:, n].tolist())) for n, column in enumerate(names)}
         table = Table(columns, tuple(range(1, len(given) + 1)))
     if "onset" not in table:
         hint = did_you_mean("onset", table.columns)
@@ -131,7 +137,7 @@ def with_windows(source: Source, recipe: Recipe, table: Table, name: str) -> Sou
     lost: Counter[str] = Counter()
     elsewhere: Counter[str] = Counter()
     release = without_montage(source.name)
-    found = _Finder(source.recordings)
+    found = _Finder(source.root, source.recordings)
     for row in range(len(table)):
         if RELEASE in table and (named := table[RELEASE][row].strip()) not in (*MISSING, release):
             elsewhere[named] += 1
@@ -178,7 +184,8 @@ def replace_events(
 class _Finder:
     """Finds recordings by their paths or entities."""
 
-    def __init__(self, recordings: Sequence[Recording]) -> None:
+    def __init__(self, root: str, recordings: Sequence[Recording]) -> None:
+        self._root = root.replace("\\", "/").rstrip("/")
         self._recordings = recordings
         self._by_name: dict[str, list[Recording]] = {}
         for recording in recordings:
@@ -186,28 +193,26 @@ class _Finder:
                 self._by_name.setdefault(key, []).append(recording)
 
     def matching(self, told: dict[str, str]) -> list[Recording]:
-        if told.get("recording"):
-            path = told["recording"].replace("\\", "/").removeprefix("./")
-            return self._by_name.get(path, [])
-        wanted = {key: _plain(key, text) for key, text in told.items() if text}
-        if not wanted:
+        """Return the recordings of which all holds that a row says."""
+        wanted = {key: _plain(key, text) for key, text in told.items() if text and key in ENTITIES}
+        if not wanted and not told.get("recording"):
             return []
-        return [
-            one
-            for one in self._recordings
-            if all(_plain(key, getattr(one, key)) == text for key, text in wanted.items())
-        ]
+        among = self._recordings
+        if told.get("recording"):
+            path = told["recording"].replace("\\", "/").removeprefix(f"{self._root}/").removeprefix("./")
+            among = self._by_name.get(path, [])
+        return [one for one in among if all(_plain(key, getattr(one, key)) == text for key, text in wanted.items())]
 
 
 def _plain(key: str, text: str) -> str:
     """Return an entity's value without its prefix, a run's without leading zeros."""
     prefix = {"subject": "sub-", "session": "ses-"}.get(key, f"{key}-")
-    own = text.removeprefix(prefix)
-    return own.lstrip("0") if key == "run" else own
+    own = plain_value(text.removeprefix(prefix))
+    return own.lstrip("0") or own[-1:] if key == "run" else own
 
 
 def _cell(value: Any) -> str:
-    if value is None or value != value:
+    """Return a cell of a DataFrame as it would stand in a file."""
+    if value is None or pd.isna(value) is True:
         return "n/a"
-    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-    return " ".join(text.split("\t")).replace("\n", " ")
+    return " ".join((plain_value(str(value)) if isinstance(value, float) else str(value)).split())

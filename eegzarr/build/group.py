@@ -324,7 +324,7 @@ def _of_dataset(plan: Plan) -> dict[str, Any]:
     """Return what the source says of itself, and what of its tables was renamed, assumed or couldn't be read."""
     known = {"dataset": "Name", "license": "License", "dataset_doi": "DatasetDOI"}
     told = {name: plan.source.description[key] for name, key in known.items() if key in plan.source.description}
-    notes = [*plan.source.notes, *plan.subjects.notes]
+    notes = [*plan.notes]
     windows = {"windows": plan.source.windows} if plan.source.windows else {}
     return told | windows | ({"notes": notes} if notes else {})
 

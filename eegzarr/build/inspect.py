@@ -123,7 +123,9 @@ def inspected(observed: Observed, recipe: Recipe) -> Inspection:
 
 def _named(reason: str, observed: Observed) -> str:
     """Return a reason with the name of what has the events."""
-    return reason if observed.recording.given is None else reason.replace("events.tsv", "the table of windows")
+    recording = observed.recording
+    own = "the table of windows" if recording.given is not None else recording.events.rpartition("/")[2]
+    return reason.replace("events.tsv", own) if own and not own.endswith("events.tsv") else reason
 
 
 def _check_header(header: Header, recipe: Recipe) -> None:

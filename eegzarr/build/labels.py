@@ -89,15 +89,15 @@ def subject_labels(source: Source, recordings: Sequence[Recording], recipe: Reci
     session_names = label_names(map(str, sessions.columns), {*TAKEN, *taken, *columns}, "session")
     keys = pd.MultiIndex.from_tuples([(one.subject, one.session) for one in recordings], names=["subject", "session"])
     own = sessions.reindex(keys).fillna("") if len(sessions.columns) else pd.DataFrame(index=keys)
-    more, told = _typed(own, session_names, "sessions.tsv", sessions)
+    more, told = _typed(own, session_names, source.sessions_from, sessions)
     changed = [
         f"{file}: {text}"
-        for file, text in (("participants.tsv", renamed(names)), ("sessions.tsv", renamed(session_names)))
+        for file, text in (("participants.tsv", renamed(names)), (source.sessions_from, renamed(session_names)))
         if text
     ]
     return SubjectLabels(
         columns={**columns, **more},
-        files={**files, **dict.fromkeys(more, "sessions.tsv")},
+        files={**files, **dict.fromkeys(more, source.sessions_from)},
         given={old: new for old, new in (ours | session_names | names).items() if old != new},
         notes=(*changed, *notes, *told),
     )

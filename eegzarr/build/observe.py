@@ -16,6 +16,7 @@ from eegzarr.bids.tsv import Table, parse_tsv
 from eegzarr.errors import RecordingError
 from eegzarr.recipes.events import VALUE_COLUMNS
 from eegzarr.recipes.montage import AS_THEY_ARE, Naming
+from eegzarr.recordings.edf_times import annotations_in
 from eegzarr.recordings.header import Header
 from eegzarr.recordings.reader import read_header
 from eegzarr.recordings.surroundings import look_around
@@ -144,6 +145,22 @@ def _tells_events(seen: Observed) -> bool:
     return events is not None and names_values(events)
 
 
+def _as_table(recording: Recording, events: bytes | RecordingError | None) -> bytes | None:
+    """Return the content of events.tsv; of a hypnogram, which is an EDF+ file, what it would be.
+
+    Raises
+    ------
+    RecordingError
+        If it can't be read.
+    """
+    if isinstance(events, RecordingError):
+        raise events
+    if events is None or recording.given is not None or not recording.events.lower().endswith(".edf"):
+        return events
+    rows = [f"{one.onset!r}\t{one.duration!r}\t{' '.join(one.text.split())}" for one in annotations_in(events)]
+    return "\n".join(["onset\tduration\tvalue", *rows, ""]).encode()
+
+
 def observe(root: str, recording: Recording, *, annotations: bool, naming: Naming = AS_THEY_ARE) -> Observed:
     """Read what a recording and the files beside it say; no signal.
 
@@ -164,10 +181,10 @@ def observe(root: str, recording: Recording, *, annotations: bool, naming: Namin
         seen = replace(seen, fingerprint=surroundings.fingerprint)
         sidecars = read_sidecars(surroundings)
         seen = replace(seen, facts=Facts.of(surroundings.files, sidecars), notes=sidecars.notes)
-        if isinstance(surroundings.events, RecordingError):
-            seen = replace(seen, why_no_events=str(surroundings.events))
-        else:
-            seen = replace(seen, events=surroundings.events)
+        try:
+            seen = replace(seen, events=_as_table(recording, surroundings.events))
+        except RecordingError as error:
+            seen = replace(seen, why_no_events=str(error))
         why = "they lie all over it, in a bucket"
         asks_file = annotations and not _tells_events(seen)
         with at_hand(root, surroundings.files, header_only=not asks_file) as path:

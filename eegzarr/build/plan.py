@@ -25,6 +25,7 @@ from eegzarr.build.target import check_values
 from eegzarr.build.task import Piece
 from eegzarr.errors import NothingToBuild, RecordingError
 from eegzarr.recipes.recipe import Recipe
+from eegzarr.recipes.unused import unused_notes
 from eegzarr.recordings.header import Header
 from eegzarr.recordings.memory import preparation_memory
 from eegzarr.store.layout import Geometry
@@ -51,6 +52,12 @@ class Plan:
     inspections: tuple[Inspection, ...]
     windows: pd.DataFrame
     subjects: SubjectLabels = field(default_factory=SubjectLabels)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What of the source couldn't be read, was assumed or renamed; and what of the recipe no recording has."""
+        found: Counter[str] = sum((one.found for one in self.inspections), Counter())
+        return (*self.source.notes, *self.subjects.notes, *unused_notes(self.recipe, found))
 
     @property
     def n_windows(self) -> int:

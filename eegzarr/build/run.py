@@ -112,7 +112,7 @@ def _foreseen(request: BuildRequest, place: Placed, plan: Plan, resources: Resou
         skipped=tuple(skipped),
         left_out=sum((inspection.left_out for inspection in plan.inspections), Counter()),
         explanation=explain_plan(plan),
-        notes=(*plan.source.notes, *plan.subjects.notes),
+        notes=plan.notes,
         decoded_nbytes=plan.n_windows * geometry.window_bytes,
         shards=plan.n_shards,
         finished=finished,

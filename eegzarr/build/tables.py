@@ -16,6 +16,7 @@ from eegzarr.build.labels import subject_labels, why_no_labels, window_names
 from eegzarr.build.plan import Plan
 from eegzarr.build.target import target_names, targets_of
 from eegzarr.recipes.classes import flags
+from eegzarr.recipes.labels import IntervalLabel
 from eegzarr.recipes.recipe import GIVEN
 from eegzarr.recipes.windows import EVENT
 from eegzarr.recordings.quartiles import merged
@@ -79,7 +80,7 @@ def labels(plan: Plan, receipts: list[Receipt], moments: dict[int, Moments], pos
     targets = targets_of(plan.recipe, columns, subjects.given)
     columns |= {name: target.values for name, target in targets.items()}
     meanings |= {new: f"{old}, what the recipe predicts" for old, new in target_names(plan.recipe).items()}
-    attributes = {name: target.attributes for name, target in targets.items()} | _interval_flags(plan, columns)
+    attributes = {name: target.attributes for name, target in targets.items()} | _along_attributes(plan, columns)
     meanings |= _event_meanings(plan)
 
     ordered = [name for name in LABELS if name in columns] + [name for name in columns if name not in LABELS]
@@ -103,16 +104,26 @@ def _label(
     return "window", values, {"long_name": long_name} | ({"units": units} if units else {}) | attributes
 
 
-def _interval_flags(plan: Plan, columns: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
-    """Return what the codes of labels by intervals mean."""
+def _along_attributes(plan: Plan, columns: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+    """Return what the codes of labels by intervals mean, and the unit of times."""
     names = window_names(plan.recipe)
-    return {names[one.name]: flags(columns[names[one.name]], one.meanings) for one in plan.recipe.labels}
+    return {
+        names[one.name]: (
+            flags(columns[names[one.name]], one.meanings) if isinstance(one, IntervalLabel) else {"units": "s"}
+        )
+        for one in plan.recipe.labels
+    }
 
 
 def _event_meanings(plan: Plan) -> dict[str, str]:
     recipe, names = plan.recipe, window_names(plan.recipe)
     meanings = {EVENT: "value of the event that the window is of"}
-    meanings |= {one.name: f"whether {', '.join(one.events)} goes on in the window" for one in recipe.labels}
+    for one in recipe.labels:
+        told = ", ".join(one.values)
+        if isinstance(one, IntervalLabel):
+            meanings[one.name] = f"whether {told} goes on in the window"
+        else:
+            meanings[one.name] = f"time from the end of the window to the {'first' if one.first else 'next'} {told}"
     meanings |= {name: f"{name}, from events.tsv" for name in recipe.events.keep}
     meanings |= {"presses": "responses of the trial from its stimulus on"}
     meanings |= {"premature": "responses of the trial before its stimulus"}

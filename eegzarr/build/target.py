@@ -13,6 +13,7 @@ from eegzarr.errors import RecipeError
 from eegzarr.names import label_names
 from eegzarr.recipes.classes import MISSING, coded, flags
 from eegzarr.recipes.expression import evaluate, labels_of
+from eegzarr.recipes.labels import IntervalLabel
 from eegzarr.recipes.recipe import Recipe
 from eegzarr.recipes.windows import EVENT
 from eegzarr.suggest import did_you_mean
@@ -74,7 +75,7 @@ def _target(recipe: Recipe, target: str, columns: Mapping[str, npt.NDArray], giv
         return TargetColumn(evaluate(target, _known(recipe, columns, given)))
     values = columns[label]
     for one in recipe.labels:
-        if one.name == target:
+        if one.name == target and isinstance(one, IntervalLabel):
             return TargetColumn(values.astype(np.int16), flags(values, one.meanings))
     if values.dtype.kind not in "OUT" or all(text == "" for text in values.tolist()):
         return TargetColumn(evaluate(label, _known(recipe, {label: _numbers_if_empty(values)}, {})))
@@ -96,7 +97,7 @@ def _target(recipe: Recipe, target: str, columns: Mapping[str, npt.NDArray], giv
 def _known(recipe: Recipe, columns: Mapping[str, npt.NDArray], given: Mapping[str, str]) -> dict[str, npt.NDArray]:
     """Return labels as an expression may name them, with what isn't known missing: a lake has -1 for it."""
     known = dict(columns) | {old: columns[new] for old, new in given.items() if old not in columns and new in columns}
-    for name in {"correct", *(label.name for label in recipe.labels)} & known.keys():
+    for name in {"correct", *(one.name for one in recipe.labels if isinstance(one, IntervalLabel))} & known.keys():
         truth = known[name].astype(np.float32)
         known[name] = np.where(truth < 0, np.float32(np.nan), truth)
     return known

@@ -72,8 +72,8 @@ def lake_page(
             by_recipe.setdefault(summary.recipe, []).append(summary)
     for recipe, groups in by_recipe.items():
         on_step(f"{recipe}: {sum(group.windows for group in groups):,} windows")
-        windows = open_windows(lake, recipe, [group.group.rpartition("/")[2] for group in groups])
-        sections.append((recipe, "".join(_recipe(lake, windows, groups, signals))))
+        for heading, own, windows in _opened(lake, recipe, groups):
+            sections.append((heading, "".join(_recipe(lake, windows, own, signals))))
     if splits := splits_of(lake):
         sections.append(("Splits", _splits(splits)))
     if check:
@@ -82,6 +82,22 @@ def lake_page(
     sections.append(("Provenance", _provenance(summaries)))
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return page.page(redacted(str(lake)), f"A lake of EEG windows; this page was made on {made}.", sections)
+
+
+def _opened(
+    lake: str | Path, recipe: str, groups: list[GroupSummary]
+) -> list[tuple[str, list[GroupSummary], xr.Dataset]]:
+    """Open a recipe's groups together; one by one, where they have other channels, rates or kinds of labels."""
+    releases = [group.group.rpartition("/")[2] for group in groups]
+    try:
+        return [(recipe, groups, open_windows(lake, recipe, releases))]
+    except LakeError:
+        if len(groups) == 1:
+            raise
+        return [
+            (group.group, [group], open_windows(lake, recipe, [release]))
+            for group, release in zip(groups, releases, strict=True)
+        ]
 
 
 def _groups(summaries: list[GroupSummary]) -> str:

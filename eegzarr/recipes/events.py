@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,12 +13,13 @@ import numpy.typing as npt
 
 from eegzarr.errors import RecordingError
 from eegzarr.recipes.expression import holds
-from eegzarr.recipes.rules import EventRules
+from eegzarr.recipes.rules import MISSING, EventRules, plain_value
 from eegzarr.suggest import did_you_mean
 
 NO_ONSET = "starts at no onset"
 VALUE_COLUMNS = ("trial_type", "value")
-MISSING = ("", "n/a", "N/A", "NA", "nan", "NaN", "None")
+# What MNE leaves out of events, too: marks of bad times and of joins.
+_NO_EVENT = re.compile(r"bad|edge", re.IGNORECASE)
 
 Columns = Mapping[str, Sequence[Any]]
 
@@ -62,8 +64,8 @@ class ChosenEvents:
 def choose_events(events: Columns, rules: EventRules) -> ChosenEvents:
     """Return the events that a recipe is about.
 
-    Those of its classes (all that have a value, where it names none) for which its condition holds; of several in a
-    row, and of those that follow each other too closely, the ones that its rules keep.
+    Those of its classes (all that have a value, where it names none, but marks of bad times and of joins) for which its
+    condition holds; of several in a row, and of those that follow each other too closely, the ones that its rules keep.
 
     Parameters
     ----------
@@ -75,9 +77,9 @@ def choose_events(events: Columns, rules: EventRules) -> ChosenEvents:
     RecordingError
         If there is no such column, an onset is no number, or the condition can't be computed.
     """
-    value = texts(events[value_column(events, rules.column)])
-    class_of = rules.class_of
-    kind = np.array([class_of.get(own, "") for own in value.tolist()], object) if class_of else value
+    value = event_values(events[value_column(events, rules.column)])
+    class_of = rules.class_of or {own: own for own in set(value.tolist()) if not _NO_EVENT.match(own)}
+    kind = np.array([class_of.get(own, "") for own in value.tolist()], object)
     matched = kind != ""
     lost: Counter[str] = Counter()
     if rules.where:
@@ -114,6 +116,13 @@ def value_column(events: Columns, named: str = "") -> str:
             f"give the one to use as events.column"
         )
     return next((name for name in there if (texts(events[name]) != "").any()), there[0])
+
+
+def event_values(column: Sequence[Any]) -> npt.NDArray[np.object_]:
+    """Return the values of events as texts that are compared: ``1.0`` is the trigger 1; "" where missing."""
+    own = texts(column).tolist()
+    plain = {text: plain_value(text) for text in set(own)}
+    return np.array([plain[text] for text in own], object)
 
 
 def texts(column: Sequence[Any]) -> npt.NDArray[np.object_]:

@@ -1,14 +1,16 @@
 """Arithmetic on labels, and conditions on columns: what a recipe's target and its ``where`` may be.
 
 Parsed with Python's own grammar, of which little is let through: names of labels, numbers and
-texts, + - * / **, comparisons (1 where they hold, 0 where not), and, or, not, in, and `FUNCTIONS`. What is missing
-stays missing, but where the rest decides: false and missing is false, true or missing is true.
+texts, + - * / **, comparisons (1 where they hold, 0 where not), and, or, not, in, and `FUNCTIONS`. A name that Python
+couldn't have stands between backticks, as in pandas' queries. What is missing stays missing, but where the rest
+decides: false and missing is false, true or missing is true.
 """
 
 from __future__ import annotations
 
 import ast
 import operator
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -35,6 +37,7 @@ _COMPARISON: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.GtE: operator.ge,
 }
 _LITERALS = (ast.Constant, ast.List, ast.Tuple)
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*"|`([^`]+)`""")
 
 
 def labels_of(expression: str) -> tuple[str, ...]:
@@ -140,10 +143,27 @@ def _is_missing(value: Any) -> npt.NDArray[np.bool_]:
 
 
 def _parsed(expression: str) -> ast.expr:
+    """Return the tree of an expression, with the names that stand between backticks as they are."""
+    quoted: dict[str, str] = {}
+
+    def stand_in(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return match[0]
+        word = f"_quoted_{len(quoted)}"
+        quoted[word] = match[1].strip()
+        return word
+
     try:
-        return ast.parse(expression.strip(), mode="eval").body
+        tree = ast.parse(_QUOTED.sub(stand_in, expression.strip()), mode="eval").body
     except (SyntaxError, ValueError) as error:
-        raise RecipeError(f"target {expression!r} is neither a label nor an expression of labels") from error
+        raise RecipeError(
+            f"target {expression!r} is neither a label nor an expression of labels; a name that isn't one word, or "
+            f"that Python keeps for itself, stands between backticks, such as `response time` or `class`"
+        ) from error
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            node.id = quoted.get(node.id, node.id)
+    return tree
 
 
 def _value(node: ast.expr, expression: str, label: Callable[[str], Any]) -> Any:
@@ -165,6 +185,9 @@ def _value(node: ast.expr, expression: str, label: Callable[[str], Any]) -> Any:
             one, other = of(left), of(right)
             truth = np.asarray(_COMPARISON[type(op)](one, other), np.float64)
             return np.where(_is_missing(one) | _is_missing(other), np.nan, truth)
+        case ast.Compare(left=left, ops=[op, *ops], comparators=[right, *others]) if ops:
+            links = [ast.Compare(left, [op], [right]), ast.Compare(right, ops, others)]
+            return _joined([of(link) for link in links], every=True)
         case ast.Compare(
             left=left, ops=[ast.In() | ast.NotIn() as op], comparators=[ast.List() | ast.Tuple() as listed]
         ):

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 
 from eegzarr.errors import RecipeError
 from eegzarr.names import safe_name
+from eegzarr.recipes.labels import Labels, label_rules
 from eegzarr.recipes.montage import (
     Missing,
     Naming,
@@ -24,12 +25,11 @@ from eegzarr.recipes.montage import (
     checked_pairs,
     checked_rename,
 )
-from eegzarr.recipes.rules import ADDED, TRIALS, EventRules, IntervalLabel, interval_labels
+from eegzarr.recipes.rules import ADDED, TRIALS, EventRules
 from eegzarr.suggest import did_you_mean
 
 Anchor = Literal["stimulus", "response", "trial_start", "event", "interval", "recording", "given"]
 Target = str | tuple[str, ...]
-Labels = tuple[IntervalLabel, ...]
 GIVEN: Anchor = "given"  # another program cut the windows: there is nothing to cut them from
 
 TRIAL_REQUIRED = ("stimulus_onset", "response_onset")
@@ -163,8 +163,8 @@ class Recipe:
         interpolated from the good ones.
     events : EventRules
         Which events count, and what they mean.
-    labels : tuple of IntervalLabel
-        Labels of windows along a recording, by the events that go on in them.
+    labels : tuple of IntervalLabel or TimeLabel
+        Labels of windows along a recording, by the events that go on in them or come after them.
     require : tuple of str
         Columns of the trial table without which a trial gives no window.
     preparation : Preparation
@@ -195,7 +195,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if not isinstance(self.target, str):
             object.__setattr__(self, "target", _targets(self.target))
-        object.__setattr__(self, "labels", interval_labels(self.labels))
+        object.__setattr__(self, "labels", label_rules(self.labels))
         if self.anchor in ("event", "interval") and self.require == TRIAL_REQUIRED:
             object.__setattr__(self, "require", ())  # what trials need by default
         if self.whole:
@@ -302,6 +302,9 @@ class Recipe:
         for name in ("rename", "types"):
             if not isinstance(fields.get(name, ""), str):
                 fields[name] = dict(fields[name])
+        for label in fields.get("labels", ()):
+            if label.get("most") == math.inf:
+                del label["most"]  # JSON has no infinity
         return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
 

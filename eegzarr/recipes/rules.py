@@ -1,8 +1,10 @@
-"""Which events a recipe is about and what they mean: its tables ``[events]`` and ``[labels.NAME]``."""
+"""Which events a recipe is about and what they mean: its table ``[events]``."""
 
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -16,8 +18,21 @@ Repeats = Literal["all", "first", "last"]
 # A name and its event values, or its seconds: pairs, so that their order is part of the recipe.
 Classes = tuple[tuple[str, tuple[str, ...]], ...]
 Spans = tuple[tuple[str, tuple[float, float]], ...]
+MISSING = ("", "n/a", "N/A", "NA", "nan", "NaN", "None")  # of cells of events.tsv
+_WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0*")
 _OF_TRIALS = ("trial_start", "stimulus", "response", "end", "correct", "wrong")
 ADDED = ("column", "classes", "where", "keep", "within", "repeats", "min_gap", "drop_overlapping")
+
+
+def plain_value(text: str) -> str:
+    """Return an event's value as all that mean the same are written.
+
+    Programs write the trigger 1 as ``1.0`` where another row of the column has none, and macOS writes letters with
+    accents as two characters. Other numbers stay as they are: ``1.10`` and ``01`` may be names.
+    """
+    if (whole := _WHOLE.fullmatch(text)) is not None:
+        return whole[1]
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,68 +126,6 @@ class EventRules:
             raise RecipeError(f"events.{meaningless[0]} has no meaning with the anchor {anchor!r}: {instead}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class IntervalLabel:
-    """A label of windows along a recording: whether an event goes on in them.
-
-    Parameters
-    ----------
-    name : str
-    events : tuple of str
-        Event values whose durations count.
-    overlap : float
-        Share of the window that they must cover, above 0 and at most 1.
-    """
-
-    name: str
-    events: tuple[str, ...]
-    overlap: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not self.name.isidentifier():
-            raise RecipeError(f"labels.{self.name}: a label's name is made of letters, digits and _")
-        object.__setattr__(self, "events", _values(self.events, f"labels.{self.name}.events"))
-        if isinstance(self.overlap, bool) or not isinstance(self.overlap, (int, float)) or not 0 < self.overlap <= 1:
-            raise RecipeError(f"labels.{self.name}.overlap must be above 0 and at most 1, got {self.overlap!r}")
-
-    @property
-    def meanings(self) -> tuple[str, str]:
-        """What 0 and 1 mean."""
-        return f"no_{self.name}", self.name
-
-
-def interval_labels(given: object) -> tuple[IntervalLabel, ...]:
-    """Return the labels of ``[labels]`` as TOML, JSON or Python gives them.
-
-    Raises
-    ------
-    RecipeError
-    """
-    if isinstance(given, Mapping):
-        given = [{"name": str(name), **_table(name, table)} for name, table in given.items()]
-    if not isinstance(given, (list, tuple)):
-        raise RecipeError(f"labels must be tables such as [labels.seizure], got {given!r}")
-    made = []
-    for one in given:
-        if isinstance(one, IntervalLabel):
-            made.append(one)
-            continue
-        if unknown := set(one) - {"name", "events", "overlap"}:
-            name = sorted(unknown)[0]
-            hint = did_you_mean(name, ("events", "overlap"))
-            raise RecipeError(f"labels.{one.get('name')} has no {name}; it can have events, overlap.{hint}")
-        if "events" not in one:
-            raise RecipeError(f"labels.{one.get('name')} needs events")
-        made.append(IntervalLabel(**one))
-    return tuple(made)
-
-
-def _table(name: object, table: object) -> Mapping[str, Any]:
-    if not isinstance(table, Mapping):
-        raise RecipeError(f"labels.{name} must be a table with events, such as [labels.{name}], got {table!r}")
-    return table
-
-
 def _classes(given: object) -> Classes:
     if isinstance(given, Mapping):
         given = list(given.items())
@@ -181,7 +134,7 @@ def _classes(given: object) -> Classes:
     ):
         example = '{ left = ["T1"], right = ["T2"] }'
         raise RecipeError(f"events.classes must be a table of event values, such as {example}, got {given!r}")
-    classes = tuple((str(name), _values(values, f"events.classes.{name}")) for name, values in given)
+    classes = tuple((str(name), event_texts(values, f"events.classes.{name}")) for name, values in given)
     owners: dict[str, str] = {}
     for name, values in classes:
         if not name.strip():
@@ -195,12 +148,16 @@ def _classes(given: object) -> Classes:
     return classes
 
 
-def _values(given: object, where: str) -> tuple[str, ...]:
+def event_texts(given: object, where: str) -> tuple[str, ...]:
     """Return event values as texts: a trigger's number is the text that stands in the file."""
     values = given if isinstance(given, (list, tuple)) else [given]
-    if not values or any(isinstance(v, bool) or not isinstance(v, (str, int, float)) or v == "" for v in values):
+    if not values or any(isinstance(v, bool) or not isinstance(v, (str, int, float)) for v in values):
         raise RecipeError(f'{where} must be a list of event values, such as ["T1"], got {given!r}')
-    return tuple(str(value) for value in values)
+    written = tuple(plain_value(str(value).strip()) for value in values)
+    for text in written:
+        if text in MISSING:
+            raise RecipeError(f"{where} has {text!r}, which means in events.tsv that there is no value")
+    return written
 
 
 def _spans(given: object) -> Spans:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from eegzarr.errors import RecordingError
 from eegzarr.recipes.events import NO_ONSET, Columns, onsets
 from eegzarr.recipes.recipe import TRIAL_COLUMNS
-from eegzarr.recipes.rules import EventRules
+from eegzarr.recipes.rules import EventRules, plain_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -168,7 +168,8 @@ def _sorted_onsets(events: Columns) -> tuple[npt.NDArray, npt.NDArray]:
 
 
 def _is_one_of(texts: np.ndarray, wanted: Collection[str]) -> np.ndarray:
-    return np.fromiter((str(text) in wanted for text in texts), bool, len(texts))
+    own = frozenset(map(plain_value, wanted))
+    return np.fromiter((plain_value(str(text)) in own for text in texts), bool, len(texts))
 
 
 def _first_within(times: np.ndarray, start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from eegzarr.errors import RecordingError
-from eegzarr.recipes.events import MISSING, NO_ONSET, ChosenEvents, Columns, apart, choose_events, texts
+from eegzarr.recipes.along import labels_along
+from eegzarr.recipes.events import NO_ONSET, ChosenEvents, Columns, apart, choose_events, texts
 from eegzarr.recipes.recipe import Recipe
-from eegzarr.recipes.rules import EventRules, IntervalLabel
+from eegzarr.recipes.rules import MISSING
 from eegzarr.recipes.trials import find_trials, values_found
 from eegzarr.suggest import did_you_mean
 
@@ -30,10 +31,10 @@ NO_TRIAL = {
 }
 EVENT = "event"
 OF_TRIALS = ("presses", "premature")  # what a recipe can keep of a trial, besides columns of events.tsv
-UNKNOWN = np.int8(-1)  # of a label by intervals
 _ANCHOR_COLUMN = {"stimulus": "stimulus_onset", "response": "response_onset", "trial_start": "trial_start"}
 _NEAR = "too near an end, a gap, a join or a bad time of the recording"
 _MOST_VALUES = 8  # that a message lists
+_FAR = 2.0**50  # samples: more than a recording has, and few enough to count with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +90,7 @@ class WindowTable:
     left_out : Counter of str
         Those that aren't what the recipe wants, by the reason.
     found : Counter of str
-        How often each event value is in the recording, where the anchor is an event's.
+        How often each event value is in the recording, where the recipe asks for events.
     notes : tuple of str
         What was assumed or left out of the events.
     reason : str
@@ -197,15 +198,20 @@ def _in_intervals(events: Columns, extent: Extent, recipe: Recipe) -> WindowTabl
     lost["has no duration"] = int((~(length > 0)).sum())
     begin = _samples(chosen.onset + offset, extent)
     # Whole samples in it, but for what decimal fractions lose in binary.
-    samples = np.floor(np.round(np.nan_to_num(length) * extent.sfreq, 3)).astype(np.int64)
-    first, stride = recipe.span.first_sample(recipe.sfreq), _stride(recipe)
-    tiles = np.maximum(0, (samples - first - recipe.n_times) // stride + 1)
+    samples = np.floor(np.round(np.clip(np.nan_to_num(length) * extent.sfreq, -1, _FAR), 3)).astype(np.int64)
+    stride = _stride(recipe)
+    begin = begin + recipe.span.first_sample(recipe.sfreq)
+    tiles = np.maximum(0, (samples - recipe.span.first_sample(recipe.sfreq) - recipe.n_times) // stride + 1)
     lost["is shorter than a window"] = int(((tiles == 0) & (length > 0)).sum())
-    of_event = np.repeat(np.arange(len(chosen)), tiles)
-    number = np.arange(len(of_event)) - np.repeat(np.cumsum(tiles) - tiles, tiles)
-    starts = begin[of_event] + first + number * stride
+    # Only those in the recording are made: a duration in ms, or one of a century, is no reason for so many.
+    skipped = np.clip(-(begin // stride), 0, tiles)
+    stop = np.clip((extent.n_times - recipe.n_times - begin) // stride + 1, skipped, tiles)
+    of_event = np.repeat(np.arange(len(chosen)), stop - skipped)
+    number = np.arange(len(of_event)) - np.repeat(np.cumsum(stop - skipped) - stop, stop - skipped)
+    starts = begin[of_event] + number * stride
     chosen = chosen.at(np.arange(len(chosen)), lost)
-    return _of_events(events, chosen, of_event, starts, extent, recipe)
+    outside = int(tiles.sum()) - len(of_event)
+    return _of_events(events, chosen, of_event, starts, extent, recipe, outside)
 
 
 def _of_events(
@@ -215,12 +221,16 @@ def _of_events(
     starts: npt.NDArray[np.int64],
     extent: Extent,
     recipe: Recipe,
+    outside: int = 0,
 ) -> WindowTable:
-    """Return the windows that begin at `starts`, each of one of the events, as far as the recording holds them."""
+    """Return the windows that begin at `starts`, each of one of the events, as far as the recording holds them.
+
+    `outside` are others of these events that it doesn't hold.
+    """
     left_out = Counter(chosen.lost)
     without_onset = left_out.pop(NO_ONSET, 0)
     fits = extent.holds(starts, recipe.n_times)
-    dropped = without_onset + int((~fits).sum())
+    dropped = without_onset + outside + int((~fits).sum())
     starts, of_event = starts[fits], of_event[fits]
     if recipe.events.drop_overlapping:
         order = np.argsort(starts, kind="stable")
@@ -257,43 +267,10 @@ def _tiled(events: Columns | None, extent: Extent, recipe: Recipe) -> WindowTabl
         reason = f"shorter than a window ({extent.duration:g} s)"
         if dropped:
             reason = f"none of {dropped} windows lies in one stretch that isn't marked bad"
-    columns, notes = {"start_sample": starts, **no_trial(len(starts))}, []
-    for label in recipe.labels:
-        columns[label.name], told = _goes_on(label, events, starts, extent, recipe)
-        notes += told
-    return WindowTable(columns, dropped=dropped, notes=tuple(notes), reason=reason)
-
-
-def _goes_on(
-    label: IntervalLabel, events: Columns | None, starts: npt.NDArray[np.int64], extent: Extent, recipe: Recipe
-) -> tuple[npt.NDArray[np.int8], list[str]]:
-    """Return whether a label's events cover enough of each window, and what there is to tell."""
-    if events is None:
-        return np.full(len(starts), UNKNOWN), [f"it has no events: the label {label.name} is missing"]
-    rules = EventRules(column=recipe.events.column, classes=((label.name, label.events),), where=recipe.events.where)
-    chosen = choose_events(events, rules)
-    lasting = chosen.duration > 0
-    notes = []
-    if count := int((~lasting).sum()):
-        notes.append(f"{count} events of the label {label.name} have no duration: they label nothing")
-    first = starts / extent.sfreq
-    covered = _covered(chosen.onset[lasting], chosen.duration[lasting], first, recipe.n_times / extent.sfreq)
-    share = covered * extent.sfreq / recipe.n_times
-    return (share >= label.overlap - 1e-6).astype(np.int8), notes
-
-
-def _covered(
-    onset: npt.NDArray[np.float64], duration: npt.NDArray[np.float64], first: npt.NDArray[np.float64], length: float
-) -> npt.NDArray[np.float64]:
-    """Return how many seconds of each window at least one of the intervals covers; their onsets ascend."""
-    if not len(onset):
-        return np.zeros(len(first))
-    stop = np.maximum.accumulate(onset + duration)
-    begin = np.maximum(onset, np.append(-np.inf, stop[:-1]))  # without what an earlier one covers
-    own = stop - begin
-    at = np.ravel([begin, stop], order="F")
-    total = np.ravel([np.cumsum(own) - own, np.cumsum(own)], order="F")
-    return np.asarray(np.interp(first + length, at, total) - np.interp(first, at, total))
+    begin = starts / extent.sfreq
+    labelled = labels_along(events, recipe.labels, recipe.events, begin, begin + recipe.n_times / extent.sfreq)
+    columns = {"start_sample": starts, **no_trial(len(starts)), **labelled.columns}
+    return WindowTable(columns, dropped=dropped, found=labelled.found, notes=labelled.notes, reason=reason)
 
 
 def _stride(recipe: Recipe) -> int:
@@ -303,7 +280,7 @@ def _stride(recipe: Recipe) -> int:
 
 def _samples(onset: npt.NDArray[np.float64], extent: Extent) -> npt.NDArray[np.int64]:
     """Return onsets in samples; MNE rounds them with np.round, and so does the start kit through it."""
-    return np.round(onset * extent.sfreq).astype(np.int64)
+    return np.round(np.clip(onset * extent.sfreq, -_FAR, _FAR)).astype(np.int64)
 
 
 def no_trial(count: int) -> dict[str, npt.NDArray]:

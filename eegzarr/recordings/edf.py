@@ -198,6 +198,27 @@ def open_any_edf(path: Path) -> EdfFile | None:
         return None
 
 
+def annotation_records(content: bytes) -> Iterator[bytes]:
+    """Yield what each record of an EDF+ file holds of annotations, given all of its bytes.
+
+    Raises
+    ------
+    ValueError
+        If its header says something else than its length, or that it has no annotations.
+    """
+    n_signals = int(content[252:256])
+    header_nbytes = _FIXED * (n_signals + 1)
+    columns = _columns(content[_FIXED:header_nbytes], n_signals)
+    ends = 2 * np.cumsum(_numbers(columns["n"]).astype(np.int64))
+    labels = [label.strip() for label in columns["label"].tolist()]
+    own = [i for i, label in enumerate(labels) if label == _ANNOTATIONS[0]]
+    if not own:
+        raise ValueError("it has no annotations")
+    for begin in range(header_nbytes, len(content) - int(ends[-1]) + 1, int(ends[-1])):
+        record = content[begin : begin + int(ends[-1])]
+        yield b"\0".join(record[(ends[i - 1] if i else 0) : ends[i]] for i in own)
+
+
 def unit_fields(path: Path) -> tuple[bytes, ...]:
     """Return the header's units of all signals but annotations, as they are written."""
     with path.open("rb") as file:

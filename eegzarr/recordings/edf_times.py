@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eegzarr.errors import RecordingError
-from eegzarr.recordings.edf import EdfFile
+from eegzarr.recordings.edf import EdfFile, annotation_records
 from eegzarr.recordings.header import Annotation
 from eegzarr.recordings.units import decoded
 
@@ -54,6 +54,24 @@ def read_timing(edf: EdfFile) -> Timing:
         for onset, duration, text in _without_channels(found, edf.names)
     )
     return Timing(onsets=onsets - began, annotations=shifted)
+
+
+def annotations_in(content: bytes) -> tuple[Annotation, ...]:
+    """Return the annotations of an EDF+ file, as of a hypnogram, that may hold no other signal.
+
+    Raises
+    ------
+    RecordingError
+        If it is no such file.
+    """
+    found: list[tuple[float, float, str]] = []
+    try:
+        for record in annotation_records(content):
+            for onset, duration, texts in _TAL.findall(record + b"\0"):
+                found += [(float(onset), float(duration or 0), decoded(text)) for text in texts.split(b"\x14") if text]
+    except ValueError as error:
+        raise RecordingError(f"is no EDF+ file: {error}") from error
+    return tuple(Annotation(onset=onset, duration=duration, text=text) for onset, duration, text in found)
 
 
 def _without_channels(

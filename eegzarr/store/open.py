@@ -252,7 +252,7 @@ def _join(lake: str, groups: list[str], opened: list[_OpenGroup]) -> xr.Dataset:
     statistics = pooled_statistics([of_channels(_recordings(store, group), first.channels) for group in groups])
     # A column of participants.tsv that only some releases have is left out.
     shared = [name for name in first.labels if all(name in group.labels for group in opened)]
-    labels = {name: joined([group.labels[name] for group in opened]).variable() for name in shared}
+    labels = {name: _joined(name, groups, opened).variable() for name in shared}
     pooled = {name: xr.Variable("channel", values, first.others[name].attrs) for name, values in statistics.items()}
     window = np.concatenate([group.others["window"].to_numpy() for group in opened])
     return xr.Dataset(
@@ -260,6 +260,13 @@ def _join(lake: str, groups: list[str], opened: list[_OpenGroup]) -> xr.Dataset:
         coords=labels | first.others | pooled | {"window": ("window", window, first.others["window"].attrs)},
         attrs={name: value for name, value in first.attrs.items() if all(g.attrs.get(name) == value for g in opened)},
     )
+
+
+def _joined(name: str, groups: list[str], opened: list[_OpenGroup]) -> Label:
+    try:
+        return joined([group.labels[name] for group in opened])
+    except LakeError as error:
+        raise LakeError(f"{', '.join(groups)}: the label {name} has {error}") from None
 
 
 def _recordings(store: Store, group: str) -> xr.Dataset:

@@ -19,6 +19,7 @@ from eegzarr.store.crc import crc32c
 from eegzarr.store.layout import EEG, open_dataset, open_store
 from eegzarr.store.provenance import Part, Places, check_dimensions, is_loaded, places_of
 from eegzarr.store.table import sampling_rate
+from eegzarr.stream.meanings import check_meanings
 from eegzarr.stream.targets import Target, Targets, label, targets_of
 
 _GIB = 2**30
@@ -224,6 +225,7 @@ def _find(windows: xr.Dataset) -> _Found:
             "label isn't to change them: use .sel(window=condition), not .where()"
         )
     recording = _stored_recordings(windows, places) if count else own
+    check_meanings(windows, places)
     return _Found(windows, places.parts, places.part, places.window, recording, channels)
 
 

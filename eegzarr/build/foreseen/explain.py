@@ -16,6 +16,7 @@ from eegzarr.build.plan import Plan, joined_windows, target_columns
 from eegzarr.build.target import targets_of
 from eegzarr.recipes.classes import names_of
 from eegzarr.recipes.recipe import Recipe
+from eegzarr.recipes.unused import unused_notes
 
 _ROLES = ("trial_start", "stimulus", "response", "end")
 
@@ -94,14 +95,18 @@ def _explained(
         left_out=left_out,
         skipped=+skipped,
         examples=examples,
+        unused=unused_notes(recipe, found),
     )
 
 
 def _uses(recipe: Recipe) -> Callable[[str], str]:
-    """Return what tells the class of an event value, or its part in a trial."""
+    """Return what tells the class of an event value, the label that it counts for, or its part in a trial."""
     rules = recipe.events
     if recipe.anchor in ("event", "interval"):
         class_of = rules.class_of
         return lambda value: class_of.get(value, "") if class_of else value
+    if recipe.labels:
+        labels = {value: label.name for label in reversed(recipe.labels) for value in label.values}
+        return lambda value: labels.get(value, "")
     roles = {value: role.replace("_", " ") for role in reversed(_ROLES) for value in getattr(rules, role)}
     return lambda value: roles.get(value, "")

@@ -32,6 +32,8 @@ class Explanation:
         Recordings without a window, by the reason.
     examples : mapping of str to str
         A recording for each reason.
+    unused : tuple of str
+        What the recipe names of events and no recording has, a line for each.
     """
 
     noun: str = "trial"
@@ -44,6 +46,7 @@ class Explanation:
     left_out: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     examples: Mapping[str, str] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()
 
 
 def left_out_lines(dropped: int, left_out: Mapping[str, int], noun: str) -> list[str]:
@@ -63,7 +66,10 @@ def class_lines(classes: Mapping[str, Mapping[str, int]]) -> list[str]:
 
 
 def lines_of(found: Explanation, *, skipped: bool = True) -> list[str]:
-    """Return an explanation in lines for people; those of skipped recordings only where these aren't listed."""
+    """Return an explanation in lines for people.
+
+    Those of skipped recordings, and of what no recording has, only where these aren't listed anyway.
+    """
     lines = class_lines(found.classes)
     if found.values:
         used = [f"{value!r} ({count:,}: {use})" for value, count, use in found.values if use]
@@ -75,6 +81,7 @@ def lines_of(found: Explanation, *, skipped: bool = True) -> list[str]:
         lines.append(f"{_counted(count, found.noun)} left out: the {found.noun} {why}, as in {found.examples[why]}")
     if found.dropped:
         lines.append(f"{_counted(found.dropped, found.noun)} left out: {TOO_NEAR}, as in {found.examples[TOO_NEAR]}")
+    lines += found.unused if skipped else ()
     for why, count in found.skipped.most_common() if skipped else ():
         lines.append(f"{_counted(count, 'recording')} without a window: {why}, as {found.examples[why]}")
     return lines

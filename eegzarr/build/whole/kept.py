@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eegzarr.bids.entities import SESSIONS
 from eegzarr.bids.recordings import Recording
 from eegzarr.build.observe import Facts, Observed
 from eegzarr.errors import RecordingError
@@ -123,6 +124,7 @@ def source_text(source: Source) -> str:
             "root": source.root,
             "name": source.name,
             "participants": {"subject": list(people.index), **{str(name): list(people[name]) for name in people}},
+            **({} if source.sessions_from == SESSIONS else {"sessions_from": source.sessions_from}),
             "sessions": [list(map(str, sessions.columns)), *([*key, *row] for key, *row in sessions.itertuples())],
             "why_missing": dict(source.why_missing),
             "description": dict(source.description),
@@ -151,6 +153,7 @@ def restored_source(text: str, recordings: tuple[Recording, ...]) -> Source:
         recordings=recordings,
         participants=pd.DataFrame(people, index=subjects, dtype=object),
         why_missing=fields["why_missing"],
+        sessions_from=fields.get("sessions_from", SESSIONS),
         sessions=pd.DataFrame([row[2:] for row in rows], index=keys, columns=columns, dtype=object),
         description=fields["description"],
         notes=tuple(fields["notes"]),

@@ -8,7 +8,7 @@ labels, and millions of windows.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,11 @@ import numpy.typing as npt
 import xarray as xr
 from xarray.backends import BackendArray
 
+from eegzarr.errors import LakeError
+from eegzarr.recipes.classes import MISSING, classes_of, coded, flags, names_of
 from eegzarr.store.private import indexing
 
+_FLAGS = ("flag_values", "flag_meanings", "classes")
 TEXT = np.dtype(object)  # much of xarray and pandas doesn't know NumPy's variable-length texts
 
 
@@ -45,12 +48,27 @@ class Label:
 def joined(parts: Sequence[Label]) -> Label:
     """Return labels one after another as one label.
 
-    Of numbers that holds all of them: a column may need float64 in one release alone.
+    Of numbers that holds all of them: a column may need float64 in one release alone. Numbers beside texts are texts.
+    Codes of classes mean the same in all of it: each release counts the classes that it has, F alone or F and M.
+
+    Raises
+    ------
+    LakeError
+        If some are classes and others numbers.
     """
     dtypes = {part.dtype for part in parts}
     are_numbers = all(dtype.kind in "iuf" for dtype in dtypes)
     dtype = np.result_type(*dtypes) if len(dtypes) == 1 or are_numbers else TEXT
-    return Label(dtype, sum(part.length for part in parts), _Joined(tuple(parts), dtype), parts[0].attrs)
+    label = Label(dtype, sum(part.length for part in parts), _Joined(tuple(parts), dtype), parts[0].attrs)
+    classes = [classes_of(part.attrs) for part in parts]
+    if all(one == classes[0] for one in classes):
+        return label
+    if any(one is None for one in classes):
+        raise LakeError("classes in one release and numbers in another: open them one by one")
+    names = sorted({name for one in classes if one is not None for name in one.values()})
+    coded_alike = tuple(replace(part, read=_Recoded(part, tuple(names))) for part in parts)
+    meanings = {name: value for name, value in flags(np.zeros(0, np.int16), names).items() if name in _FLAGS}
+    return replace(label, read=_Joined(coded_alike, dtype), attrs={**parts[0].attrs, **meanings})
 
 
 @dataclass(frozen=True)
@@ -68,7 +86,28 @@ class _Joined:
     dtype: np.dtype
 
     def __call__(self) -> npt.NDArray:
-        return np.concatenate([part.read().astype(self.dtype) for part in self.parts])
+        parts = [part.read() for part in self.parts]
+        if self.dtype == TEXT:
+            parts = [part if part.dtype.kind not in "iuf" else _as_texts(part) for part in parts]
+        return np.concatenate([part.astype(self.dtype) for part in parts])
+
+
+@dataclass(frozen=True)
+class _Recoded:
+    part: Label
+    names: tuple[str, ...]
+
+    def __call__(self) -> npt.NDArray:
+        codes, classes = self.part.read(), classes_of(self.part.attrs)
+        assert classes is not None
+        new = coded(names_of(codes, classes), self.names)
+        return new if codes.dtype.kind != "f" else np.where(new == MISSING, np.nan, new)
+
+
+def _as_texts(numbers: npt.NDArray) -> npt.NDArray[np.object_]:
+    """Return numbers as the file had them: 1, not 1.0; "" where missing."""
+    texts = [np.format_float_positional(number, trim="-") if number == number else "" for number in numbers]
+    return np.array(texts, object)
 
 
 class _LabelArray(BackendArray):
