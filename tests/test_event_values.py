@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
+from pathlib import Path
 
 import mne
 import numpy as np
@@ -11,12 +12,19 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_studies import eeg_path, write_events, write_recording
 
+from eegzarr.bids.dataset import find_source
+from eegzarr.build.inspect import inspect
+from eegzarr.build.labels import names_in_events, window_names
+from eegzarr.build.plan import make_plan, target_columns
+from eegzarr.build.target import targets_of
 from eegzarr.errors import RecipeError, RecordingError
 from eegzarr.recipes.expression import evaluate, holds
 from eegzarr.recipes.recipe import Recipe, recipe_from_fields, recipe_from_json
 from eegzarr.recipes.unused import unused_notes
-from eegzarr.recipes.windows import Extent, WindowTable, window_table
+from eegzarr.recipes.windows import Extent, WindowTable, kept_column, window_table
+from eegzarr.store.layout import Geometry
 
 FIELDS = {"name": "r", "anchor": "event", "target": "event", "span": {"start": 0.0, "stop": 1.0}}
 SIXTY = Extent(sfreq=100.0, n_times=6000)
@@ -263,3 +271,39 @@ def test_events_of_a_label_without_an_onset_are_noted() -> None:
 def test_an_onset_with_a_decimal_comma_is_refused_by_its_text() -> None:
     with pytest.raises(RecordingError, match="'1,5'"):
         table(recipe(), onset=["1,5"], value=["x"])
+
+
+@pytest.mark.parametrize("anchor", ["event", "stimulus"])
+def test_kept_columns_of_any_name_take_nothing_s_place(anchor: str, tmp_path: Path) -> None:
+    path = write_recording(eeg_path(tmp_path, "1", "t"), seconds=10)
+    names = ["event", "correct", "start_sample", "recording", "response_type", "target", "Correct", "a b"]
+    own = {name: [f"{name} {row}" for row in range(4)] for name in names}
+    write_events(path, {"onset": [1, 3, 5, 7], "trial_type": list("abab")} | own)
+    trial = {"trial_start": "a", "stimulus": "a", "response": "b", "end": []}
+    fields = {"event": {"target": "event"}, "stimulus": {"target": "rt_from_stimulus", "anchor": "stimulus"}}[anchor]
+    events = {"keep": names} | (trial if anchor == "stimulus" else {})
+    kept = recipe_from_fields(FIELDS | fields | {"events": events})
+    plain = recipe_from_fields(FIELDS | fields | {"events": {k: v for k, v in events.items() if k != "keep"}})
+    source = find_source(tmp_path)
+    plans = [
+        make_plan(source, one, Geometry.of, lambda many, one=one: [inspect(source.root, r, one) for r in many])
+        for one in (kept, plain)
+    ]
+    columns = [target_columns(plan.windows, plan.subjects) for plan in plans]
+    for name in plans[1].windows:
+        np.testing.assert_array_equal(plans[0].windows[name].to_numpy(), plans[1].windows[name].to_numpy())
+    labels = names_in_events(kept)
+    rows = range(4) if anchor == "event" else (0, 2)
+    for name in names:
+        label = window_names(kept)[kept_column(name)]
+        assert columns[0][label].tolist() == [f"{name} {row}" for row in rows]
+        assert name in labels
+    one, other = (targets_of(plan.recipe, own, plan.subjects.given) for plan, own in zip(plans, columns, strict=True))
+    np.testing.assert_array_equal(one["target"].values, other["target"].values)
+
+
+def test_a_label_is_not_called_as_what_every_window_has() -> None:
+    for name in ("correct", "start_sample", "response_type"):
+        fields = {"anchor": "recording", "stride": 1.0, "target": name, "labels": {name: {"events": ["x"]}}}
+        with pytest.raises(RecipeError, match="windows have a label of that name anyway"):
+            recipe_from_fields(FIELDS | fields)

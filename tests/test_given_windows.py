@@ -16,6 +16,7 @@ from eegzarr.build.inspect import inspect
 from eegzarr.challenge.presets import CHALLENGE1
 from eegzarr.errors import RecipeError, SourceError
 from eegzarr.recipes.recipe import Recipe, WindowSpan
+from eegzarr.recipes.windows import kept_column
 from eegzarr.store.open import open_recordings
 
 RECIPE = Recipe(name="mine", anchor="event", span=WindowSpan(start=0.0, stop=1.0), target="load")
@@ -65,7 +66,7 @@ def test_a_table_names_recordings_by_path_and_has_durations(root: Path, tmp_path
     (first, *_) = source.recordings
     found = inspect(source.root, first, recipe)
     assert found.windows["start_sample"].tolist() == [100, 200, 300, 500]
-    assert found.windows["load"].tolist() == ["a", "a", "a", "b"]
+    assert found.windows[kept_column("load")].tolist() == ["a", "a", "a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -87,3 +88,49 @@ def test_a_recipe_of_trials_takes_no_table(tmp_path: Path) -> None:
     table, _ = read_window_table(pd.DataFrame({"subject": ["1"], "onset": [1.0]}))
     with pytest.raises(RecipeError, match="need the anchor 'event'"):
         for_windows(CHALLENGE1, table)
+
+
+def places(root: Path, table: pd.DataFrame) -> tuple[dict[str, list[int]], str]:
+    """Return the first samples of each recording's windows, and what is noted."""
+    given, told = read_window_table(table)
+    recipe = for_windows(RECIPE, given)
+    source = with_windows(find_source(root), recipe, given, told)
+    inspections = [inspect(source.root, one, recipe) for one in source.recordings]
+    starts = {one.recording.path: one.windows["start_sample"].tolist() for one in inspections if one.n_windows}
+    return starts, " ".join(source.notes)
+
+
+def test_a_recording_is_named_by_any_path_that_leads_to_it(root: Path) -> None:
+    name = eeg_path(Path(), "1", "x", "01").as_posix()
+    spelled = [name, f"./{name}", str(root / name), name.replace("/", "\\"), name.rpartition("/")[2]]
+    starts, told = places(root, pd.DataFrame({"recording": spelled, "onset": [1, 1, 2, 3, 4.005], "load": "a"}))
+    assert starts == {name: [100, 100, 200, 300, 400]}  # MNE rounds half a sample to the even one, too
+    assert told == ""
+
+
+def test_what_contradicts_or_is_misspelt_names_no_recording(root: Path) -> None:
+    name = eeg_path(Path(), "1", "x", "01").as_posix()
+    rows = {"recording": [name, "", ""], "subject": ["2", "01", "1"], "run": ["1", "1", "0"], "onset": 1, "load": "a"}
+    starts, told = places(root, pd.DataFrame(rows))
+    assert starts == {}
+    assert f"no recording of the source (recording {name}, subject 2, run 1)" in told
+    assert "(subject 01, run 1; there is subject 1)" in told
+    assert "(subject 1, run 0)" in told
+
+
+def test_cells_of_any_pandas_column_are_read(root: Path) -> None:
+    name = eeg_path(Path(), "1", "x", "01").as_posix()
+    rows = pd.DataFrame(
+        {
+            "recording": pd.Categorical([name] * 3),
+            "run": pd.array([1, None, 1], dtype="Int64"),
+            "onset": np.array([0.5, 1, 2], np.float32),
+            "load": pd.array(["a\tb", None, "c\r\nd"], dtype="string"),
+        }
+    )
+    given, _ = read_window_table(rows)
+    assert given["load"] == ("a b", "n/a", "c d")
+    assert given["run"] == ("1", "n/a", "1")
+    assert places(root, rows)[0] == {name: [50, 100, 200]}
+    with pytest.raises(SourceError, match="the column load twice"):
+        read_window_table(pd.DataFrame([[name, 1, "a", "b"]], columns=["recording", "onset", "load", "load"]))

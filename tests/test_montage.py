@@ -16,6 +16,8 @@ from eegzarr.errors import RecipeError, RecordingError
 from eegzarr.recipes.load import load_recipe
 from eegzarr.recipes.montage import Naming, ten_twenty
 from eegzarr.recipes.recipe import Preparation, recipe_from_json
+from eegzarr.recipes.unused import unnamed_notes
+from eegzarr.recordings.header import Header
 from eegzarr.recordings.mixing import check_mixing, mixing
 from eegzarr.recordings.positions import channel_positions
 from eegzarr.recordings.preparation import cut, prepare_recording
@@ -189,3 +191,23 @@ def test_moments_of_recordings_that_lack_channels_add_up() -> None:
     for channel, own in enumerate((signal[:, 0], signal[:4, 1], signal[:, 2])):
         np.testing.assert_allclose([mean[channel], std[channel]], [own.mean(), own.std()], rtol=1e-6)
     assert np.isnan(Moments.of_some(signal, some).scales()[0][1])
+
+
+def test_names_that_no_recording_has_are_noted() -> None:
+    recipe = replace(RECIPE, rename={"EEG 1": "Fz", "EEG 9": "Cz"}, types={"EOG 1": "eog", "Fz": "eeg"})
+    notes = unnamed_notes(recipe, {"EEG 1", "EOG1"}, {"Fz", "EOG1"})
+    assert notes == (
+        "rename: no recording has a channel 'EEG 9'. Did you mean EEG 1?",
+        "types: no recording has a channel 'EOG 1'. Did you mean EOG1?",
+    )
+    assert unnamed_notes(recipe, {"EEG 1", "EEG 9"}, {"Fz", "EOG 1"}) == ()
+
+
+def test_a_channel_in_another_spelling_is_pointed_out() -> None:
+    header = Header(sfreq=100.0, n_times=500, channels=("FP1", "EEG T3-REF", "Cz"))
+    with pytest.raises(RecordingError, match="FP1 is another spelling: give Fp1 by rename, or rename = '10-20'"):
+        header.check(("Fp1", "Cz"))
+    with pytest.raises(RecordingError, match="EEG T3-REF is another spelling"):
+        header.check(("T7",))
+    with pytest.raises(RecordingError, match=r"its EEG channels are FP1, EEG T3-REF, Cz$"):
+        header.check(("Oz",))

@@ -149,7 +149,8 @@ def with_windows(source: Source, recipe: Recipe, table: Table, name: str) -> Sou
         else:
             where = ", ".join(f"{key} {text}" for key, text in said.items() if text and text not in MISSING)
             several = f"{len(matches)} recordings" if matches else "no recording of the source"
-            lost[f"{several} ({where or 'nothing said'})"] += 1
+            hint = "" if matches else found.hint(told)
+            lost[f"{several} ({where or 'nothing said'}{hint})"] += 1
     notes = [f"{name}: {count} rows left out: they name {why}" for why, count in lost.most_common(3)]
     if len(lost) > 3:
         notes.append(f"{name}: {sum(lost.values())} rows are left out in all")
@@ -202,6 +203,16 @@ class _Finder:
             path = told["recording"].replace("\\", "/").removeprefix(f"{self._root}/").removeprefix("./")
             among = self._by_name.get(path, [])
         return [one for one in among if all(_plain(key, getattr(one, key)) == text for key, text in wanted.items())]
+
+    def hint(self, told: dict[str, str]) -> str:
+        """Return which subject or session a row may mean, whose zeros a spreadsheet has taken away; else ""."""
+        for key in ("subject", "session"):
+            there = {getattr(one, key) for one in self._recordings}
+            own = _plain(key, told.get(key, ""))
+            alike = sorted(name for name in there - {own} if own and name.lstrip("0") == own.lstrip("0"))
+            if own not in there and alike:
+                return f"; there is {key} {alike[0]}"
+        return ""
 
 
 def _plain(key: str, text: str) -> str:

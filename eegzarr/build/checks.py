@@ -13,7 +13,7 @@ from zarr.abc.store import Store
 from eegzarr.bids.dataset import Source, find_source
 from eegzarr.build import group as groups
 from eegzarr.build.digest import content_part
-from eegzarr.build.labels import participant_names, window_names
+from eegzarr.build.labels import names_in_events, participant_names, window_names
 from eegzarr.build.observe import observe
 from eegzarr.build.target import check_names
 from eegzarr.errors import LakeError, RecipeError, SourceError
@@ -64,11 +64,11 @@ def checked_name(name: str) -> str:
 
 def check_target(recipe: Recipe, source: Source) -> None:
     """Refuse a target that is no label of the source's windows."""
-    ours = window_names(recipe)
+    ours = names_in_events(recipe)
     known = dict.fromkeys((*ours, *NO_TRIAL, *source.participants.columns, *source.sessions.columns))
     # By their names in the lake too, where these differ.
-    named = participant_names(list(source.participants.columns), frozenset(ours.values()))
-    check_names(recipe, known | dict.fromkeys((*ours.values(), *named.values())))
+    named = participant_names(list(source.participants.columns), frozenset(window_names(recipe).values()))
+    check_names(recipe, known | dict.fromkeys((*window_names(recipe).values(), *named.values())))
 
 
 def check_writable(lake: str) -> None:

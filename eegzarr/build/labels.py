@@ -18,7 +18,7 @@ from eegzarr.bids.recordings import Recording
 from eegzarr.build.target import target_names
 from eegzarr.names import label_names, renamed
 from eegzarr.recipes.recipe import Recipe
-from eegzarr.recipes.windows import event_columns
+from eegzarr.recipes.windows import event_columns, kept_column
 from eegzarr.store.layout import NUMERIC_PARTICIPANTS, TAKEN
 
 _OWN = (*NUMERIC_PARTICIPANTS, "sex")  # labels of a subject that every lake has
@@ -55,7 +55,17 @@ class SubjectLabels:
 
 def window_names(recipe: Recipe) -> dict[str, str]:
     """Return the label that each column of a recipe's window table becomes, by the recipe alone."""
-    return label_names(event_columns(recipe), {*TAKEN, *_OWN, *target_names(recipe).values()}, "event")
+    taken = {*TAKEN, *_OWN, *target_names(recipe).values(), "start_sample"}
+    own = label_names(event_columns(recipe), taken, "event")
+    kept = label_names(recipe.events.keep, {*taken, *own.values()}, "event")
+    return own | {kept_column(name): label for name, label in kept.items()}
+
+
+def names_in_events(recipe: Recipe) -> dict[str, str]:
+    """Return the label that each column has in the recipe and in events.tsv; the recipe's own, where both have one."""
+    names = window_names(recipe)
+    kept = {name: names[kept_column(name)] for name in recipe.events.keep}
+    return kept | {name: names[name] for name in event_columns(recipe)}
 
 
 def window_labels(windows: Mapping[str, npt.NDArray], recipe: Recipe) -> dict[str, npt.NDArray]:
@@ -64,9 +74,10 @@ def window_labels(windows: Mapping[str, npt.NDArray], recipe: Recipe) -> dict[st
     Columns of events.tsv become numbers where every value of them is one, as those of participants.tsv do.
     """
     names = window_names(recipe)
+    kept = set(map(kept_column, recipe.events.keep))
     labels = {}
     for column, values in windows.items():
-        if column in recipe.events.keep and values.dtype == object:
+        if column in kept and values.dtype == object:
             values = typed_column(values.tolist()).values
         labels[names.get(column, column)] = values
     return labels
@@ -74,8 +85,8 @@ def window_labels(windows: Mapping[str, npt.NDArray], recipe: Recipe) -> dict[st
 
 def subject_labels(source: Source, recordings: Sequence[Recording], recipe: Recipe) -> SubjectLabels:
     """Return the labels that each recording has by its subject and its session, beside those of its windows."""
-    ours = window_names(recipe)
-    taken = frozenset((*ours.values(), *target_names(recipe).values()))
+    ours = names_in_events(recipe)
+    taken = frozenset((*window_names(recipe).values(), *target_names(recipe).values()))
     people, sessions = source.participants, source.sessions
     subjects = [recording.subject for recording in recordings]
     names = participant_names(list(map(str, people.columns)), taken)

@@ -25,7 +25,7 @@ from eegzarr.build.target import check_values
 from eegzarr.build.task import Piece
 from eegzarr.errors import NothingToBuild, RecordingError
 from eegzarr.recipes.recipe import Recipe
-from eegzarr.recipes.unused import unused_notes
+from eegzarr.recipes.unused import unnamed_notes, unused_notes
 from eegzarr.recordings.header import Header
 from eegzarr.recordings.memory import preparation_memory
 from eegzarr.store.layout import Geometry
@@ -57,7 +57,9 @@ class Plan:
     def notes(self) -> tuple[str, ...]:
         """What of the source couldn't be read, was assumed or renamed; and what of the recipe no recording has."""
         found: Counter[str] = sum((one.found for one in self.inspections), Counter())
-        return (*self.source.notes, *self.subjects.notes, *unused_notes(self.recipe, found))
+        before, after = channel_names(one.header for one in self.inspections)
+        unused = (*unused_notes(self.recipe, found), *unnamed_notes(self.recipe, before, after))
+        return (*self.source.notes, *self.subjects.notes, *unused)
 
     @property
     def n_windows(self) -> int:
@@ -130,6 +132,18 @@ class Plan:
             for row in {int(recording[own.start]), int(recording[own.stop - 1])}:
                 shards.setdefault(row, []).append(shard)
         return {row: own for row, own in shards.items() if len(own) > 1}
+
+
+def channel_names(headers: Iterable[Header | None]) -> tuple[set[str], set[str]]:
+    """Return the names of all channels of recordings, as their files have them and as they are called."""
+    before: set[str] = set()
+    after: set[str] = set()
+    for header in headers:
+        if header is not None:
+            called = (*header.channels, *(name for name, _ in header.others))
+            after.update(called)
+            before.update(header.in_file(called))
+    return before, after
 
 
 def make_plan(

@@ -18,7 +18,7 @@ from eegzarr.build.target import target_names, targets_of
 from eegzarr.recipes.classes import flags
 from eegzarr.recipes.labels import IntervalLabel
 from eegzarr.recipes.recipe import GIVEN
-from eegzarr.recipes.windows import EVENT
+from eegzarr.recipes.windows import EVENT, kept_column
 from eegzarr.recordings.quartiles import merged
 from eegzarr.store.dataset import plain_variables
 from eegzarr.store.integers import beyond_reason, is_lossless, step_that_holds
@@ -124,9 +124,9 @@ def _event_meanings(plan: Plan) -> dict[str, str]:
             meanings[one.name] = f"whether {told} goes on in the window"
         else:
             meanings[one.name] = f"time from the end of the window to the {'first' if one.first else 'next'} {told}"
-    meanings |= {name: f"{name}, from events.tsv" for name in recipe.events.keep}
-    meanings |= {"presses": "responses of the trial from its stimulus on"}
-    meanings |= {"premature": "responses of the trial before its stimulus"}
+    meanings |= {kept_column(name): f"{name}, from events.tsv" for name in recipe.events.keep}
+    meanings |= {kept_column("presses"): "responses of the trial from its stimulus on"}
+    meanings |= {kept_column("premature"): "responses of the trial before its stimulus"}
     return {new: meanings[old] for old, new in names.items()}
 
 

@@ -259,6 +259,8 @@ class Recipe:
                 f"recipe {self.name}: [labels.{self.labels[0].name}] labels windows along a recording, and the anchor "
                 f"is {self.anchor!r}"
             )
+        if own := [label.name for label in self.labels if label.name in (*TRIAL_COLUMNS, "start_sample", "recording")]:
+            raise RecipeError(f"recipe {self.name}: [labels.{own[0]}]: windows have a label of that name anyway")
         try:
             self.events.check(self.anchor)
         except RecipeError as error:

@@ -80,7 +80,8 @@ class WindowTable:
     Attributes
     ----------
     columns : mapping of str to array, shape (window,)
-        ``start_sample``, `NO_TRIAL`, and what `event_columns` names: texts as they stand, numbers.
+        ``start_sample``, `NO_TRIAL`, what `event_columns` names, and a `kept_column` for each that the recipe keeps:
+        texts as they stand, numbers.
     trials : int
         Trials or events that the recipe asks for; with the anchor ``interval`` windows in them. They are in
         `columns`, `dropped` or `left_out`.
@@ -110,9 +111,14 @@ class WindowTable:
 
 
 def event_columns(recipe: Recipe) -> tuple[str, ...]:
-    """Return the columns that a recipe's windows have besides ``start_sample`` and `NO_TRIAL`, in order."""
+    """Return the columns that a recipe's windows have besides ``start_sample``, `NO_TRIAL` and kept ones, in order."""
     own = (EVENT,) if recipe.anchor in ("event", "interval") else ()
-    return (*own, *(label.name for label in recipe.labels), *recipe.events.keep)
+    return (*own, *(label.name for label in recipe.labels))
+
+
+def kept_column(name: str) -> str:
+    """Return the column of window tables that holds a kept column of the events, whatever that is called."""
+    return f"kept: {name}"
 
 
 def window_table(events: Columns | None, extent: Extent, recipe: Recipe) -> WindowTable:
@@ -159,7 +165,7 @@ def _around_trials(events: Columns, extent: Extent, recipe: Recipe) -> WindowTab
     kept = {}
     for name in recipe.events.keep:
         column = trials.columns[name] if name in OF_TRIALS else _at(events, name, trials.rows[anchor])
-        kept[name] = column[asked][fits]
+        kept[kept_column(name)] = column[asked][fits]
     table = WindowTable(
         {
             "start_sample": starts[fits],
@@ -241,7 +247,7 @@ def _of_events(
         "start_sample": starts,
         **no_trial(len(starts)),
         EVENT: chosen.value[of_event],
-        **{name: _at(events, name, chosen.row[of_event]) for name in recipe.events.keep},
+        **{kept_column(name): _at(events, name, chosen.row[of_event]) for name in recipe.events.keep},
     }
     left_out = +left_out
     table = WindowTable(

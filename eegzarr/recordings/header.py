@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eegzarr.errors import RecordingError
-from eegzarr.recipes.montage import Missing, Naming
+from eegzarr.recipes.montage import Missing, Naming, ten_twenty
 from eegzarr.recipes.windows import Extent
 from eegzarr.recordings.types import listed
 
@@ -145,6 +145,7 @@ class Header:
         if lacking and missing == "skip":
             raise RecordingError(
                 f"has no channel {listed([*lacking])}; its EEG channels are {listed([*self.channels])}"
+                f"{self._other_spelling(lacking)}"
             )
         for name, reason in self.unusable:
             if name in channels:
@@ -154,6 +155,12 @@ class Header:
         """Return those of some channels that the recording doesn't have."""
         there = {*self.channels, *(name for name, _ in self.others)}
         return tuple(name for name in channels if name not in there)
+
+    def _other_spelling(self, lacking: tuple[str, ...]) -> str:
+        """Return how channels that seem to lack can be had, where only their spelling is another; else ""."""
+        there = {ten_twenty(name).casefold(): name for name in self.channels}
+        found = [own for name in lacking if (own := there.get(ten_twenty(name).casefold())) is not None]
+        return f". {found[0]} is another spelling: give {lacking[0]} by rename, or rename = '10-20'" if found else ""
 
     def in_file(self, channels: tuple[str, ...]) -> tuple[str, ...]:
         """Return the names that channels have in the file."""

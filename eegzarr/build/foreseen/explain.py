@@ -12,11 +12,11 @@ from eegzarr.build.checks import check_target, named_source
 from eegzarr.build.foreseen.lines import TOO_NEAR, Explanation
 from eegzarr.build.inspect import Inspection, inspect
 from eegzarr.build.labels import subject_labels
-from eegzarr.build.plan import Plan, joined_windows, target_columns
+from eegzarr.build.plan import Plan, channel_names, joined_windows, target_columns
 from eegzarr.build.target import targets_of
 from eegzarr.recipes.classes import names_of
 from eegzarr.recipes.recipe import Recipe
-from eegzarr.recipes.unused import unused_notes
+from eegzarr.recipes.unused import unnamed_notes, unused_notes
 
 _ROLES = ("trial_start", "stimulus", "response", "end")
 
@@ -83,7 +83,7 @@ def _explained(
         skipped[one.reason] += bool(one.reason)
         for reason in reasons:
             examples.setdefault(reason, one.recording.path)
-    use = _uses(recipe)
+    use, names = _uses(recipe), channel_names(one.header for one in inspections)
     return Explanation(
         noun=recipe.noun,
         windows=sum(one.n_windows for one in inspections),
@@ -95,7 +95,7 @@ def _explained(
         left_out=left_out,
         skipped=+skipped,
         examples=examples,
-        unused=unused_notes(recipe, found),
+        unused=(*unused_notes(recipe, found), *unnamed_notes(recipe, *names)),
     )
 
 
