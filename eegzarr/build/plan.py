@@ -53,13 +53,14 @@ class Plan:
     windows: pd.DataFrame
     subjects: SubjectLabels = field(default_factory=SubjectLabels)
 
-    @property
+    @cached_property
     def notes(self) -> tuple[str, ...]:
         """What of the source couldn't be read, was assumed or renamed; and what of the recipe no recording has."""
         found: Counter[str] = sum((one.found for one in self.inspections), Counter())
-        before, after = channel_names(one.header for one in self.inspections)
-        unused = (*unused_notes(self.recipe, found), *unnamed_notes(self.recipe, before, after))
-        return (*self.source.notes, *self.subjects.notes, *unused)
+        unnamed: tuple[str, ...] = ()
+        if self.recipe.rename or self.recipe.types:  # else the channels of thousands of recordings need no look
+            unnamed = unnamed_notes(self.recipe, *channel_names(one.header for one in self.inspections))
+        return (*self.source.notes, *self.subjects.notes, *unused_notes(self.recipe, found), *unnamed)
 
     @property
     def n_windows(self) -> int:
