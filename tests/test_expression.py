@@ -35,6 +35,7 @@ LABELS = {
         ("1 / onset", [0.5, np.nan, 1]),
         ("p factor", [1, 2, 3]),
         ("2", [2, 2, 2]),
+        ("1 <= correct < 2", [1, 0, 1]),
     ],
 )
 def test_expressions_are_computed_window_by_window(expression: str, expected: list[float]) -> None:
@@ -43,7 +44,20 @@ def test_expressions_are_computed_window_by_window(expression: str, expected: li
 
 @pytest.mark.parametrize(
     "expression",
-    ["rt.sum()", "__import__('os')", "rt if rt else 1", "[rt]", "rt +", "", "rt < 1 < 2", "lambda: 1", "rt[0]", "b'x'"],
+    [
+        "rt.sum()",
+        "__import__('os')",
+        "rt if rt else 1",
+        "[rt]",
+        "rt +",
+        "",
+        "rt is 1",
+        "`rt`(1)",
+        "``",
+        "lambda: 1",
+        "rt[0]",
+        "b'x'",
+    ],
 )
 def test_nothing_but_arithmetic_is_let_through(expression: str) -> None:
     with pytest.raises(RecipeError, match="target"):

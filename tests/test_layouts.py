@@ -179,7 +179,7 @@ def test_a_cut_of_whole_nights_has_the_labels_of_the_hypnogram(sleep: Path, tmp_
     cut = eegzarr.cut(
         lake,
         recipe_from_fields(
-            {"name": "cut", "anchor": "interval", "target": "event", "stride": 30.0}
+            {"name": "cut", "channels": ["EEG Pz-Oz"], "anchor": "interval", "target": "event", "stride": 30.0}
             | {"span": {"start": 0.0, "stop": 30.0}, "events": {"classes": dict(stages.events.classes)}}
         ),
         signals="whole",
