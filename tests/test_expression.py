@@ -35,7 +35,7 @@ LABELS = {
         ("1 / onset", [0.5, np.nan, 1]),
         ("p factor", [1, 2, 3]),
         ("2", [2, 2, 2]),
-        ("1 <= correct < 2", [1, 0, 1]),
+        ("1 <= correct < 2", [1, 0, 0]),
     ],
 )
 def test_expressions_are_computed_window_by_window(expression: str, expected: list[float]) -> None:
