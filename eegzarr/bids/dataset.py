@@ -157,7 +157,7 @@ def is_of_tasks(recording: Recording, tasks: Sequence[str]) -> bool:
 def is_of_runs(recording: Recording, runs: Sequence[str]) -> bool:
     """Tell whether a recording is one of the runs: 4 is 04, and the other way round."""
     own = recording.run
-    return not runs or bool(own) and (own.lstrip("0") or "0") in {run.lstrip("0") or "0" for run in runs}
+    return not runs or (bool(own) and (own.lstrip("0") or "0") in {run.lstrip("0") or "0" for run in runs})
 
 
 def _of_runs(root: str, found: tuple[Recording, ...], runs: tuple[str, ...]) -> tuple[Recording, ...]:

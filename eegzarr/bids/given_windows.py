@@ -149,7 +149,7 @@ def with_windows(source: Source, recipe: Recipe, table: Table, name: str) -> Sou
         else:
             where = ", ".join(f"{key} {text}" for key, text in said.items() if text and text not in MISSING)
             several = f"{len(matches)} recordings" if matches else "no recording of the source"
-            hint = "" if matches else found.hint(told)
+            hint = "" if matches else found.hint(said)
             lost[f"{several} ({where or 'nothing said'}{hint})"] += 1
     notes = [f"{name}: {count} rows left out: they name {why}" for why, count in lost.most_common(3)]
     if len(lost) > 3:
