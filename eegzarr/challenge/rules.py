@@ -14,3 +14,12 @@ SCORED_TASK = {"challenge1": "contrastChangeDetection", "challenge2": "contrastC
 CROP_SEED = 42  # of the evaluator's crops, anew for each recording
 WEIGHTS = {"challenge1": 0.3, "challenge2": 0.7}  # of the overall score
 NUMBERS = {"challenge1": 1, "challenge2": 2}  # in the names that the evaluator asks for
+
+# Models whose weights and outputs are the same in braindecode 1.2.0, of the time of the challenge, and in 1.8.1:
+# weights of the older one loaded into the newer one, for windows of 129 channels x 200 samples. Of others there are
+# other weights, other outputs, or no model in 1.2.0.
+SAME_IN_BRAINDECODE_1_2 = (
+    *("ATCNet", "AttentionBaseNet", "ContraWR", "Deep4Net", "EEGInceptionERP", "EEGInceptionMI", "EEGMiner", "EEGNeX"),
+    *("EEGNet", "EEGSimpleConv", "MSVTNet", "SCCNet", "SPARCNet", "ShallowFBCSPNet", "SignalJEPA_PostLocal"),
+    *("SignalJEPA_PreLocal", "SleepStagerChambon2018", "TCN", "TIDNet", "TSception", "USleep"),
+)

@@ -12,7 +12,7 @@ import inspect
 import json
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from eegzarr.challenge.presets import HBN_CHANNELS
-from eegzarr.challenge.rules import NUMBERS
+from eegzarr.challenge.rules import NUMBERS, SAME_IN_BRAINDECODE_1_2
 from eegzarr.errors import EegzarrError, UsageError
 from eegzarr.train.loop.run import RunFolder
 from eegzarr.train.models import predictor
@@ -68,7 +68,13 @@ class Submission:
                 raise ValueError(f"the model was trained at {{spec['sfreq']}} Hz, got {{self.sfreq}} Hz")
             model = build_predictor(spec)
             path = _weights(f"weights_challenge_{{challenge}}_{{number}}.pt")
-            model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+            try:
+                model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+            except RuntimeError as error:
+                import braindecode
+
+                told = f"{{spec['network']}} was trained with braindecode {{spec.get('braindecode', '?')}}"
+                raise RuntimeError(f"{{told}}, here is {{braindecode.__version__}}: {{error}}") from error
             members.append(model)
         return Ensemble(members).to(self.device).eval()
 '''
@@ -123,6 +129,22 @@ def write_submission(runs: Sequence[RunFolder], out: Path, unit: str = "V") -> d
     except OSError as error:
         raise UsageError(f"{out} can't be written: {error.strerror or error}") from error
     return by_challenge
+
+
+def braindecode_lines(by_challenge: Mapping[str, Sequence[RunFolder]]) -> list[str]:
+    """Return which version of braindecode an archive's models need, in lines."""
+    lines = []
+    for run in (run for runs in by_challenge.values() for run in runs):
+        spec = run.read_json(run.config)["model"]
+        trained_with = spec.get("braindecode", "an unknown version")
+        if spec["network"] in SAME_IN_BRAINDECODE_1_2:
+            lines.append(f"{spec['network']} of {run.path}: trained with braindecode {trained_with}, the same in 1.2")
+        else:
+            lines.append(
+                f"{spec['network']} of {run.path} needs braindecode {trained_with}: in 1.2, of the challenge's time, "
+                "its weights or outputs are different"
+            )
+    return lines
 
 
 def _check_channels(run: RunFolder, channels: Sequence[str] | None) -> None:

@@ -28,6 +28,7 @@ try:
 except ImportError:  # Windows
     fcntl = resource = None  # type: ignore[assignment]
 
+_TRIES = 20  # to lock a folder that others remove
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
 
@@ -67,11 +68,13 @@ def _flocked(folder: Path) -> Iterator[None]:
 
 
 def _flocked_descriptor(folder: Path) -> int:
-    while True:
+    for is_last_try in (*[False] * _TRIES, True):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(folder, os.O_RDONLY)
         except FileNotFoundError:
+            if is_last_try:
+                raise  # a place where no folder can be made, such as /proc
             continue  # removed again by a process that found nothing to do
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -81,6 +84,7 @@ def _flocked_descriptor(folder: Path) -> int:
         if folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat()):
             return descriptor
         os.close(descriptor)
+    raise Locked(f"{folder} is in use")
 
 
 @contextmanager

@@ -23,7 +23,7 @@ SPLITS = ("auto", "fractions", "challenge")  # or one that the lake keeps
 _SHARES = ("releases", "fractions", "folds", "split_seed")  # which a split of the lake leaves nothing to say
 CLASS_WEIGHTS, NORMALIZED = get_args(ClassWeights), get_args(Normalized)
 NUMBER_LOSSES = ("mse", "mae", "huber")
-_COUNTS = ("epoch_windows", "threads", "seed", "split_seed")
+_COUNTS = ("epoch_windows", "valid_windows", "soft_argmax", "threads", "seed", "split_seed")
 _RENAMED = {"keep_start_kit_exclusions": "--keep-excluded", "model_arguments": "--model-arg"}
 
 
@@ -60,6 +60,9 @@ class FitOptions:
         Begin with the weights of this run's best model, where they fit: pretrained on another recipe or target.
     residual : bool
         Let the network learn what a ridge on band power and time bins leaves over.
+    soft_argmax : int
+        Predict a number as the weighted mean of so many values, spread evenly over the targets of training, whose
+        weights are the softmax of the network's outputs: for reaction times. 0: the network's output is the number.
     crop : float or None
         Seconds that the model sees of a window, anywhere in training. Default: 2 for the recipe challenge2, else all.
     augment : tuple of str
@@ -106,6 +109,9 @@ class FitOptions:
     epoch_windows : int
         Windows between two validations; 0 for all of the training part. The next epoch begins where the
         last one ended, so that every window is seen before any is seen twice.
+    valid_windows : int
+        Score an epoch on so many windows of the validation part, spread evenly over its subjects; 0 for all. The scores
+        at the end are always of all.
     split : str
         challenge: R5 is the validation part and all other releases are trained on. fractions: shares of the subjects.
         auto: challenge, if the lake has R5 and another release; else fractions. Or the name of a split that the lake
@@ -136,6 +142,7 @@ class FitOptions:
     model_arguments: dict[str, Any] = field(default_factory=dict)
     init_from: str = ""
     residual: bool = False
+    soft_argmax: int = 0
     crop: float | None = None
     augment: tuple[str, ...] = ()
     tta: int = 1
@@ -157,6 +164,7 @@ class FitOptions:
     ema: float = 0.0
     compile: bool = False
     epoch_windows: int = 0
+    valid_windows: int = 0
     split: str = "auto"
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
     folds: int = 0
@@ -171,12 +179,17 @@ class FitOptions:
             if isinstance(getattr(self, name), str):
                 raise UsageError(f"{option_name(name)} takes several: give a list, such as [{getattr(self, name)!r}]")
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        if twice := sorted({one for one in self.target if self.target.count(one) > 1}):
+            raise UsageError(f"--target names {', '.join(twice)} twice")
         for name in ("epochs", "patience", "batch_size", "accumulate", "tta"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{option_name(name)} must be at least 1, got {getattr(self, name)}")
         for name in ("learning_rate", "weight_decay", "clip", "clamp", *_COUNTS):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UsageError(f"{option_name(name)} must be at least 0, got {getattr(self, name)}")
+        if self.soft_argmax and (self.soft_argmax < 2 or self.residual):
+            why = "which --residual has no place for" if self.residual else "of which there must be at least 2"
+            raise UsageError(f"--soft-argmax {self.soft_argmax} predicts a mean of values, {why}")
         if not 0 <= self.warmup < 1:
             raise UsageError(f"--warmup is a share of all steps, from 0 to below 1, got {self.warmup}")
         if not 0 <= self.ema < 1:

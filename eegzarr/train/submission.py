@@ -42,13 +42,16 @@ def submit(
     with needs("train", "a submission"):
         import torch
 
-        from eegzarr.challenge.submission import load_submission, score_submission, write_submission
+        from eegzarr.challenge.submission import braindecode_lines, load_submission, score_submission, write_submission
         from eegzarr.train.loop.run import RunFolder
         from eegzarr.train.scoring.metrics import overall_nrmse
 
         by_challenge = write_submission([RunFolder(path) for path in (run, *runs)], out, unit)
+        versions = braindecode_lines(by_challenge)
     missing = sorted(set(NUMBERS) - set(by_challenge))
     print(f"{out}: {sum(map(len, by_challenge.values()))} models, input in {unit}")
+    for line in versions:
+        print(f"  {line}")
     if missing:
         print(f"  no run of {missing[0]} was given: the evaluator will want one")
     if no_score:

@@ -23,7 +23,7 @@ from eegzarr.train.loop.stop import MemoryGuard, StopSignals
 from eegzarr.train.loop.training import Streams, Surroundings, Training, training_streams
 from eegzarr.train.models.checkpoint import checked_contents
 from eegzarr.train.options import FitOptions
-from eegzarr.train.scoring.evaluate import evaluated_streams
+from eegzarr.train.scoring.evaluate import evaluated_streams, notes_on_windows
 from eegzarr.train.scoring.summary import FitSummary
 
 
@@ -107,6 +107,7 @@ def _fit(
     device = choose_device(options.device, local_rank())
     parts = make_parts(options)
     evaluated = evaluated_streams(parts, options.batch_size)
+    parts = replace(parts, notes=(*parts.notes, *notes_on_windows(parts, evaluated)))
     with joined_ranks(device) as ranks:
         watchers = watchers if ranks.is_first else ()
         streams = training_streams(options, parts, evaluated, ranks)

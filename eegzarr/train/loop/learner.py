@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import AbstractContextManager, nullcontext
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from eegzarr.errors import UsageError
 from eegzarr.store.table import sampling_rate
 from eegzarr.stream.stream import WindowStream
 from eegzarr.train.loop.average import WeightAverage
@@ -23,7 +25,7 @@ from eegzarr.train.models.baseline import fit_baseline
 from eegzarr.train.models.predictor import Predictor
 from eegzarr.train.models.pretrained import take_weights
 from eegzarr.train.models.scales import FEATURE_CLAMP, channel_scales, set_scales
-from eegzarr.train.models.zoo import check_known, default_model, make_model, wants_places
+from eegzarr.train.models.zoo import check_known, default_model, load_weights, make_model, wants_places
 from eegzarr.train.options import FitOptions
 from eegzarr.train.task import Task
 
@@ -92,7 +94,7 @@ class Learner:
     def restored(cls, options: FitOptions, saved: dict[str, Any], ranks: Ranks) -> Learner:
         """Return what learned until `state` was called."""
         model = make_model(saved["spec"])
-        model.load_state_dict(saved["model"])
+        load_weights(model, saved["model"], saved["spec"], "the checkpoint")
         learner = cls(options, saved["spec"], model, ranks)
         learner.optimizer.load_state_dict(saved["optimizer"])
         learner.scaler.load_state_dict(saved["scaler"])
@@ -193,8 +195,11 @@ def model_spec(
     seconds = options.crop_seconds
     network = options.model or default_model(device)
     check_known(network)
+    if options.soft_argmax and task.n_outputs > 1:
+        raise UsageError(f"--soft-argmax predicts one number, the target is {task.n_outputs} numbers or classes")
     return {
         "network": network,
+        "braindecode": version("braindecode"),
         "arguments": options.model_arguments,
         "n_chans": parts.train.sizes["channel"],
         "n_times": parts.train.sizes["time"] if seconds is None else round(seconds * sfreq),
@@ -207,6 +212,7 @@ def model_spec(
         "normalize": options.normalize,
         "feature_clamp": FEATURE_CLAMP,
         "positions": _places(positions) if wants_places(network) else [],
+        "points": options.soft_argmax,
         "targets": list(task.names),
         "classes": list(task.classes),
     }

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import xarray as xr
 
 from eegzarr.challenge.rules import SCORED_TASK, SEEN_SECONDS, VALIDATION_RELEASE
@@ -100,6 +101,24 @@ def make_parts(options: FitOptions) -> Parts:
         given=given_by(options),
         names=options.target or _recipe_targets(windows),
     )
+
+
+def spread_over_subjects(windows: xr.Dataset, count: int) -> xr.Dataset:
+    """Return at most so many windows, as many of each subject as it has and evenly over these; all, if `count` is 0.
+
+    Of each subject there is one at least.
+    """
+    if not 0 < count < windows.sizes["window"]:
+        return windows
+    names, subject = np.unique(windows["subject"].to_numpy().astype(str), return_inverse=True)
+    own = np.bincount(subject)
+    quotas = np.arange(1, own.max() + 1)
+    quota = max(1, int((np.minimum(own[:, None], quotas).sum(axis=0) <= count).sum()))
+    chosen = [
+        places[np.linspace(0, len(places) - 1, min(quota, len(places))).round().astype(int)]
+        for places in (np.flatnonzero(subject == code) for code in range(len(names)))
+    ]
+    return windows.isel(window=np.sort(np.concatenate(chosen)))
 
 
 def _recipe_targets(windows: xr.Dataset) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from eegzarr.train.loop.run import RunFolder, write_csv
 from eegzarr.train.loop.stop import MemoryGuard, StopSignals
 from eegzarr.train.loop.telling import Pace, Teller
 from eegzarr.train.options import FitOptions, options_json
-from eegzarr.train.scoring.evaluate import PartScore, metric_of
+from eegzarr.train.scoring.evaluate import PartScore, epoch_stream, metric_of
 from eegzarr.train.scoring.predict import EvaluationStream, predict
 from eegzarr.train.scoring.results import score_best, write_results
 from eegzarr.train.scoring.summary import FitSummary
@@ -59,12 +59,15 @@ class Streams:
         This process's share of the shuffled batches.
     evaluated : dict of str to EvaluationStream
         ``valid`` and, unless a release is the validation part, ``test``.
+    each_epoch : EvaluationStream
+        What an epoch is scored on: ``valid``, or some windows of it.
     batches : int
         Of this process, between two validations.
     """
 
     train: WindowStream
     evaluated: dict[str, EvaluationStream]
+    each_epoch: EvaluationStream
     batches: int
 
     def pass_and_batch(self, number: int) -> tuple[int, int]:
@@ -201,8 +204,9 @@ class Training:
         score = float("inf")
         if self.ranks.is_first:
             model, precision = self.learner.judged, self.learner.precision
-            valid = self.streams.evaluated["valid"]
-            predicted = predict(model, valid, self.device, precision=precision, between=self._stop_if_alone)
+            predicted = predict(
+                model, self.streams.each_epoch, self.device, precision=precision, between=self._stop_if_alone
+            )
             score = metric_of(predicted, self.task)
         return self.ranks.from_first(score if math.isfinite(score) else float("inf"))
 
@@ -272,7 +276,7 @@ class Training:
         scores: dict[str, PartScore] = {}
         if self.ranks.is_first:
             evaluated = self.streams.evaluated
-            scores = score_best(folder, self.parts, evaluated, self.device, learner.precision, self._stop_if_alone)
+            scores = score_best(folder, self.parts, evaluated, self.device, self._stop_if_alone)
         summary = FitSummary(
             run=str(folder.path),
             recipe=options.recipe,
@@ -321,7 +325,8 @@ def training_streams(
     batches = len(train)
     if options.epoch_windows:
         batches = min(batches, max(1, options.epoch_windows // (options.step_windows * ranks.count)))
-    return Streams(train=train, evaluated=evaluated, batches=batches)
+    each_epoch = epoch_stream(parts, evaluated, options.batch_size, options.valid_windows)
+    return Streams(train=train, evaluated=evaluated, each_epoch=each_epoch, batches=batches)
 
 
 def _training_stream(options: FitOptions, parts: Parts, ranks: Ranks, drop_last: bool) -> WindowStream:

@@ -85,6 +85,7 @@ def _best_strength(
 def _fit(features: npt.NDArray[np.float32], code: npt.NDArray[np.int64], strength: float) -> LogisticRegression:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a baseline that is nearly there is one
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # few windows, many classes
         return LogisticRegression(C=strength, class_weight="balanced", max_iter=_STEPS).fit(features, code)
 
 

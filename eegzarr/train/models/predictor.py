@@ -111,6 +111,9 @@ class Predictor(nn.Module):
     normalize : {"channel", "window", "recording", "robust"}
         By what windows are scaled: the scales of the model, or the window itself; with the others the
         model takes windows that are normalised already.
+    points : int
+        The network gives so many outputs for one number: the softmax of these weighs `points` that are spread evenly
+        over the targets of training, and the prediction is their weighted mean (soft-argmax). 0 for none.
     """
 
     channel_mean: torch.Tensor
@@ -118,6 +121,7 @@ class Predictor(nn.Module):
     target_mean: torch.Tensor
     target_std: torch.Tensor
     class_shares: torch.Tensor
+    points: torch.Tensor
 
     def __init__(
         self,
@@ -134,6 +138,7 @@ class Predictor(nn.Module):
         targets: list[str] | None = None,
         classes: list[str] | None = None,
         normalize: str = "channel",
+        points: int = 0,
     ) -> None:
         super().__init__()
         self.network = network
@@ -157,6 +162,9 @@ class Predictor(nn.Module):
         self.register_buffer("target_std", torch.ones(of_numbers))
         if self.classes:
             self.register_buffer("class_shares", torch.zeros(count))  # of the training part's windows
+        self.n_points = points
+        if points:
+            self.register_buffer("points", torch.zeros(points))  # in standard deviations of the target
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return predictions for windows, (batch, channel, time).
@@ -189,19 +197,26 @@ class Predictor(nn.Module):
             Numbers in standard deviations of the target from its mean, without a dimension for a single one; or
             logits of classes.
         """
-        output: torch.Tensor = self.network(scaled).float().reshape(len(scaled), *self.outputs)
+        output: torch.Tensor = self.network(scaled).float()
+        if self.n_points:
+            output = (output.reshape(len(scaled), -1).softmax(-1) * self.points).sum(-1)
+        output = output.reshape(len(scaled), *self.outputs)
         if self.readout is None:
             return output
         linear: torch.Tensor = self.readout(scaled * self.channel_std + self.channel_mean)
         return output + linear
 
     def scaled(self, x: torch.Tensor) -> torch.Tensor:
-        """Return windows in uV in standard deviations of each channel from its mean."""
+        """Return windows in uV in standard deviations of each channel from its mean.
+
+        NaN, which stands for a channel that a recording doesn't have, becomes 0: the channel's mean.
+        """
         if self.normalize == "window":
             std = x.std(-1, keepdim=True, correction=0)
             scaled = (x - x.mean(-1, keepdim=True)) / torch.where(std > 0, std, 1.0)
         else:
             scaled = (x - self.channel_mean) / self.channel_std
+        scaled = torch.where(scaled.isnan(), 0.0, scaled)
         return scaled if self.clamp is None else scaled.clamp(-self.clamp, self.clamp)
 
     def clamped(self, x: torch.Tensor) -> torch.Tensor:
@@ -267,7 +282,7 @@ def build_predictor(spec: dict[str, Any]) -> Predictor:
     """
     targets, classes = spec.get("targets") or ["target"], spec.get("classes") or []
     shape = {"n_chans": spec["n_chans"], "n_times": spec["n_times"], "sfreq": spec["sfreq"]}
-    offered = {**shape, "n_outputs": len(classes) or len(targets)}
+    offered = {**shape, "n_outputs": spec.get("points") or len(classes) or len(targets)}
     if spec.get("channels") and spec.get("positions"):
         offered["chs_info"] = channel_infos(spec["channels"], spec["positions"])
     kind = network_class(spec["network"])
@@ -288,4 +303,5 @@ def build_predictor(spec: dict[str, Any]) -> Predictor:
         targets=targets,
         classes=classes,
         normalize=spec.get("normalize", "channel"),
+        points=spec.get("points", 0),
     )

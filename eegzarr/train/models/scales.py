@@ -76,8 +76,12 @@ def set_scales(model: Predictor, scales: dict[str, npt.NDArray[np.float64]] | No
         counts = np.bincount(targets, minlength=len(model.classes))
         values["class_shares"] = torch.as_tensor(counts / len(targets), dtype=torch.float32)
     else:
-        values["target_mean"] = torch.as_tensor(targets.mean(axis=0))
-        values["target_std"] = torch.as_tensor(targets.std(axis=0))
+        own = targets.astype(np.float64)  # squares of very small or large float32 leave its range
+        values["target_mean"] = torch.as_tensor(own.mean(axis=0), dtype=torch.float32)
+        values["target_std"] = torch.as_tensor(own.std(axis=0), dtype=torch.float32)
+        if model.n_points:
+            ends = ((own.min(), own.max()) - own.mean()) / own.std()
+            values["points"] = torch.as_tensor(np.linspace(*ends, model.n_points), dtype=torch.float32)
     model.load_state_dict({**model.state_dict(), **values})
 
 

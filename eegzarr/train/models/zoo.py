@@ -6,6 +6,7 @@ import inspect
 import os
 import sys
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,11 @@ def make_model(spec: dict[str, Any]) -> Predictor:
         raise UsageError(
             f"--model {name} doesn't fit windows of {shape[1]} channels, {shape[2]} samples: {error}"
         ) from (error)
-    wanted = max(1, *model.outputs) if model.outputs else 1
+    wanted = model.n_points or (max(1, *model.outputs) if model.outputs else 1)
     if not isinstance(output, torch.Tensor) or output.shape[0] != 2 or output.numel() != 2 * wanted:
         given = f"{tuple(output.shape[1:])}" if isinstance(output, torch.Tensor) else type(output).__name__
-        kind = "the probability of each class" if model.classes else "target"
-        raise UsageError(f"--model {name} gives {given} for a window where {wanted} is wanted, a number for {kind}")
+        kind = "each point of --soft-argmax" if model.n_points else "each class" if model.classes else "each target"
+        raise UsageError(f"--model {name} gives {given} for a window where {wanted} is wanted, one for {kind}")
     return model
 
 
@@ -145,5 +146,25 @@ def load_model(checkpoint: str | Path, *, unit: str = "uV", views: int | None = 
         spec = saved["spec"] | {"unit": unit}
         check_known(spec["network"])
         model = build_predictor(spec if views is None else spec | {"views": views})
-        model.load_state_dict(saved["model"])
+        load_weights(model, saved["model"], spec, str(path))
     return model.eval()
+
+
+def load_weights(model: Predictor, weights: dict[str, torch.Tensor], spec: dict[str, Any], named: str) -> None:
+    """Give a model its saved weights.
+
+    Raises
+    ------
+    UsageError
+        If they aren't this model's, and were saved by another version of braindecode.
+    """
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        before, here = spec.get("braindecode"), version("braindecode")
+        if before in (None, here):
+            raise
+        raise UsageError(
+            f"{named} holds a {spec['network']} of braindecode {before}, and that of braindecode {here} has other "
+            f"weights: pip install braindecode=={before}"
+        ) from error

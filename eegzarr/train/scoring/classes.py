@@ -20,15 +20,21 @@ class ClassScore:
     Attributes
     ----------
     balanced_accuracy : float
-        Mean over classes of the share of their windows that are recognised.
+        Mean over classes of the share of their windows that are recognised (Brodersen et al. 2010).
     interval : tuple of float or None
         Its 95 % interval over subjects; None where there are too few, see `class_interval`.
     adjusted : float
-        The same, scaled such that chance is 0 and all right is 1.
-    accuracy, macro_f1, kappa : float
-        Share of windows that are right; mean F1 of classes; Cohen's kappa.
+        The same, scaled such that chance is 0 and all right is 1: ``adjusted=True`` of scikit-learn's
+        ``balanced_accuracy_score``.
+    accuracy, macro_f1 : float
+        Share of windows that are right; mean over classes of F1, the harmonic mean of precision and recall
+        (scikit-learn's ``f1_score``).
+    kappa : float
+        Cohen's kappa: agreement beyond that of guesses of the same frequencies (J. Cohen 1960, Educational and
+        Psychological Measurement 20, 37-46; scikit-learn's ``cohen_kappa_score``).
     roc_auc : float
-        Area under the receiver's curve, of several classes the mean of each against the others.
+        Area under the receiver operating characteristic, of several classes the mean of each against the others
+        (T. Fawcett 2006, Pattern Recognition Letters 27, 861-874; scikit-learn's ``roc_auc_score``).
     chance : float
         Balanced accuracy of any constant prediction.
     majority : float
@@ -43,6 +49,12 @@ class ClassScore:
     classes : tuple of str
     confusion : tuple of tuple of int
         Windows of each class, a row, by the class that is predicted, a column.
+    age_and_sex : float or None
+        Balanced accuracy of a logistic regression on age and sex, where the class belongs to the person and these are
+        known.
+    tangent : float or None
+        Balanced accuracy of a logistic regression on covariances in the tangent space, where there are few enough
+        channels.
     """
 
     windows: int
@@ -61,6 +73,8 @@ class ClassScore:
     by_subject: float | None
     classes: tuple[str, ...]
     confusion: tuple[tuple[int, ...], ...]
+    age_and_sex: float | None = None
+    tangent: float | None = None
 
     @property
     def value(self) -> float:
@@ -104,6 +118,10 @@ class ClassScore:
         ]
         if self.by_subject is not None:
             lines.append(f"{self.by_subject:.3f} for the subjects' mean probabilities")
+        if self.tangent is not None:
+            lines.append(f"{self.tangent:.3f} for a logistic regression on covariances in the tangent space")
+        if self.age_and_sex is not None:
+            lines.append(f"{self.age_and_sex:.3f} for a logistic regression on age and sex, without EEG")
         return lines
 
 

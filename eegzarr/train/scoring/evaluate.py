@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
 import xarray as xr
 
+from eegzarr.challenge.score import scored_windows
 from eegzarr.errors import UsageError
-from eegzarr.train.loop.parts import Parts
+from eegzarr.store.open import RECIPE_NAME
+from eegzarr.stream.targets import label
+from eegzarr.train.loop.parts import Parts, spread_over_subjects
 from eegzarr.train.models.baseline import fit_baseline
 from eegzarr.train.models.predictor import LinearReadout, Predictor
 from eegzarr.train.models.readout import Linear
@@ -18,12 +22,14 @@ from eegzarr.train.scoring.metrics import balanced_accuracy, class_interval, mea
 from eegzarr.train.scoring.numbers import NumberScore, score_numbers
 from eegzarr.train.scoring.predict import EvaluationStream, Predictions, evaluation_stream, predict
 from eegzarr.train.scoring.table import prediction_rows
-from eegzarr.train.task import Given, Task
+from eegzarr.train.task import TARGET, Given, Task
 
 if TYPE_CHECKING:
+    from eegzarr.train.models.tangent import Guess
     from eegzarr.train.scoring.classes import ClassScore
 
 PARTS = {"valid": "validation", "test": "test"}
+_SHOWN = 5  # names in a message
 
 
 PartScore: TypeAlias = "NumberScore | ClassScore"
@@ -67,10 +73,58 @@ def evaluated_streams(parts: Parts, batch_size: int) -> dict[str, EvaluationStre
     Raises
     ------
     UsageError
-        If a part can't be scored: no window of it has a target, or all have the same.
+        If there is no such label, or a part can't be scored: no window of it has a target, or all have the same.
     """
+    for name in [] if callable(parts.given.target) else np.atleast_1d(parts.given.target or []).tolist():
+        if name != TARGET:  # which a recipe of several targets hasn't
+            label(parts.train, name, "predict")
     there = {"valid": parts.valid} | ({} if parts.test is None else {"test": parts.test})
     return {part: _scorable(part, windows, batch_size, parts.given) for part, windows in there.items()}
+
+
+def epoch_stream(parts: Parts, evaluated: dict[str, EvaluationStream], batch_size: int, count: int) -> EvaluationStream:
+    """Return what an epoch is scored on: the validation part, or so many windows of it.
+
+    Raises
+    ------
+    UsageError
+        If these can't be scored.
+    """
+    if not 0 < count < evaluated["valid"].n_windows:
+        return evaluated["valid"]
+    scored = scored_windows(parts.valid, str(parts.valid.attrs[RECIPE_NAME]))
+    return _scorable("valid", spread_over_subjects(scored, count), batch_size, parts.given)
+
+
+def notes_on_windows(parts: Parts, evaluated: dict[str, EvaluationStream]) -> tuple[str, ...]:
+    """Return which windows of the parts are left out, and which classes can't be learned, in words.
+
+    Raises
+    ------
+    UsageError
+        If the training part has no class of a scored part, as where the target is the subject.
+    """
+    train = parts.given.stream(parts.train, 1, rank=0, ranks=1)
+    notes = []
+    for part, one in {"train": train, **{part: scored.stream for part, scored in evaluated.items()}}.items():
+        name = PARTS.get(part, "training")
+        notes += [
+            f"{count:,} windows of the {name} part left out: {why}" for why, count in one.left_out.items() if count
+        ]
+    if train.classes is None:
+        return tuple(notes)
+    for part, stream in evaluated.items():
+        present = set(stream.targets.tolist())
+        unseen = [train.classes[code] for code in sorted(present - set(np.unique(train.targets).tolist()))]
+        named = ", ".join(unseen[:_SHOWN]) + (f" and {len(unseen) - _SHOWN} more" if len(unseen) > _SHOWN else "")
+        if len(unseen) == len(present):
+            raise UsageError(
+                f"no class of the {PARTS[part]} part ({named}) is in the training part: nothing that is learned there "
+                "can be scored. Predict another --target"
+            )
+        if unseen:
+            notes.append(f"no window of the training part is of {named}, which the {PARTS[part]} part has: never right")
+    return tuple(notes)
 
 
 def _scorable(part: str, windows: xr.Dataset, batch_size: int, given: Given) -> EvaluationStream:
@@ -115,15 +169,30 @@ def evaluate(
     rows : list of dict
         The predictions, a row a window.
     """
+    from eegzarr.train.models.tangent import fit_tangent
+    from eegzarr.train.scoring.people import age_and_sex_scores  # scikit-learn takes a second to load
+
     readout: LinearReadout | None = model.readout
     fitted = readout if readout is not None else fit_baseline(parts.train, model, parts.given)
     linear = Linear(fitted, model).to(device)
     task = Task(names=tuple(model.targets), classes=tuple(model.classes))
+    of_people, tangent = age_and_sex_scores(parts, task), fit_tangent(parts, model)
     scores: dict[str, PartScore] = {}
     rows: list[dict[str, Any]] = []
     for part, stream in evaluated.items():
         predicted = predict(model, stream, device, precision=precision, between=between)
         beside = predict(linear, stream, device, between=between)
-        scores[part] = score_part(predicted, beside, model)
+        scores[part] = replace(
+            score_part(predicted, beside, model),
+            age_and_sex=of_people.get(part),
+            tangent=None if tangent is None else _tangent_score(tangent, stream, task),
+        )
         rows += prediction_rows(part, predicted, beside, task)
     return scores, rows
+
+
+def _tangent_score(guess: Guess, stream: EvaluationStream, task: Task) -> float:
+    from eegzarr.train.models.tangent import guessed
+
+    found = guessed(guess, stream)
+    return balanced_accuracy(stream.targets, found) if task.classes else mean_nrmse(stream.targets, found)

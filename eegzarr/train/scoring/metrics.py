@@ -15,7 +15,8 @@ FEWEST_SUBJECTS = 10  # with fewer no interval is honest: their spread itself is
 def nrmse(target: npt.ArrayLike, prediction: npt.ArrayLike) -> float:
     """Root mean squared error over the standard deviation of the target.
 
-    The EEG Foundation Challenge's score: a constant prediction of the mean scores 1.
+    The EEG Foundation Challenge's score (``local_scoring.py`` of https://github.com/eeg2025/startkit): a constant
+    prediction of the mean scores 1. Its square is 1 less the coefficient of determination.
 
     Parameters
     ----------
@@ -36,7 +37,7 @@ def nrmse(target: npt.ArrayLike, prediction: npt.ArrayLike) -> float:
 
 
 def overall_nrmse(scores: dict[str, float]) -> float:
-    """Return 0.3 of challenge 1's score and 0.7 of challenge 2's, as the challenge ranks."""
+    """Return 0.3 of challenge 1's score and 0.7 of challenge 2's, as the challenge ranks (https://eeg2025.github.io)."""
     return sum(weight * scores[name] for name, weight in WEIGHTS.items())
 
 
@@ -133,6 +134,10 @@ def class_interval(
         Codes of classes.
     other : array of int, shape (window,), optional
         Predictions of another model: the interval is that of the difference to its balanced accuracy.
+
+    References
+    ----------
+    B. Efron and C. Stein (1981), The jackknife estimate of variance, Annals of Statistics 9, 586-596.
     """
     code, count = _coded(subject)
     if count < FEWEST_SUBJECTS:
@@ -207,7 +212,7 @@ def subject_means(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
     """Return each subject's target and mean prediction, None where a subject's windows differ in target.
 
-    For targets that belong to a person, as challenge 2's: each subject counts once.
+    For targets that belong to a person, as challenge 2's: each subject counts once. The challenge itself scores windows.
     """
     true, guess = np.asarray(target, np.float64), np.asarray(prediction, np.float64)
     names, first, code = np.unique(np.asarray(subject, str), return_index=True, return_inverse=True)
@@ -228,7 +233,7 @@ def subject_classes(
 
 
 def mean_nrmse(target: npt.ArrayLike, prediction: npt.ArrayLike) -> float:
-    """Return the NRMSE; of several targets, (window, target), the mean of theirs."""
+    """Return the NRMSE; of several targets, (window, target), the mean of theirs. See `nrmse`."""
     columns = (np.asarray(values).reshape(len(np.asarray(values)), -1).T for values in (target, prediction))
     return float(np.mean([nrmse(true, guess) for true, guess in zip(*columns, strict=True)]))
 
@@ -236,10 +241,16 @@ def mean_nrmse(target: npt.ArrayLike, prediction: npt.ArrayLike) -> float:
 def balanced_accuracy(target: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
     """Return the mean over the classes of `target` of the share of their windows that are recognised.
 
+    The same as scikit-learn's ``balanced_accuracy_score``.
+
     Parameters
     ----------
     target, predicted : array of int, shape (window,)
         Codes of classes.
+
+    References
+    ----------
+    K. H. Brodersen et al. (2010), The balanced accuracy and its posterior distribution, ICPR, 3121-3124.
     """
     true, guess = np.asarray(target), np.asarray(predicted)
     return float(np.mean([(guess[true == code] == code).mean() for code in np.unique(true)]))

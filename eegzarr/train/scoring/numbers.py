@@ -25,13 +25,14 @@ class Agreement:
     Attributes
     ----------
     nrmse : float
-        Root mean squared error over the standard deviation of the target.
+        Root mean squared error over the standard deviation of the target: the EEG Foundation Challenge's score.
     r2 : float
-        Share of the target's variance that is explained: 1 less the squared NRMSE.
+        Coefficient of determination, the share of the target's variance that is explained: 1 less the squared NRMSE
+        (scikit-learn's ``r2_score``).
     pearson : float or None
-        Correlation; None of a constant prediction.
+        Pearson's correlation (NumPy's ``corrcoef``); None of a constant prediction.
     mae : float
-        Mean absolute error, in the target's unit.
+        Mean absolute error, in the target's unit (scikit-learn's ``mean_absolute_error``).
     """
 
     nrmse: float
@@ -72,6 +73,10 @@ class NumberScore:
         Of each target, over windows.
     agreement_by_subject : dict of str to Agreement, or None
         Of each target, over subjects' mean predictions.
+    age_and_sex : float or None
+        NRMSE of a ridge on age and sex, where the targets belong to the person and these are known.
+    tangent : float or None
+        NRMSE of a ridge on covariances in the tangent space, where there are few enough channels.
     """
 
     windows: int
@@ -84,6 +89,8 @@ class NumberScore:
     nrmse_by_subject: float | None
     agreement: dict[str, Agreement]
     agreement_by_subject: dict[str, Agreement] | None
+    age_and_sex: float | None = None
+    tangent: float | None = None
 
     @property
     def value(self) -> float:
@@ -129,6 +136,10 @@ class NumberScore:
         if self.nrmse_by_subject is not None:
             own = [] if several else map(str, (self.agreement_by_subject or {}).values())
             lines.append(", ".join([f"{self.nrmse_by_subject:.3f} for the subjects' mean predictions", *own]))
+        if self.tangent is not None:
+            lines.append(f"{self.tangent:.3f} for a ridge on covariances in the tangent space")
+        if self.age_and_sex is not None:
+            lines.append(f"{self.age_and_sex:.3f} for a ridge on age and sex, without EEG")
         return lines
 
 

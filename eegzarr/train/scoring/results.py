@@ -23,15 +23,17 @@ def score_best(
     parts: Parts,
     evaluated: dict[str, EvaluationStream],
     device: torch.device,
-    precision: torch.dtype,
     between: Callable[[], None],
 ) -> dict[str, PartScore]:
-    """Score a run's best model, and write and draw its predictions."""
+    """Score a run's best model, and write and draw its predictions.
+
+    In float32, however it was trained: so an archive or another program scores it the same.
+    """
     from eegzarr.train.scoring.figures import draw_predictions  # matplotlib takes a second to load
 
     folder.check_not_diverged()
     model = load_model(folder.best).to(device)
-    scores, rows = evaluate(model, parts, evaluated, device, precision, between)
+    scores, rows = evaluate(model, parts, evaluated, device, torch.float32, between)
     write_csv(folder.predictions, rows)
     draw_predictions(rows, scores, folder.task(), folder.path)
     return scores
