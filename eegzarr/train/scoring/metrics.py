@@ -212,7 +212,7 @@ def subject_means(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
     """Return each subject's target and mean prediction, None where a subject's windows differ in target.
 
-    For targets that belong to a person, as challenge 2's: each subject counts once. The challenge itself scores windows.
+    For targets that belong to a person, as challenge 2's: each subject counts once. The challenge scores windows.
     """
     true, guess = np.asarray(target, np.float64), np.asarray(prediction, np.float64)
     names, first, code = np.unique(np.asarray(subject, str), return_index=True, return_inverse=True)
