@@ -111,7 +111,7 @@ def notes_on_windows(parts: Parts, evaluated: dict[str, EvaluationStream]) -> tu
         notes += [
             f"{count:,} windows of the {name} part left out: {why}" for why, count in one.left_out.items() if count
         ]
-    if train.classes is None:
+    if train.classes is None or np.ndim(train.targets) > 1:
         return tuple(notes)
     for part, stream in evaluated.items():
         present = set(stream.targets.tolist())
