@@ -180,7 +180,9 @@ class Predictor(nn.Module):
     def in_own_unit(self, views: list[torch.Tensor]) -> torch.Tensor:
         """Return the mean prediction, (batch, output), of what `from_scaled` gives for several views."""
         if self.classes:
-            return torch.stack([view.softmax(-1) for view in views]).mean(0)
+            # A class that no window of the training part had was never learned.
+            is_unknown = (self.class_shares == 0) & (self.class_shares > 0).any()
+            return torch.stack([view.masked_fill(is_unknown, -torch.inf).softmax(-1) for view in views]).mean(0)
         predicted: torch.Tensor = torch.stack(views).mean(0) * self.target_std + self.target_mean
         return predicted.reshape(len(predicted), -1)
 

@@ -123,7 +123,9 @@ def notes_on_windows(parts: Parts, evaluated: dict[str, EvaluationStream]) -> tu
                 "can be scored. Predict another --target"
             )
         if unseen:
-            notes.append(f"no window of the training part is of {named}, which the {PARTS[part]} part has: never right")
+            notes.append(
+                f"no window of the training part is of {named}, which the {PARTS[part]} part has: it is never predicted"
+            )
     return tuple(notes)
 
 
