@@ -80,7 +80,7 @@ def set_scales(model: Predictor, scales: dict[str, npt.NDArray[np.float64]] | No
         values["target_mean"] = torch.as_tensor(own.mean(axis=0), dtype=torch.float32)
         values["target_std"] = torch.as_tensor(own.std(axis=0), dtype=torch.float32)
         if model.n_points:
-            ends = ((own.min(), own.max()) - own.mean()) / own.std()
+            ends = (np.array([own.min(), own.max()]) - own.mean()) / own.std()
             values["points"] = torch.as_tensor(np.linspace(*ends, model.n_points), dtype=torch.float32)
     model.load_state_dict({**model.state_dict(), **values})
 

@@ -75,7 +75,9 @@ def evaluated_streams(parts: Parts, batch_size: int) -> dict[str, EvaluationStre
     UsageError
         If there is no such label, or a part can't be scored: no window of it has a target, or all have the same.
     """
-    for name in [] if callable(parts.given.target) else np.atleast_1d(parts.given.target or []).tolist():
+    target = parts.given.target
+    names = [target] if isinstance(target, str) else [] if target is None or callable(target) else list(target)
+    for name in names:
         if name != TARGET:  # which a recipe of several targets hasn't
             label(parts.train, name, "predict")
     there = {"valid": parts.valid} | ({} if parts.test is None else {"test": parts.test})
@@ -111,7 +113,8 @@ def notes_on_windows(parts: Parts, evaluated: dict[str, EvaluationStream]) -> tu
         notes += [
             f"{count:,} windows of the {name} part left out: {why}" for why, count in one.left_out.items() if count
         ]
-    if train.classes is None or np.ndim(train.targets) > 1:
+    assert train.targets is not None  # a fit has a target
+    if train.classes is None or train.targets.ndim > 1:
         return tuple(notes)
     for part, stream in evaluated.items():
         present = set(stream.targets.tolist())

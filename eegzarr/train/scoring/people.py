@@ -63,9 +63,8 @@ def _windows(windows: xr.Dataset, parts: Parts, facts: Sequence[str], task: Task
     chosen = select([windows], parts.given.target, classes=task.classes or None, with_labels=labels)
     columns = np.asarray(chosen.targets.values).reshape(len(chosen), -1).T
     table = pd.DataFrame({f"{_TARGET}{number}": column for number, column in enumerate(columns)})
-    table["who"] = [
-        f"{release}/{subject}" for release, subject in zip(*map(chosen.labels.get, labels[:2]), strict=True)
-    ]
+    names = zip(chosen.labels["release"], chosen.labels["subject"], strict=True)
+    table["who"] = [f"{release}/{subject}" for release, subject in names]
     for name in facts:
         values = chosen.labels[name]
         table[name] = values.astype(float) if values.dtype.kind in "fiu" else values.astype(str).astype(object)
