@@ -148,7 +148,7 @@ def test_a_class_that_the_training_part_lacks_is_named(options: FitOptions, tmp_
     assert score.classes[0] == "both"
     assert sum(score.confusion[0]) > 0
     assert [row[0] for row in score.confusion] == [0, 0, 0]  # never predicted
-    assert any("the training part lacks it: both" in note for note in summary.notes)
+    assert any("of both, which the test part has: it is never predicted" in note for note in summary.notes)
 
 
 @pytest.mark.parametrize("unit", [1e-30, 1.0, 1e30])

@@ -80,8 +80,8 @@ def set_scales(model: Predictor, scales: dict[str, npt.NDArray[np.float64]] | No
         values["target_mean"] = torch.as_tensor(own.mean(axis=0), dtype=torch.float32)
         values["target_std"] = torch.as_tensor(own.std(axis=0), dtype=torch.float32)
         if model.n_points:
-            ends = (np.array([own.min(), own.max()]) - own.mean()) / own.std()
-            values["points"] = torch.as_tensor(np.linspace(*ends, model.n_points), dtype=torch.float32)
+            smallest, largest = (float((end - own.mean()) / own.std()) for end in (own.min(), own.max()))
+            values["points"] = torch.linspace(smallest, largest, model.n_points)
     model.load_state_dict({**model.state_dict(), **values})
 
 

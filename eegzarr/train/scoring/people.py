@@ -38,7 +38,7 @@ def age_and_sex_scores(parts: Parts, task: Task) -> dict[str, float]:
     """
     known = [name for name in _FACTS if _is_usable(parts.train, name) and name not in task.names]
     train = _windows(parts.train, parts, known, task)
-    targets = [name for name in train if name.startswith(_TARGET)]
+    targets = [name for name in map(str, train) if name.startswith(_TARGET)]
     people = train.drop_duplicates("who")
     facts = [name for name in known if people[name].nunique() > 1]
     if not facts or (train.groupby("who")[targets].nunique() > 1).any(axis=None):
