@@ -34,6 +34,7 @@ test-matrix:
 lint: $(VENV)/test.done
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/codespell
 
 types: $(VENV)/test.done
 	$(VENV)/bin/mypy
@@ -43,7 +44,7 @@ types: $(VENV)/test.done
 unit: $(VENV)/test.done $(VENV)/peers.done
 	PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest --benchmark-disable --numprocesses logical --maxprocesses 8 --dist loadfile
 
-# The variable silences an advertisement of Material's for another program.
+# Runs the gallery's scripts, those that have changed. The variable silences an advertisement of Material's for another program.
 docs: $(VENV)/docs.done
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 	@echo "open site/index.html; with search: $(RUN) -m http.server --directory site"
@@ -86,4 +87,4 @@ $(VENV)/peers.done: $(VENV)/bench.done benchmarks/environments.py
 	touch $@
 
 clean:
-	rm -rf $(DEMO) bench $(VENV) .matrix site
+	rm -rf $(DEMO) bench $(VENV) .matrix site docs/generated docs/gallery/demo

@@ -31,7 +31,7 @@ from eegzarr.store.layout import LABELS
 pytestmark = pytest.mark.needs("mkdocs", "torch")
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = sorted(page for page in (ROOT / "docs").rglob("*.md") if "generated" not in page.parts)
 READ_FIRST = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 # The page that makes the sample and the lake; all others begin where it has them.
 BUILDS_THE_SAMPLE = "workstation.md"
@@ -41,6 +41,8 @@ _BLOCK = re.compile(
     r"^(?P<run><!-- run(?: with (?P<module>\S+))? -->\n)?```(?P<language>bash|python|toml)\n(?P<code>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
+# A command of eegzarr, and its options.
+_COMMAND = re.compile(r"(?:python -m eegzarr\.|^(?:srun )?eegzarr )([a-z.]+)([^|;&]*)", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,15 +121,22 @@ def file_named_in(block: Block) -> str:
 
 
 def own_commands(block: Block) -> list[list[str]] | None:
-    """The commands of a block of nothing but ``python -m eegzarr.…``, None for any other.
+    """The commands of a block of nothing but ``python -m eegzarr.…`` and ``eegzarr …``, None for any other.
 
     `run_here` saves them the seconds of importing MNE and PyTorch.
     """
     lines = [shlex.split(line, comments=True) for line in block.code.replace("\\\n", " ").splitlines()]
     lines = [words for words in lines if words]
-    if any(words[:2] != ["python", "-m"] or not words[2].startswith("eegzarr.") for words in lines):
-        return None
-    return [[words[2].removeprefix("eegzarr."), *words[3:]] for words in lines]
+    commands = []
+    for words in lines:
+        match words:
+            case ["python", "-m", module, *rest] if module.startswith("eegzarr."):
+                commands.append([module.removeprefix("eegzarr."), *rest])
+            case ["eegzarr", command, *rest]:
+                commands.append([command, *rest])
+            case _:
+                return None
+    return commands
 
 
 def run_here(command: list[str]) -> int:
@@ -183,12 +192,12 @@ def test_a_block_that_is_only_read_is_well_formed(block: Block) -> None:
         assert checked.returncode == 0, f"{block}: {checked.stderr}"
 
 
-@pytest.mark.parametrize("block", [block for block in ALL_BLOCKS if "-m eegzarr." in block.code], ids=str)
+@pytest.mark.parametrize("block", [block for block in ALL_BLOCKS if _COMMAND.search(block.code)], ids=str)
 def test_every_option_that_is_told_exists(block: Block) -> None:
     if not block.is_possible:
         pytest.skip(f"{block.module} isn't installed")
     for line in re.sub(r"#.*", "", block.code).replace("\\\n", " ").splitlines():
-        for command in re.finditer(r"python -m eegzarr\.([a-z.]+)([^|;&]*)", line):
+        for command in _COMMAND.finditer(line):
             told = {word.partition("=")[0] for word in command[2].split() if word.startswith("--")}
             assert told <= options_of(command[1]), f"{block}: {line.strip()}"
 

@@ -1,7 +1,7 @@
 """Fills in the reference pages from the code: a page can't fall behind what it is about.
 
 ``{{ commands }}`` becomes the help of every command, ``{{ public MODULE }}`` the docstrings of all
-that the module makes public.
+that the module makes public, ``{{ file PATH }}`` the contents of a file of the repository.
 """
 
 from __future__ import annotations
@@ -11,22 +11,41 @@ import os
 import re
 from contextlib import redirect_stdout
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from eegzarr.command import COMMANDS, load_command
 
-_WIDTH = "84"  # columns of the commands' help
+_ROOT = Path(__file__).parents[2]
+_WIDTH = "78"  # columns of the commands' help
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Replace the marks in a page (called by MkDocs)."""
-    markdown = re.sub(r"^\{\{ commands \}\}$", lambda _: _commands(), markdown, flags=re.MULTILINE)
-    return re.sub(r"^\{\{ public (\S+) \}\}$", lambda mark: _public(mark[1]), markdown, flags=re.MULTILINE)
+    markdown = re.sub(
+        r"^\{\{ commands \}\}$",
+        lambda _: _commands(),
+        markdown,
+        flags=re.MULTILINE,
+    )
+    markdown = re.sub(
+        r"^\{\{ file (\S+) \}\}$",
+        lambda mark: _ROOT.joinpath(mark[1]).read_text("utf8"),
+        markdown,
+    )
+    return re.sub(
+        r"^\{\{ public (\S+) \}\}$",
+        lambda mark: _public(mark[1]),
+        markdown,
+        flags=re.MULTILINE,
+    )
 
 
 def _commands() -> str:
-    return "\n\n".join(f"## {name}\n\n```text\n{_help(name)}\n```" for name in COMMANDS)
+    return "\n\n".join(
+        f"## {name}\n\n```text\n{_help(name)}\n```" for name in COMMANDS
+    )
 
 
 def _help(command: str) -> str:
@@ -37,14 +56,20 @@ def _help(command: str) -> str:
         with redirect_stdout(text):
             load_command(command)(["--help"], f"eegzarr {command}")
     finally:
-        os.environ.pop("COLUMNS") if before is None else os.environ.update(COLUMNS=before)
+        os.environ.pop("COLUMNS") if before is None else os.environ.update(
+            COLUMNS=before
+        )
     return text.getvalue().rstrip()
 
 
 def _public(module: str) -> str:
     """Return a directive for each public class and function; mkdocstrings finds them where they are defined."""
     package = import_module(module)
-    things = [getattr(package, name) for name in package.__all__ if not name.startswith("__")]
+    things = [
+        getattr(package, name)
+        for name in package.__all__
+        if not name.startswith("__")
+    ]
     return "\n\n".join(f"::: {_place(thing)}" for thing in things)
 
 
