@@ -43,6 +43,36 @@ class WindowsAccessor:
             )
         self._windows = windows
 
+    def __repr__(self) -> str:
+        from eegzarr.notebook import as_text
+
+        return as_text("EEG windows", self._facts())
+
+    def _repr_html_(self) -> str:
+        from eegzarr.notebook import as_html
+
+        return as_html("EEG windows", self._facts())
+
+    def _facts(self) -> dict[str, object]:
+        """Return what the windows are, from metadata and labels; no signal is read."""
+        windows = self._windows
+        facts: dict[str, object] = {"windows": f"{windows.sizes['window']:,}"}
+        if "subject" in windows.coords:
+            facts["subjects"] = len(set(windows["subject"].to_numpy().tolist()))
+        if "release" in windows.coords:
+            facts["releases"] = ", ".join(sorted(set(map(str, windows["release"].to_numpy().tolist()))))
+        facts["channels"] = windows.sizes["channel"]
+        time = windows["time"].to_numpy()
+        facts["time"] = f"{time[0]:g} to {time[-1]:g} s, {len(time)} samples" if len(time) else "none"
+        if "target" in windows.coords:
+            attributes = windows["target"].attrs
+            units = f" ({attributes['units']})" if attributes.get("units") else ""
+            facts["target"] = f"{attributes.get('long_name', 'target')}{units}"
+        facts["signals"] = f"{windows['eeg'].dtype} in {windows['eeg'].attrs.get('units', 'uV')}"
+        if windows.attrs.get("lake"):
+            facts["lake"] = windows.attrs["lake"]
+        return facts
+
     def table(self) -> pd.DataFrame:
         """Return the labels as a table, one row a window, without the signals."""
         from eegzarr.store.table import label_table
@@ -208,3 +238,27 @@ class WindowsAccessor:
         from eegzarr.pictures.signals import amplitudes
 
         return amplitudes(self._windows, threshold, ax)
+
+    def plot_traces(self, number: int = 4, channels: list[str] | None = None, ax: Axes | None = None) -> Axes:
+        """Draw the signals of some windows with their labels; see `eegzarr.pictures.windows.traces`."""
+        from eegzarr.pictures.windows import traces
+
+        return traces(self._windows, number, channels, ax)
+
+    def plot_windows(self, ax: Axes | None = None) -> Axes:
+        """Draw how many windows each subject has."""
+        from eegzarr.pictures.windows import windows_by_subject
+
+        return windows_by_subject(self._windows, ax)
+
+    def plot_target(self, label: str = "target", ax: Axes | None = None) -> Axes:
+        """Draw the target, or another label, in each subject; see `eegzarr.pictures.windows.target_by_subject`."""
+        from eegzarr.pictures.windows import target_by_subject
+
+        return target_by_subject(self._windows, label, ax)
+
+    def plot_timeline(self, seconds: float = 30.0, ax: Axes | None = None) -> Axes:
+        """Draw where windows lie in the recording of the first one; see `eegzarr.pictures.windows.timeline`."""
+        from eegzarr.pictures.windows import timeline
+
+        return timeline(self._windows, seconds, ax)

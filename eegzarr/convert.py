@@ -37,7 +37,7 @@ def convert(
     overwrite: bool = False,
     **storage: Any,
 ) -> int:
-    """Bring windows that another program has cached into a lake.
+    """Write windows that another program has cached into a lake.
 
     They are read and written a part at a time. What a file's attributes say needs no option. Interrupted, the same
     command continues where it was.
@@ -69,7 +69,7 @@ def convert(
         Run an LMDB's pickles, which can do anything that you can. Default: arrays, numbers and texts are read without
         running them, and all else is refused.
     overwrite
-        Write anew where other windows stand.
+        Replace the windows that are there.
     """
     if (lake is None) == (out is None):
         raise UsageError("name one lake to write to, as in eegzarr convert CACHE --out LAKE --recipe NAME")

@@ -46,8 +46,8 @@ def report_command(
     no_signals
         Leave out pictures that read signals.
     """
+    from eegzarr.amounts import size
     from eegzarr.store.whole import check_whole_lake
-    from eegzarr.watch.tables import size
 
     check_whole_lake(lake, "python -m eegzarr.report {lake}")
     html = report(

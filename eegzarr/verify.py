@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from eegzarr.amounts import counted, size
 from eegzarr.cli.run import Command
 from eegzarr.cli.signature import options_of
 from eegzarr.errors import UsageError, redacted
@@ -78,7 +79,7 @@ def _check(lake: str) -> list[Fault]:
     for fault in faults:
         print(fault)
     told = f"{len(faults)} don't match their checksums" if faults else "all match their checksums"
-    print(f"{redacted(lake)}: {files} files, {nbytes / 1e6:,.1f} MB checked; {told}")
+    print(f"{redacted(lake)}: {counted(files, 'file')}, {size(nbytes)} checked; {told}")
     return faults
 
 

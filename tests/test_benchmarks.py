@@ -287,8 +287,8 @@ def test_hot_paths_stay_near_what_they_cannot_do_without(tmp_path: Path) -> None
 
 def test_a_section_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main(["--only", "bulid"])
-    assert "no section bulid: there are build, stream" in capsys.readouterr().err
+        main(["--only", "bulid"])  # codespell: misspelt
+    assert "no section bulid: there are build, stream" in capsys.readouterr().err  # codespell: misspelt
 
 
 # 138 s of processor time, most of it imports: five minutes on two cores that are busy.

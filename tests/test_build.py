@@ -241,7 +241,7 @@ def test_a_build_killed_before_its_first_file_goes_on(
 def test_a_folder_with_files_of_its_own_is_left_alone(sample_root: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis/figures").mkdir(parents=True)
     (tmp_path / "thesis/figures/1.svg").touch()
-    with pytest.raises(LakeError, match="holds files that are no lake"):
+    with pytest.raises(LakeError, match="has files in it but no lake"):
         eegzarr.build_lake(sample_root, tmp_path / "thesis", recipe=CHALLENGE1, workers=1)
     assert list((tmp_path / "thesis").iterdir()) == [tmp_path / "thesis/figures"]
 

@@ -79,7 +79,10 @@ def test_help_imports_nothing_that_is_slow(name: str) -> None:
     assert not imported & {"xarray", "torch", "dask", "zarr", "pandas", "mne", "matplotlib"}
 
 
-@pytest.mark.parametrize(("typed", "meant"), [("bild", "build"), ("trian", "train"), ("verfy", "verify")])
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("bild", "build"), ("trian", "train"), ("verfy", "verify")],  # codespell: misspelt
+)
 def test_an_unknown_command_lists_the_known(typed: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([typed]) == 2
     told = capsys.readouterr().err

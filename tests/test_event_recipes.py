@@ -188,7 +188,7 @@ def test_a_trial_says_how_many_presses_it_had(tmp_path: Path) -> None:
     [
         ({"onset": [1], "duration": [1]}, {}, "no column trial_type or value"),
         ({"onset": [1], "stim": ["a"]}, {"column": "stimm"}, "Did you mean stim"),
-        ({"onset": [1], "value": ["a"]}, {"where": "valu == 'a'"}, "Did you mean value"),
+        ({"onset": [1], "value": ["a"]}, {"where": "valu == 'a'"}, "Did you mean value"),  # codespell: misspelt
         ({"onset": [1], "value": ["a"]}, {"where": "value > 1"}, "is text"),
         ({"onset": [1], "value": ["a"]}, {"keep": ["side"]}, "no column side to keep"),
     ],
@@ -334,7 +334,7 @@ def test_each_recording_says_what_became_of_its_events(lake: Path) -> None:
         ({"events": {"where": "__import__('os').system('x')"}}, "where ="),
         ({"events": {"where": "rt >"}}, "where ="),
         ({"events": {"where": "1 > 0"}}, "names no column"),
-        ({"events": {"clases": {}}}, "Did you mean classes"),
+        ({"events": {"clases": {}}}, "Did you mean classes"),  # codespell: misspelt
         ({"require": ["stimulus_onset"]}, "require is of trials"),
         ({"labels": {"sz": {"events": ["x"]}}}, "labels windows along a recording"),
         ({"anchor": "recording", "stride": 1.0, "labels": {"sz": {"event": ["x"]}}}, "Did you mean events"),

@@ -29,7 +29,7 @@ MODULES = {
 # From the recordings to the picture, as data flow. A module belongs to the longest name that it begins with, and
 # imports nothing that stands further down.
 ROOMS = (
-    ("errors", "names", "suggest"),
+    ("amounts", "errors", "names", "notebook", "suggest"),
     ("extras", "entrance", "urls", "events"),
     ("machine",),
     ("store.kinds",),

@@ -28,6 +28,7 @@ def test_the_table_names_every_group(two_release_lake: Path, capsys: pytest.Capt
         assert "complete" in line
     assert "rt_from_stimulus" in shown
     assert "1 recording: no trials in events.tsv" in shown
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 def test_json_holds_what_the_lake_holds(sample_lake: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -135,7 +135,7 @@ def test_a_half_built_group_of_ones_own_recipe_is_finished_by_the_command_that_b
         document["attributes"]["recipe"] = json.dumps(recipe | {"name": "oddball"})
 
     alter(half_built / GROUP / "zarr.json", set_name)
-    with pytest.raises(LakeError, match="the command that began it, with the recipe oddball; its log tells it"):
+    with pytest.raises(LakeError, match="the command that began it, with the recipe oddball; it is in its log"):
         eegzarr.open_windows(half_built, "challenge1")
 
 

@@ -203,9 +203,9 @@ def test_a_lake_that_was_built_anew_while_it_was_open_is_refused(workers: int, c
     changed["attributes"]["plan_digest"] = "0" * 64
     metadata.write_text(json.dumps(changed))
     for again in (loader, WindowStream(windows, 32)):
-        with pytest.raises(LakeError, match="was built anew while it was open"):
+        with pytest.raises(LakeError, match="was rebuilt while it was open"):
             list(again)
-    with pytest.raises(LakeError, match="was built anew while it was open"):
+    with pytest.raises(LakeError, match="was rebuilt while it was open"):
         windows["eeg"][:3].values  # noqa: B018  # reading is what fails
 
 

@@ -173,7 +173,7 @@ def test_a_run_refuses_a_second_beginning_and_a_changed_lake(
     config: dict[str, Any] = json.loads((uninterrupted / "config.json").read_text())
     config["plan_digests"] = {"R1": "another"}
     (changed / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UsageError, match="was built anew"):
+    with pytest.raises(UsageError, match="was rebuilt"):
         resume(changed, max_memory=1.0)
     (changed / "config.json").write_text("{")
     with pytest.raises(UsageError, match="no configuration"):

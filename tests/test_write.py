@@ -135,7 +135,7 @@ def test_a_write_that_was_stopped_goes_on_to_the_same_bytes(
 
     with pytest.raises(_Stop):
         eegzarr.from_mne(epochs, lake, "oddball", "lab", shard_size=SMALL_SHARDS, listeners=[stop_at_second])
-    with pytest.raises(LakeError, match=r"still being built .2 of 3 shards.* goes on"):
+    with pytest.raises(LakeError, match=r"still being built .2 of 3 shards.* resumes"):
         eegzarr.open_windows(lake, "oddball")
     del written[:]
     eegzarr.from_mne(epochs, lake, "oddball", "lab", shard_size=SMALL_SHARDS, listeners=[stop_at_second])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from eegzarr.amounts import counted, duration, memory, size
 from eegzarr.build.api import build_lake, forecast
 from eegzarr.build.foreseen.lines import class_lines, left_out_lines, lines_of
 from eegzarr.build.workers.ahead import imported_ahead
@@ -165,24 +166,33 @@ def describe(summary: BuildSummary, lake: str) -> str:
     done = "labels were written again, no shard was" if summary.relabelled else done
     lines = [
         f"{redacted(lake)}/{summary.group}: {done}",
-        f"  {summary.windows:,} windows of {summary.subjects} subjects from {summary.built} recordings",
-        f"  {summary.nbytes / 1e6:,.1f} MB, {ratio:.2f} times smaller than uncompressed",
+        f"  {_windows_of(summary)}",
+        f"  {size(summary.nbytes)}, {ratio:.2f} times smaller than uncompressed",
     ]
     if summary.seconds and not summary.peak_memory:
-        lines.append(f"  {summary.seconds:.1f} s")
+        lines.append(f"  {duration(summary.seconds)}")
     elif summary.seconds:
-        limit = f" of {summary.memory_limit / 2**20:,.0f} MiB" if summary.memory_limit else ", without the cluster's"
-        lines.append(f"  {summary.seconds:.1f} s; peak memory {summary.peak_memory / 2**20:,.0f} MiB{limit}")
+        limit = f" of {memory(summary.memory_limit)}" if summary.memory_limit else ", without the cluster's"
+        lines.append(f"  {duration(summary.seconds)}; peak memory {memory(summary.peak_memory)}{limit}")
     lines += [f"  {line}" for line in class_lines(summary.classes)]
     lines += _losses(summary)
     if summary.invalid:
-        lines.append(f"  {summary.invalid} windows marked invalid: their signal could not be read")
+        lines.append(f"  {counted(summary.invalid, 'window')} marked invalid: the signal could not be read")
     if summary.smallest_step:
         lines.append(f"  --step {summary.smallest_step:g}uV would hold all windows that are too large for this one")
     if summary.reasons:
-        lines.append(f"  {sum(summary.reasons.values())} of {summary.recordings} recordings need a look:")
+        number = sum(summary.reasons.values())
+        lines.append(f"  {number:,} of {counted(summary.recordings, 'recording')} need a look:")
         lines += [f"    {count} x {reason}" for reason, count in summary.reasons.most_common()]
     return "\n".join(lines)
+
+
+def _windows_of(group: BuildSummary | Forecast) -> str:
+    """Return how much a group holds, or would hold."""
+    return (
+        f"{counted(group.windows, 'window')} of {counted(group.subjects, 'subject')} "
+        f"from {counted(group.built, 'recording')}"
+    )
 
 
 def _losses(made: BuildSummary) -> list[str]:
@@ -197,20 +207,21 @@ def _first(notes: Sequence[str]) -> list[str]:
 
 def describe_forecast(foreseen: Forecast, lake: str) -> str:
     """Return what a build would make, and every recording that it would skip."""
-    left = foreseen.shards - foreseen.finished
-    limit = f" of {foreseen.memory_limit / 2**20:,.0f} MiB" if foreseen.memory_limit else ""
+    shards = f"{counted(foreseen.shards, 'shard')}, {foreseen.shards - foreseen.finished:,} to write"
+    limit = f" of {memory(foreseen.memory_limit)}" if foreseen.memory_limit else ""
     lines = [
         f"{redacted(lake)}/{foreseen.group} would hold",
-        f"  {foreseen.windows:,} windows of {foreseen.subjects} subjects from {foreseen.built} recordings",
-        f"  {foreseen.decoded_nbytes / 1e6:,.1f} MB before compression, in {foreseen.shards} shards, {left} to write",
+        f"  {_windows_of(foreseen)}",
+        f"  {size(foreseen.decoded_nbytes)} before compression, in {shards}",
         *(["  only its labels would be written again"] if foreseen.only_labels else []),
-        f"  {foreseen.workers} workers; projected memory {foreseen.projected_memory / 2**20:,.0f} MiB{limit}",
+        f"  {counted(foreseen.workers, 'worker')}; projected memory {memory(foreseen.projected_memory)}{limit}",
     ]
     found = foreseen.explanation
     lines += [f"  {line}" for line in lines_of(found, skipped=False)] if found is not None else []
     lines += [f"  {note}" for note in _first(foreseen.notes)]
     if foreseen.reasons:
-        lines.append(f"  {sum(foreseen.reasons.values())} of {foreseen.recordings} recordings need a look:")
+        number = sum(foreseen.reasons.values())
+        lines.append(f"  {number:,} of {counted(foreseen.recordings, 'recording')} need a look:")
         lines += [f"    {path}: {reason}" for path, reason in foreseen.skipped]
         others = foreseen.reasons - Counter(reason for _, reason in foreseen.skipped)
         lines += [f"    {count} x {reason}" for reason, count in others.most_common()]

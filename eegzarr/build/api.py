@@ -118,14 +118,14 @@ def build_lake(
         Frequency to remove in Hz, such as 50; several as 50,100; or sidecar for the line frequency that each
         recording's eeg.json tells.
     interpolate_bads : bool
-        Replace bad channels by what the others say of their places.
+        Interpolate bad channels from the others.
     reference : str, optional
         Reference to subtract: average (of the good EEG channels), or the name of a channel.
     by_montage : bool
         Put recordings of other channels or another rate than the recipe's, or than most have, into groups of their
         own, named after these, such as <recipe>/<release>-64ch-256Hz-3f9a1c, instead of skipping them.
     overwrite : bool
-        Build anew where a group of another recipe or source stands.
+        Replace a group of another recipe or source.
     listeners : sequence of callable
         Called with each event of `eegzarr.events`.
 

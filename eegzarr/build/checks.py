@@ -87,7 +87,7 @@ def check_writable(lake: str) -> None:
         if not path.is_dir():
             raise LakeError(f"--out {path} is a file: give a folder, such as lake.zarr")
         if not (path / METADATA).exists() and _holds_files(path) and not _holds_groups(lake):
-            raise LakeError(f"--out {path} holds files that are no lake: give a new or an empty folder")
+            raise LakeError(f"--out {path} has files in it but no lake: give a new or an empty folder")
         check_root(lake)
     nearest = next(p for p in (path, *path.absolute().parents) if p.exists())
     if not is_writable(nearest):

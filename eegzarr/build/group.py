@@ -151,7 +151,7 @@ def _status(lake: str, group: str, attributes: dict[str, Any]) -> Literal["build
 def _lost(lake: str, group: str) -> str:
     return (
         f"{lake}/{group} has signals but no {METADATA}: python -m eegzarr.verify --repair restores it, "
-        f"--overwrite builds it anew"
+        f"--overwrite rebuilds it"
     )
 
 

@@ -141,7 +141,7 @@ def _repair_group(
     if origin.recipe.anchor == GIVEN:
         raise LakeError(
             f"{lake}/{group} can't be repaired: its windows were given, from {origin.source}, and there are no "
-            f"recordings to make them from again. Write it anew from there, with overwrite"
+            f"recordings to make them from again. Write it again from there, with overwrite"
         )
     if any(fault.shard is not None for fault in faults):
         _check_codec(lake, group, origin.geometry, {fault.path for fault in faults})
@@ -175,7 +175,7 @@ def _check_windows(lake: str, group: str, plan: Plan, origin: Origin) -> None:
 def _other_source(lake: str, group: str, plan: Plan) -> LakeError:
     return LakeError(
         f"source {plan.source.root} isn't what {lake}/{group} was built from: restore it, name the one that is with "
-        f"--source, or build the group anew with python -m eegzarr.build --overwrite"
+        f"--source, or rebuild the group with python -m eegzarr.build --overwrite"
     )
 
 
@@ -208,7 +208,7 @@ def _repair_shards(
     if lacking:
         raise LakeError(
             f"{lake}/{group} can't be repaired: of shard {lacking[0]} neither the checksum nor the receipt is left. "
-            f"Build the group anew with python -m eegzarr.build --overwrite"
+            f"Rebuild the group with python -m eegzarr.build --overwrite"
         )
     for receipt in write_shards(client, task, todo, {}, MemoryGate(1.0), watchers):
         receipts[receipt.shard] = receipt
@@ -297,7 +297,7 @@ def _check_codec(lake: str, group: str, geometry: Geometry, faulty: set[str]) ->
     if not compresses_alike(content, geometry, sound):
         raise LakeError(
             f"{lake}/{group} can't be repaired here: {codec_version()} of this numcodecs makes other bytes of the same "
-            f"samples than what wrote the group. Use the numcodecs that wrote it, or build the group anew with "
+            f"samples than what wrote the group. Use the numcodecs that wrote it, or rebuild the group with "
             f"python -m eegzarr.build --overwrite"
         )
 
@@ -326,7 +326,7 @@ def _origin(lake: str, group: str, faults: list[Fault]) -> Origin:
         )
     except UNREADABLE as error:
         raise LakeError(
-            f"{lake}/{group} can't be repaired: what tells its source and recipe is damaged too. Build it anew "
+            f"{lake}/{group} can't be repaired: its record of source and recipe is damaged, too. Rebuild it "
             f"with python -m eegzarr.build --overwrite"
         ) from error
 

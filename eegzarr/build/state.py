@@ -158,7 +158,7 @@ def _difference(found: Found, asked: Asked) -> str:
     if found.format not in FORMATS:
         return (
             f"{place} has the format {found.format}, this eegzarr writes {' and '.join(FORMATS)}: "
-            f"give another --out, or --overwrite to build it anew"
+            f"give another --out, or --overwrite to rebuild it"
         )
     if found.cut_from:
         return (
@@ -173,19 +173,19 @@ def _difference(found: Found, asked: Asked) -> str:
             if stored[option] != value:
                 return (
                     f"{place} has the {option} {stored[option]}: give --{option} {stored[option]}, another --out, or "
-                    f"--overwrite to build it anew"
+                    f"--overwrite to rebuild it"
                 )
         if asked.step not in (None, found.geometry.step):
             return (
                 f"{place} has a step of {found.geometry.step!r} uV: give --step {found.geometry.step!r}uV, another "
-                f"--out, or --overwrite to build it anew"
+                f"--out, or --overwrite to rebuild it"
             )
     if found.fingerprints is not None and (message := _other_recordings(found, asked)):
         return message
     if found.status == "building" and found.prepared_with != asked.prepared_with:
         return (
             f"{place} was begun with {found.prepared_with or 'an older eegzarr'}, this is {asked.prepared_with}: "
-            f"they may filter otherwise. Finish it with what began it, or give --overwrite to build it anew"
+            f"they may filter otherwise. Finish it with what began it, or give --overwrite to rebuild it"
         )
     if asked.signals_digest and found.signals_digest and found.signals_digest != asked.signals_digest:
         if found.recipe != asked.recipe:
@@ -194,7 +194,7 @@ def _difference(found: Found, asked: Asked) -> str:
             return _other_windows(asked)
         return (
             f"source {asked.source} gives other windows than {place} was begun with: its events have changed. "
-            f"Restore them, give another --out or --name, or --overwrite to build it anew"
+            f"Restore them, give another --out or --name, or --overwrite to rebuild it"
         )
     return ""
 
@@ -202,14 +202,14 @@ def _difference(found: Found, asked: Asked) -> str:
 def _other_windows(asked: Asked) -> str:
     return (
         f"{asked.place} holds other windows than those of {asked.source}: give another release or lake, "
-        f"or overwrite to write it anew"
+        f"or overwrite to write it again"
     )
 
 
 def _another_recipe(asked: Asked) -> str:
     return (
         f"{asked.place} was built with another recipe named {asked.recipe.name}: give the recipe another name, "
-        f"give another --out, or --overwrite to build it anew"
+        f"give another --out, or --overwrite to rebuild it"
     )
 
 
@@ -233,7 +233,7 @@ def _other_recordings(found: Found, asked: Asked) -> str:
     told = "; ".join(f"{len(paths)} {kind} ({_some(paths)})" for kind, paths in changes.items() if paths)
     return (
         f"source {asked.source} isn't what {asked.place} was begun with: {told}. Restore it, give another --out "
-        f"or --name, or --overwrite to build it anew"
+        f"or --name, or --overwrite to rebuild it"
     )
 
 

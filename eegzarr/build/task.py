@@ -194,8 +194,8 @@ def fill_shard(task: ShardTask, windows_of: Callable[[Piece], npt.NDArray[np.flo
         )
         if task.wanted is not None and not task.wanted.fits(receipt):
             raise LakeError(
-                f"shard {task.shard} of {task.lake}/{task.group} comes out otherwise than it was: the signals in "
-                f"{task.source_root} have changed. Build the group anew with python -m eegzarr.build --overwrite"
+                f"shard {task.shard} of {task.lake}/{task.group} has other content than before: the signals in "
+                f"{task.source_root} have changed. Rebuild the group with python -m eegzarr.build --overwrite"
             )
     if task.wanted is None and task.is_kept:
         receipts = open_array(task.lake, f"{task.group}/{SCRATCH}/{RECEIPTS}", read_only=False)
@@ -347,7 +347,7 @@ def unchanged(root: str, piece: Piece) -> Surroundings:
             f"{path} went away while the build ran: restore it and run the same command again"
         ) from error
     if surroundings.fingerprint != piece.fingerprint:
-        raise BuildStopped(f"{path} changed while the build ran: restore it, or build anew with --overwrite")
+        raise BuildStopped(f"{path} changed while the build ran: restore it, or rebuild with --overwrite")
     return surroundings
 
 

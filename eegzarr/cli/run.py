@@ -21,7 +21,7 @@ from eegzarr.errors import EegzarrError, UsageError
 from eegzarr.suggest import did_you_mean
 
 INTERRUPTED = 130
-GOES_ON = "the same command goes on where it was"
+GOES_ON = "the same command resumes"
 
 
 @dataclass(frozen=True)

@@ -138,12 +138,12 @@ def cut_lake(
         Memory for this process, in bytes or as a text such as 2GiB: it limits the threads. Default: half of the
         machine's.
     overwrite : bool
-        Replace other windows that stand there.
+        Replace the windows that are there.
 
     Raises
     ------
     LakeError, RecipeError
-        As for `cut`, or if other windows stand there.
+        As for `cut`, or if other windows are there.
     """
     from eegzarr.cut.request import CutRequest, StoredAs
     from eegzarr.cut.source import WholeRecordings, groups_to_cut

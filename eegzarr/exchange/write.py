@@ -136,7 +136,7 @@ def write_windows(
     compression : {"lz4", "zstd", "none"}
         Of the stored samples; none of them loses anything.
     overwrite : bool
-        Write anew where other windows stand.
+        Replace the windows that are there.
     shard_size : int or str, optional
         Size of a shard before compression, in bytes or as a text such as "64MiB", the default.
     listeners : sequence of callable

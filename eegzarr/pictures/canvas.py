@@ -19,6 +19,9 @@ with needs("plot", "a picture"):
     from matplotlib.axes import Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+__all__ = ["COLOURS", "FAINT", "INK", "MaxNLocator", "as_svg", "figure_of", "new_axes", "one_axes", "save", "style"]
 
 # Okabe & Ito's colours, which people with any colour vision tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A7A7A", "#000000")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,8 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from eegzarr.amounts import counted
 from eegzarr.errors import UsageError
-from eegzarr.pictures.canvas import COLOURS, FAINT, INK, new_axes, one_axes, style
+from eegzarr.pictures.canvas import COLOURS, FAINT, INK, MaxNLocator, new_axes, one_axes, style
 from eegzarr.recipes.classes import classes_of, names_of
 from eegzarr.recipes.recipe import recipe_from_json
 from eegzarr.store.describe import TOO_NEAR, lost_windows
@@ -135,8 +137,10 @@ def subjects(windows: xr.Dataset, ax: Axes | None = None) -> Axes:
                 linewidth=0.5,
             )
             ax.legend(ncols=1 + len(names) // 8)
+            ax.yaxis.set_major_locator(MaxNLocator(integer=True))  # no half subjects
+            ax.margins(y=0.3)
         without = f", {int((~known).sum())} without an age" if not known.all() else ""
-        ax.set_title(f"{len(table):,} subjects{without}")
+        ax.set_title(f"{counted(len(table), 'subject')}{without}")
         ax.set_xlabel("age (years)")
         ax.set_ylabel("subjects")
     return ax
@@ -148,17 +152,18 @@ def losses(windows: xr.Dataset, ax: Axes | None = None) -> Axes:
     lost = {reason: count for reason, count in counts.items() if count}
     total = windows.sizes["window"] + counts.get(TOO_NEAR, 0)
     with style():
-        ax = one_axes(ax, height=1.4 + 0.42 * len(lost))
+        ax = one_axes(ax, height=1.4 + sum(0.25 + 0.17 * len(fill(reason, 42).splitlines()) for reason in lost))
         ax.set_title("Windows lost by reason")
         if not lost:
             ax.set_axis_off()
-            ax.text(0, 0.5, f"None of {total:,} windows is lost.", transform=ax.transAxes, va="center")
+            ax.text(0, 0.5, f"None of {counted(total, 'window')}.", transform=ax.transAxes, va="center")
             return ax
         reasons = list(lost)[::-1]
         values = [lost[reason] for reason in reasons]
-        bars = ax.barh(reasons, values, color=COLOURS[1], height=0.65)
+        bars = ax.barh([fill(reason, 42) for reason in reasons], values, color=COLOURS[1], height=0.65)
         ax.bar_label(bars, [f" {n:,} ({n / max(1, total):.1%})" for n in values], fontsize=9, color=INK)
         ax.grid(axis="y", visible=False)
         ax.set_xlabel("windows")
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         ax.margins(x=0.25)
     return ax

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from eegzarr.amounts import counted, size
 from eegzarr.errors import LakeError, redacted
 from eegzarr.pictures import page
 from eegzarr.pictures.canvas import as_svg
@@ -29,13 +30,15 @@ from eegzarr.pictures.signals import (
     usual_channel,
     usual_condition,
 )
+from eegzarr.pictures.windows import target_by_subject, timeline, traces, windows_by_subject
+from eegzarr.recipes.classes import classes_of
 from eegzarr.recipes.recipe import recipe_from_json
-from eegzarr.store.describe import GroupSummary, describe_lake, lost_windows
+from eegzarr.store.describe import GroupSummary, describe_lake
 from eegzarr.store.layout import COMPLETE
-from eegzarr.store.open import open_recordings, open_windows
+from eegzarr.store.open import RECIPE_NAME, open_recordings, open_windows
 from eegzarr.store.verify import verify_lake
 from eegzarr.stream.stored import splits_of, told_split
-from eegzarr.watch.tables import label_cells, size
+from eegzarr.watch.tables import label_cells, label_title
 
 if TYPE_CHECKING:
     from eegzarr.store.describe import NumberStatistics, TextStatistics
@@ -130,19 +133,36 @@ def _recipe(lake: str | Path, windows: xr.Dataset, groups: list[GroupSummary], s
     yield page.grid(
         [
             _drawn("Subjects", subjects(windows)),
+            _drawn("Windows per subject", windows_by_subject(windows)),
+            *_targets(windows),
             _drawn("Windows lost, by reason", losses(windows)),
             _drawn("Amplitude", amplitudes(windows)),
-            page.card("Windows lost", page.table(("reason", "windows"), lost_windows(windows).items())),
         ]
     )
+    yield _drawn("Windows in a recording", timeline({_name_of(windows): windows}))
     yield _drawn("Labels", label_distributions(windows))
     if signals:
+        yield _drawn("Some windows", traces(windows))
         yield page.grid(_signals(windows))
     for group in groups:
         yield page.card(
             f"{group.group}: labels", page.table(("label", "missing", "mean ± SD", "range", "values"), _labels(group))
         )
         yield _skipped(lake, group)
+
+
+def _name_of(windows: xr.Dataset) -> str:
+    return str(windows.attrs.get(RECIPE_NAME, "windows"))
+
+
+def _targets(windows: xr.Dataset) -> list[str]:
+    """Return pictures of the target: in each subject, and of classes how many windows each has."""
+    if "target" not in windows.coords:
+        return []
+    cards = [_drawn("Target by subject", target_by_subject(windows))]
+    if classes_of(windows["target"].attrs) is not None:
+        cards.append(_drawn("Windows of each class", label_distributions(windows, ["target"])))
+    return cards
 
 
 def _signals(windows: xr.Dataset) -> list[str]:
@@ -172,19 +192,31 @@ def _drawn(heading: str, axes: Any) -> str:
 def _labels(group: GroupSummary) -> Iterator[tuple[object, ...]]:
     statistics: NumberStatistics | TextStatistics
     for name, statistics in group.labels.items():
-        yield name, statistics.missing or "", *label_cells(statistics)
+        yield label_title(group, name), statistics.missing or "", *label_cells(statistics)
 
 
 def _skipped(lake: str | Path, group: GroupSummary) -> str:
     recipe, _, release = group.group.rpartition("/")
     table = open_recordings(lake, recipe, release)
-    paths, reasons = (table[name].to_numpy().astype(object).tolist() for name in ("path", "reason"))
-    rows = [(path, reason) for path, reason in zip(paths, reasons, strict=True) if reason]
+    columns = (table[name].to_numpy().astype(object).tolist() for name in ("path", "reason", "windows"))
+    rows = [row for row in zip(*columns, strict=True) if row[1]]
     if not rows:
-        return page.card(f"{group.group}: skipped recordings", '<p class="good">None.</p>')
-    more = f"<p>and {len(rows) - _MOST_ROWS:,} more</p>" if len(rows) > _MOST_ROWS else ""
-    html = page.table(("recording", "reason"), rows[:_MOST_ROWS]) + more
-    return page.card(f"{group.group}: {len(rows):,} of {len(reasons):,} recordings skipped", html)
+        return page.card(f"{group.group}: no recording skipped", '<p class="good">All recordings have windows.</p>')
+    by_reason: dict[str, list[tuple[object, ...]]] = {}
+    for path, reason, count in rows:
+        by_reason.setdefault(str(reason), []).append((path, count))
+    html = "".join(
+        page.folded(
+            reason,
+            len(found),
+            page.table(("recording", "windows"), found[:_MOST_ROWS])
+            + (f"<p>and {len(found) - _MOST_ROWS:,} more</p>" if len(found) > _MOST_ROWS else ""),
+        )
+        for reason, found in sorted(by_reason.items(), key=lambda pair: -len(pair[1]))
+    )
+    how = "skipped" if not any(count for _, _, count in rows) else "skipped, or read in part"
+    number = table.sizes["recording"]
+    return page.card(f"{group.group}: {len(rows):,} of {counted(number, 'recording')} {how}", html)
 
 
 def _checks(lake: str | Path) -> str:
@@ -193,9 +225,9 @@ def _checks(lake: str | Path) -> str:
     except LakeError as error:
         return page.card("Checksums", f'<p class="bad">{escape(str(error))}</p>')
     if not faults:
-        return page.card("Checksums", '<p class="good">Every file of the lake is as it was written.</p>')
+        return page.card("Checksums", '<p class="good">All checksums match.</p>')
     rows = [(fault.path, fault.kind, fault.reason) for fault in faults]
-    return page.card(f"{len(faults):,} faults", page.table(("file", "kind", "what"), rows))
+    return page.card(counted(len(faults), "fault"), page.table(("file", "kind", "what"), rows))
 
 
 def _provenance(summaries: list[GroupSummary]) -> str:

@@ -6,8 +6,17 @@ import base64
 from collections.abc import Iterable, Sequence
 from html import escape
 
+_LONG_WORD = 30  # characters
 _STYLE = """
-:root { --ink: #24323f; --faint: #5d6b78; --line: #e2e8ee; --paper: #ffffff; --ground: #f4f6f8; --blue: #0072b2; }
+:root {
+  color-scheme: light dark;
+  --ink: #24323f; --faint: #5d6b78; --line: #e2e8ee; --paper: #ffffff; --ground: #f4f6f8; --blue: #0072b2;
+  --good: #00724f; --bad: #b54700;
+}
+@media (prefers-color-scheme: dark) { :root {
+  --ink: #dfe6ec; --faint: #9fb0bf; --line: #33414d; --paper: #1b242c; --ground: #12181d; --blue: #6db9e8;
+  --good: #4cc79a; --bad: #ff9d5c;
+} }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--ground); color: var(--ink); font: 15px/1.55 system-ui, sans-serif; }
 main { max-width: 1120px; margin: 0 auto; padding: 36px 24px 64px; }
@@ -20,18 +29,23 @@ nav a { color: var(--blue); margin-right: 16px; text-decoration: none; }
 .fact { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px; }
 .fact b { display: block; font-size: 22px; font-variant-numeric: tabular-nums; }
 .fact span { color: var(--faint); font-size: 13px; }
-.grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(460px, 1fr)); gap: 16px; }
+.grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(460px, 100%), 1fr)); gap: 16px; }
+.grid { margin: 0 0 16px; }
 .card { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: 18px; margin: 0 0 16px; }
 .grid .card { margin: 0; }
-.card img { display: block; width: 100%; height: auto; max-width: 100%; margin: 0 auto; }
+.card img { display: block; width: 100%; height: auto; margin: 0 auto; background: white; border-radius: 6px; }
 .scroll { overflow-x: auto; max-height: 420px; overflow-y: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
 th { text-align: left; color: var(--faint); font-weight: 600; position: sticky; top: 0; background: var(--paper); }
 th, td { padding: 5px 14px 5px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-td.text { overflow-wrap: anywhere; }
-.good { color: #00724f; } .bad { color: #b54700; }
-@media (max-width: 560px) { .grid { grid-template-columns: 1fr; } }
+td.text { overflow-wrap: break-word; min-width: 6em; }
+td.path { overflow-wrap: anywhere; min-width: 14em; }
+details { border-top: 1px solid var(--line); padding: 8px 0; }
+summary { cursor: pointer; }
+summary b { font-variant-numeric: tabular-nums; }
+.good { color: var(--good); } .bad { color: var(--bad); }
+@media (max-width: 560px) { main { padding: 20px 12px 40px; } .card { padding: 12px; } }
 @media print { body { background: white; } .card { break-inside: avoid; } .scroll { max-height: none; } }
 """
 
@@ -78,9 +92,17 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
+def folded(heading: str, count: int, html: str) -> str:
+    """Return what opens when its heading is clicked: a reason and how often it is there."""
+    return f"<details><summary><b>{count:,}</b> × {escape(heading)}</summary>{html}</details>"
+
+
 def _cell(value: object) -> str:
     if isinstance(value, int):
         return f'<td class="number">{value:,}</td>'
     if isinstance(value, float):
         return f'<td class="number">{value:.4g}</td>'
-    return f'<td class="text">{escape(str(value))}</td>'
+    text = str(value)
+    # A path or a digest may break anywhere, words don't.
+    kind = "path" if len(max(text.split(), key=len, default="")) > _LONG_WORD else "text"
+    return f'<td class="{kind}">{escape(text)}</td>'

@@ -90,7 +90,7 @@ class Preparation:
         Frequencies to remove, in Hz; a single number is one of them. ``"sidecar"`` takes the recording's
         ``PowerLineFrequency`` from eeg.json.
     interpolate_bads : bool
-        Replace bad channels by what the others say of their places.
+        Interpolate bad channels from the others.
     """
 
     l_freq: float | None = None

@@ -32,6 +32,8 @@ NO_TRIAL = {
 EVENT = "event"
 OF_TRIALS = ("presses", "premature")  # what a recipe can keep of a trial, besides columns of events.tsv
 _ANCHOR_COLUMN = {"stimulus": "stimulus_onset", "response": "response_onset", "trial_start": "trial_start"}
+# Why a trial, an event or a place in a recording has no window, as every command words it.
+WITHOUT_A_PLACE = "too near an end, a gap, a join or a bad time of the recording, or without an onset"
 _NEAR = "too near an end, a gap, a join or a bad time of the recording"
 _MOST_VALUES = 8  # that a message lists
 _FAR = 2.0**50  # samples: more than a recording has, and few enough to count with

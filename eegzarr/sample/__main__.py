@@ -14,7 +14,7 @@ from eegzarr.sample.size import SampleSize
 
 @options_of(SampleSize)
 def sample(out: Annotated[Path, Parameter(alias="-o")], **options: Any) -> int:
-    """Simulate a small dataset in the manner of HBN-EEG.
+    """Simulate a small dataset like HBN-EEG.
 
     It has missed and wrong answers, a trial too close to the end of its recording, a recording without events and
     missing factors. A run that was stopped continues with the same command.

@@ -50,10 +50,10 @@ def _how_to_finish(lake: str, group: str, attributes: dict[str, Any]) -> str:
     if SIGNALS in attributes:
         return f"Cut it again with\n  python -m eegzarr.cut {shlex.quote(lake)} --recipe {recipe.name}"
     if recipe.anchor == GIVEN:
-        return f"The call that began it, with the windows of {attributes['source']}, goes on"
+        return f"The call that began it, with the windows of {attributes['source']}, resumes"
     as_named = replace(recipe, sfreq=0.0) if recipe.whole else recipe  # the rate is the source's own
     if PRESETS.get(recipe.name) not in (recipe, as_named):
-        return f"Finish it with the command that began it, with the recipe {recipe.name}; its log tells it"
+        return f"Finish it with the command that began it, with the recipe {recipe.name}; it is in its log"
     geometry = stored_geometry(lake, group)
     options = ""
     if geometry is not None and geometry.dtype != "float32":

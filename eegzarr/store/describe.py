@@ -13,6 +13,7 @@ import xarray as xr
 from eegzarr.errors import EegzarrError
 from eegzarr.recipes.classes import classes_of, names_of
 from eegzarr.recipes.recipe import recipe_from_json
+from eegzarr.recipes.windows import WITHOUT_A_PLACE
 from eegzarr.store.engine import stored_type
 from eegzarr.store.group import (
     finished_shards,
@@ -29,7 +30,7 @@ from eegzarr.store.quality import GoodWindows, faults
 from eegzarr.store.reading.damage import damage_named
 
 DAMAGED = "damaged"
-TOO_NEAR = "too near an end of the recording"
+TOO_NEAR = WITHOUT_A_PLACE
 _NO_STATISTICS = ("window", "recording", "start", "valid", "stimulus_onset", "response_onset")
 _MOST_KINDS = 12  # values of a text label that are counted one by one
 

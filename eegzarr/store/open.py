@@ -30,6 +30,7 @@ from eegzarr.store.layout import (
     open_store,
 )
 from eegzarr.store.opening.lazy import Label, joined
+from eegzarr.store.opening.meaning import described
 from eegzarr.store.opening.together import (
     check_channels_option,
     check_joinable,
@@ -108,7 +109,7 @@ def open_windows(
             windows = _join(lake, groups, opened)
         else:
             windows = xr.Dataset({EEG: first.eeg}, coords=first.coordinates(), attrs=first.attrs)
-    return windows.assign_attrs({LAKE: redacted(lake), RECIPE_NAME: recipe})
+    return described(windows).assign_attrs({LAKE: redacted(lake), RECIPE_NAME: recipe})
 
 
 def open_recordings(lake: str | Path, recipe: str, release: str) -> xr.Dataset:

@@ -175,7 +175,7 @@ def _check_group(lake: str, store: Store, group: str) -> Iterator[Checked]:
     except LakeError:
         attributes, unfinished = None, False
     if unfinished:
-        reason = "it is still being built: the command that began it goes on"
+        reason = "it is still being built: the command that began it resumes"
         yield _faulty(group, f"{group}/{METADATA}", "unfinished", reason)
         return
     try:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eegzarr.notebook import as_html
 from eegzarr.store.provenance import Part
 from eegzarr.stream.rows import WindowRows
 
@@ -72,6 +73,20 @@ class AboutWindows:
     def is_remote(self) -> bool:
         """Whether windows come from a URL."""
         return self._rows.is_remote
+
+    def _repr_html_(self) -> str:
+        title, _, rest = repr(self).partition(" of ")
+        of, _, rest = rest.partition(": ")
+        facts: dict[str, object] = {"of": of, "windows": f"{self.n_windows:,}", "subjects": len(self.subjects)}
+        facts["x"] = f"{len(self.channels)} channels × {self.n_times} samples at {self.sampling_rate:g} Hz"
+        targets = self.targets
+        facts["y"] = "none" if targets is None else str(self.classes or targets.dtype)
+        left_out = {reason: count for reason, count in self.left_out.items() if count}
+        if left_out:
+            facts["left out"] = ", ".join(f"{count:,} with {reason}" for reason, count in left_out.items())
+        if "; batches of " in rest:
+            facts["batches"] = rest.rpartition("; batches of ")[2]
+        return as_html(title, facts)
 
     def _summary(self) -> str:
         """Return what is given, on a line."""

@@ -100,7 +100,7 @@ def _places(source: Part, n_times: int) -> tuple[Tiles, npt.NDArray[np.int64], l
         ) from None
     tiles = Tiles.of(source.lake, source.group)
     if tiles.digest != source.digest:
-        raise LakeError(f"{source.lake}/{source.group} was built anew while it was open: open it again")
+        raise LakeError(f"{source.lake}/{source.group} was rebuilt while it was open: open it again")
     counts = table["windows"].to_numpy()
     sfreq = float(open_dataset(open_store(source.lake, read_only=True), source.group).attrs["sampling_rate"])
     firsts, legal = [], []

@@ -154,7 +154,7 @@ class MixedStream(IterableDataset[Any]):
         for name in _STATE:
             if not isinstance(state, dict) or state.get(name) != own[name]:
                 raise UsageError(
-                    f"the saved mixture had other {name}: a mixture goes on with the same streams and ranks"
+                    f"the saved mixture had other {name}: a mixture resumes with the same streams and ranks"
                 )
         if get_worker_info() is not None:
             self._restored = dict(state)

@@ -122,7 +122,7 @@ def saved_position(state: dict[str, Any], own: dict[str, Any], *, may_shuffle_as
     if state.get("selection", own["selection"]) != own["selection"]:
         raise UsageError(
             "the saved stream was of other windows: other releases, another selection or order of windows, channels or "
-            "times, another target that leaves out others, or a lake that was built anew"
+            "times, another target that leaves out others, or a lake that was rebuilt"
         )
     crop = list(state.get("crop", own["crop"]))  # earlier versions didn't say
     if crop != own["crop"]:

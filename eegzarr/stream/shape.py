@@ -312,7 +312,7 @@ class RowFiller:
         where = self._readers[self._reader[source]].name if self._layouts[source].values is None else "the selection"
         raise UsageError(
             f"window {window} of {where} has values beyond {_LARGEST_HALF:g} uV, which float16 can't hold: stream "
-            "float32, normalise, or leave such windows out (the label peak_to_peak tells most of them)"
+            "float32, normalise, or leave such windows out (the label peak_to_peak finds most of them)"
         )
 
     def _buffer(self, name: str, shape: tuple[int, ...], dtype: str) -> npt.NDArray:

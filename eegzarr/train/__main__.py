@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from eegzarr.amounts import counted, duration, memory
 from eegzarr.cli.run import Command, Invocation
 from eegzarr.errors import UsageError
 from eegzarr.extras import needs
@@ -148,13 +149,13 @@ def describe(summary: FitSummary) -> str:
     """Return what a run reached, in a few lines."""
     lines = [
         f"{summary.run}: {summary.model} for {summary.recipe}, best epoch {summary.best_epoch} of {summary.epochs}, "
-        f"{summary.seconds:.0f} s, peak memory {summary.peak_memory / 2**20:,.0f} MiB"
+        f"{duration(summary.seconds)}, peak memory {memory(summary.peak_memory)}"
     ]
     names = {"valid": "validation", "test": "test"}
     for part, score in summary.scores.items():
         lines.append(
-            f"  {score.score} on {score.windows:,} windows of {score.subjects} {names[part]} "
-            f"subject{'s' * (score.subjects != 1)}; "
+            f"  {score.score} on {counted(score.windows, 'window')} of "
+            f"{counted(score.subjects, f'{names[part]} subject')}; "
             f"{score.baselines}"
         )
         lines += [f"    {line}" for line in score.details]

@@ -60,8 +60,8 @@ def search_command(
                 # What is given is kept; what comes from --config is where the search begins.
                 result = search(chosen, out, trials, (progress,), share, kept=[n for n in SEARCHED if n in options])
     except Stopped as error:
-        told = str(error).split("; go on")[0].split(" and go on")[0]
-        stopped = type(error)(f"{told}; the same command goes on")
+        told = str(error).split("; resume")[0].split(" and resume")[0]
+        stopped = type(error)(f"{told}; the same command resumes")
         raise stopped from error
     except OSError as error:
         raise EegzarrError(f"--out {out} can't be written: {error.strerror or error}") from error

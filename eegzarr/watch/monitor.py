@@ -8,6 +8,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from eegzarr.amounts import duration, memory
 from eegzarr.watch.view import View
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -38,7 +39,7 @@ def _figures(view: View) -> dict[str, str]:
     if view.waiting is not None:
         figures["waiting for data"] = f"{view.waiting:.1%} of the time"
     if view.tree is not None:
-        figures["memory"] = f"{view.tree / 2**30:.2f} GiB of this process tree"
+        figures["memory"] = f"{memory(view.tree)} of this process tree"
     figures["machine"] = f"{view.machine:.0%} of the memory in use"
     for number, line in enumerate(view.gpus):
         figures[f"GPU {number}"] = line
@@ -55,10 +56,3 @@ def sparkline(values: tuple[float, ...]) -> str:
     if not high > low:
         return _BLOCKS[0] * len(means)
     return "".join(_BLOCKS[round((value - low) / (high - low) * (len(_BLOCKS) - 1))] for value in means)
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as hours, minutes and seconds."""
-    whole = round(seconds)
-    hours, minutes = whole // 3600, whole % 3600 // 60
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {whole % 60:02d} s"

@@ -1,4 +1,4 @@
-"""A build's progress in the terminal: shards, windows/s, time left, memory."""
+"""A build's progress in the terminal: windows, windows/s, time left, memory."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from eegzarr.amounts import counted, memory
 from eegzarr.errors import redacted
 from eegzarr.events import BuildBegan, Event, Inspected, MemorySampled, Noticed, ShardFinished
 
@@ -35,7 +36,8 @@ class BuildProgress:
             transient=True,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("inspecting", total=None, rate="", memory="")
+        self._task = self._bar.add_task("starting", total=None, rate="", memory="")
+        self._group = ""
         self._windows = 0
         self._began = time.monotonic()
         self._last_line = 0.0
@@ -60,21 +62,29 @@ class BuildProgress:
             case ShardFinished(windows=windows):
                 self._windows += windows
                 rate = self._windows / max(1e-9, time.monotonic() - self._began)
-                self._bar.update(self._task, advance=1, rate=f"{rate:,.0f} windows/s")
+                self._bar.update(self._task, advance=windows, rate=f"{rate:,.0f} windows/s")
+                task = self._bar.tasks[0]
+                if task.total is not None and task.completed >= task.total:
+                    # Labels, tables and checksums follow.
+                    self._bar.update(self._task, description=f"{self._group}: finishing")
                 self._write_line()
             case MemorySampled(tree=tree, limit=limit):
-                of_limit = f" of {_gib(limit)}" if limit else ""
-                self._bar.update(self._task, memory=f"{_gib(tree)}{of_limit}")
+                of_limit = f" of {memory(limit)}" if limit else ""
+                self._bar.update(self._task, memory=f"{memory(tree)}{of_limit}")
             case Noticed(message=message):
                 self._console.print(redacted(message), style="yellow", highlight=False, markup=False, soft_wrap=True)
 
     def _begin(self, began: BuildBegan) -> None:
         self._began = time.monotonic()
-        self._bar.reset(self._task, description=began.group, completed=began.finished, total=began.shards)
-        resumed = f", {began.finished} of them finished before" if began.finished else ""
+        self._group = began.group
+        self._bar.reset(
+            self._task, description=began.group, completed=began.windows_finished, total=max(1, began.windows)
+        )
+        resumed = f", {began.finished:,} of them finished before" if began.finished else ""
         self._console.print(
-            f"{began.group}: {began.windows:,} windows of {began.recordings - began.skipped} recordings "
-            f"in {began.shards} shards{resumed}; {began.workers} workers",
+            f"{began.group}: {counted(began.windows, 'window')} of "
+            f"{counted(began.recordings - began.skipped, 'recording')} "
+            f"in {counted(began.shards, 'shard')}{resumed}; {counted(began.workers, 'worker')}",
             highlight=False,
             soft_wrap=True,
         )
@@ -85,11 +95,7 @@ class BuildProgress:
         self._last_line = time.monotonic()
         task = self._bar.tasks[0]
         self._console.print(
-            f"{task.completed:.0f}/{task.total:.0f} shards, {task.fields['rate']}, {task.fields['memory']}",
+            f"{task.completed:,.0f} of {task.total or 0:,.0f} windows, {task.fields['rate']}, {task.fields['memory']}",
             highlight=False,
             soft_wrap=True,
         )
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.2f} GiB"

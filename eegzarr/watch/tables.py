@@ -1,34 +1,40 @@
-"""A lake in tables for a terminal."""
+"""A lake in tables for a terminal: they are readable at 80 columns."""
 
 from __future__ import annotations
 
 import math
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from eegzarr.amounts import counted, size
 from eegzarr.build.foreseen.lines import left_out_lines
 from eegzarr.errors import redacted
+from eegzarr.recipes.recipe import recipe_from_json
 from eegzarr.store.describe import GroupSummary, NumberStatistics, TextStatistics
 from eegzarr.store.layout import COMPLETE, LABELS
 
 _STATUS_STYLE = {"complete": "green", "building": "yellow", "damaged": "red"}
-_NARROWEST = 120  # columns of text that the tables need where there is no terminal to ask
+_COLUMNS = 80  # where there is no terminal to ask
 
 
 def print_tables(lake: str, summaries: list[GroupSummary]) -> None:
     """Print the groups, and the labels of each."""
     console = Console(soft_wrap=False)
     if not console.is_terminal:
-        console = Console(width=max(_NARROWEST, console.width))
+        longest = max((len(summary.group) for summary in summaries), default=0)
+        console = Console(width=max(_COLUMNS, console.width, longest + 64))
     console.print(_group_table(lake, summaries))
     for summary in summaries:
         if summary.note:
             console.print(f"{summary.group}: {summary.note}", style=_STATUS_STYLE[summary.status], markup=False)
+        if summary.dtype:
+            stored = f"{summary.stored_as}, {counted(summary.channels, 'channel')} at {summary.sampling_rate:g} Hz"
+            console.print(f"{summary.group}: {stored}", markup=False, highlight=False)
         for reason, count in sorted(summary.skipped.items(), key=lambda pair: -pair[1]):
-            recordings = "recording" if count == 1 else "recordings"
-            console.print(f"{summary.group}: {count} {recordings}: {reason}", markup=False, highlight=False)
+            console.print(f"{summary.group}: {counted(count, 'recording')}: {reason}", markup=False, highlight=False)
         for line in left_out_lines(summary.dropped, summary.left_out, summary.noun):
             console.print(f"{summary.group}: {line}", markup=False, highlight=False)
         if summary.labels:
@@ -36,12 +42,13 @@ def print_tables(lake: str, summaries: list[GroupSummary]) -> None:
 
 
 def _group_table(lake: str, summaries: list[GroupSummary]) -> Table:
-    table = Table(title=escape(redacted(lake)), title_justify="left", title_style="bold", header_style="bold")
+    table = Table(
+        title=escape(redacted(lake)), title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD
+    )
     table.add_column("group", no_wrap=True)
     for name in ("windows", "subjects", "hours", "size", "ratio"):
         table.add_column(name, justify="right", no_wrap=True)
-    for name in ("status", "recipe", "stored as"):
-        table.add_column(name, no_wrap=name != "stored as")
+    table.add_column("status", no_wrap=True)
     for summary in summaries:
         is_known = summary.status == COMPLETE
         style = _STATUS_STYLE[summary.status]
@@ -53,24 +60,37 @@ def _group_table(lake: str, summaries: list[GroupSummary]) -> Table:
             size(summary.nbytes) if is_known else "",
             f"{summary.ratio:.2f}" if summary.nbytes else "",
             f"[{style}]{summary.status}[/]",
-            escape(summary.recipe),
-            f"{summary.stored_as}, {summary.channels} ch, {summary.sampling_rate:g} Hz" if summary.dtype else "",
         )
     return table
 
 
 def _label_table(summary: GroupSummary) -> Table:
-    table = Table(title=f"{escape(summary.group)}: labels", title_justify="left", header_style="bold")
-    for name in ("label", "missing", "mean ± SD", "range", "values"):
-        table.add_column(name, justify="right" if name == "missing" else "left", no_wrap=name != "values")
+    table = Table(title=f"{escape(summary.group)}: labels", title_justify="left", header_style="bold", box=SIMPLE_HEAD)
+    table.add_column("label", no_wrap=True)
+    table.add_column("missing", justify="right", no_wrap=True)
+    table.add_column("mean ± SD (range), or values", overflow="fold")
     for name, statistics in summary.labels.items():
-        if name in LABELS:
+        if name in LABELS or name.startswith("target"):
             missing = f"{statistics.missing:,}" if statistics.missing else ""
-            table.add_row(escape(name), missing, *label_cells(statistics))
-    if further := [name for name in summary.labels if name not in LABELS]:
-        table.caption = f"and {len(further)} further labels: {escape(', '.join(further))}"
+            mean, span, values = label_cells(statistics)
+            told = f"{mean} ({span})" if mean else values
+            table.add_row(escape(label_title(summary, name)), missing, told)
+    further = [name for name in summary.labels if name not in LABELS and not name.startswith("target")]
+    if further:
+        table.caption = f"and {counted(len(further), 'further label')}: {escape(', '.join(further))}"
         table.caption_justify = "left"
     return table
+
+
+def label_title(summary: GroupSummary, name: str) -> str:
+    """Return a label's name with its unit; of the target also what it is."""
+    told, of = name, name
+    if name == "target" and "recipe" in summary.attributes:
+        predicted = recipe_from_json(summary.attributes["recipe"]).target
+        if isinstance(predicted, str) and predicted and predicted != name:
+            told, of = f"target: {predicted}", predicted
+    units = LABELS[of][1] if of in LABELS else ""
+    return f"{told} ({units})" if units else told
 
 
 def label_cells(statistics: NumberStatistics | TextStatistics) -> tuple[str, str, str]:
@@ -86,12 +106,3 @@ def label_cells(statistics: NumberStatistics | TextStatistics) -> tuple[str, str
     if statistics.kinds > len(statistics.counts):
         return "", "", f"{statistics.kinds:,} different"
     return "", "", ", ".join(f"{escape(kind)} {count:,}" for kind, count in statistics.counts.items())
-
-
-def size(nbytes: float) -> str:
-    """Return a number of bytes for people, in the units of disks."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if nbytes < 1000:
-            return f"{nbytes:.0f} {unit}" if unit in ("B", "kB") else f"{nbytes:.1f} {unit}"
-        nbytes /= 1000
-    return f"{nbytes:.2f} TB"

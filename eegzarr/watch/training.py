@@ -49,7 +49,7 @@ class FitProgress:
                 self._end_epoch(event)
 
     def _begin(self, began: FitBegan) -> None:
-        resumed = f"; going on in epoch {began.epoch}, batch {began.batch}" if began.epoch or began.batch else ""
+        resumed = f"; resuming in epoch {began.epoch}, batch {began.batch}" if began.epoch or began.batch else ""
         self._say(
             f"{began.run}: {began.model} for {began.recipe} on {began.device}; "
             f"{began.train_windows:,} windows to train on, {began.valid_windows:,} for validation, "

@@ -109,7 +109,7 @@ def _look_at_run(folder: Path) -> View:
     tree = _memory_of(state["pid"])
     phase = state["phase"]
     if tree is None and phase not in ("finished", "stopped"):
-        phase = "dead: go on with --resume" if time.time() - state["updated"] > _SILENT else phase
+        phase = "dead: resume with --resume" if time.time() - state["updated"] > _SILENT else phase
     epochs, batches = state["epochs"], max(1, state["batches"])
     done = min(epochs, state["epoch"] + state["batch"] / batches)
     since = done - state["epoch_at_start"]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from eegzarr.bids.dataset import Source
 from eegzarr.build.checks import check_target, named_source
-from eegzarr.build.foreseen.lines import TOO_NEAR, Explanation
+from eegzarr.build.foreseen.lines import Explanation
 from eegzarr.build.inspect import Inspection, inspect
 from eegzarr.build.labels import subject_labels
 from eegzarr.build.plan import Plan, channel_names, joined_windows, target_columns
@@ -17,6 +17,7 @@ from eegzarr.build.target import targets_of
 from eegzarr.recipes.classes import names_of
 from eegzarr.recipes.recipe import Recipe
 from eegzarr.recipes.unused import unnamed_notes, unused_notes
+from eegzarr.recipes.windows import WITHOUT_A_PLACE as TOO_NEAR
 
 _ROLES = ("trial_start", "stimulus", "response", "end")
 

@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from eegzarr.amounts import counted
+from eegzarr.recipes.windows import WITHOUT_A_PLACE as TOO_NEAR
+
 _MOST_VALUES = 20  # that are printed
-TOO_NEAR = "too near an end, a gap, a join or a bad time of the recording, or without an onset"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +53,9 @@ class Explanation:
 
 def left_out_lines(dropped: int, left_out: Mapping[str, int], noun: str) -> list[str]:
     """Return what of a group's trials, events or windows was left out, a line for each reason."""
-    lines = [f"{_counted(dropped, noun)} left out: {TOO_NEAR}"] if dropped else []
+    lines = [f"{counted(dropped, noun)} left out: {TOO_NEAR}"] if dropped else []
     by_count = sorted(left_out.items(), key=lambda pair: -pair[1])
-    return lines + [f"{_counted(count, noun)} left out: the {noun} {why}" for why, count in by_count]
+    return lines + [f"{counted(count, noun)} left out: the {noun} {why}" for why, count in by_count]
 
 
 def class_lines(classes: Mapping[str, Mapping[str, int]]) -> list[str]:
@@ -78,17 +80,13 @@ def lines_of(found: Explanation, *, skipped: bool = True) -> list[str]:
         if unused:
             lines.append(f"values without a use: {_some(unused)}")
     for why, count in found.left_out.most_common():
-        lines.append(f"{_counted(count, found.noun)} left out: the {found.noun} {why}, as in {found.examples[why]}")
+        lines.append(f"{counted(count, found.noun)} left out: the {found.noun} {why}, as in {found.examples[why]}")
     if found.dropped:
-        lines.append(f"{_counted(found.dropped, found.noun)} left out: {TOO_NEAR}, as in {found.examples[TOO_NEAR]}")
+        lines.append(f"{counted(found.dropped, found.noun)} left out: {TOO_NEAR}, as in {found.examples[TOO_NEAR]}")
     lines += found.unused if skipped else ()
     for why, count in found.skipped.most_common() if skipped else ():
-        lines.append(f"{_counted(count, 'recording')} without a window: {why}, as {found.examples[why]}")
+        lines.append(f"{counted(count, 'recording')} without a window: {why}, as {found.examples[why]}")
     return lines
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _some(told: list[str]) -> str:

@@ -160,7 +160,7 @@ class LocalReader(WindowReader):
                 # mmap, not read(): page faults on fresh buffers cost five times as much.
                 file = MappedFile(path)
             except FileNotFoundError as error:
-                self.check_group()  # it may have gone because the group is being built anew
+                self.check_group()  # it may have gone because the group is being rebuilt
                 raise LakeError(f"{path} is missing: python -m eegzarr.verify finds what else is") from error
             except OSError as error:
                 raise LakeError(f"{path} can't be read: {error}") from error

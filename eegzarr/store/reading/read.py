@@ -32,7 +32,7 @@ class WindowReader(ABC):
     lake, group : str
         Where the group is.
     digest : str, optional
-        The group's `plan_digest` when its labels were read: a group that was built anew since then is refused.
+        The group's `plan_digest` when its labels were read: a group that was rebuilt since then is refused.
 
     Attributes
     ----------
@@ -71,14 +71,14 @@ class WindowReader(ABC):
         return
 
     def check(self) -> None:
-        """Refuse to go on if a shard was written to, or the group was built anew, since it was opened."""
+        """Refuse to go on if a shard was written to, or the group was rebuilt, since it was opened."""
         self.check_files()
         self.check_group()
 
     def check_group(self) -> None:
-        """Refuse to go on if the group was built anew since it was opened."""
+        """Refuse to go on if the group was rebuilt since it was opened."""
         if self._digest is not None and self._stored_digest() != self._digest:
-            raise LakeError(f"{self.name} was built anew while it was open: open it again")
+            raise LakeError(f"{self.name} was rebuilt while it was open: open it again")
 
     @abstractmethod
     def _stored_digest(self) -> str | None:

@@ -302,7 +302,7 @@ def cut_signals(lake: str, group: str, dataset: xr.Dataset) -> xr.Variable:
         store = open_store(lake, read_only=True)
         stored = open_dataset(store, group)
         if stored.attrs.get("plan_digest") != attributes.get("plan_digest"):
-            raise LakeError(f"{lake}/{group} was cut anew while it was open: open it again")
+            raise LakeError(f"{lake}/{group} was cut again while it was open: open it again")
         position = stored[TILE].to_numpy().astype(np.int64) * tiles.geometry.n_times + stored[TILE_OFFSET].to_numpy()
         digest, sfreq = str(attributes["plan_digest"]), float(attributes["sampling_rate"])
         table = open_dataset(store, f"{group}/{RECORDINGS}")

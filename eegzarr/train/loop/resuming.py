@@ -23,7 +23,7 @@ def check_resumable(saved: dict[str, Any], options: FitOptions, parts: Parts, ra
     """
     anew = f"start a new run with --config {folder.config} --out NEW"
     if folder.read_json(folder.config)["plan_digests"] != parts.plan_digests:
-        raise UsageError(f"{options.lake} was built anew or has other releases since {folder.path} began: {anew}")
+        raise UsageError(f"{options.lake} was rebuilt or has other releases since {folder.path} began: {anew}")
     changed = changed_options(saved.get("options", {}), options)
     if changed:
         told = ", ".join(f"{name} (was {option_text(was)}, is {option_text(now)})" for name, was, now in changed)

@@ -167,7 +167,7 @@ class RunFolder:
             part.replace(path)
         except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
             part.unlink(missing_ok=True)
-            raise FitStopped(f"{path} can't be written: {error}. Make room and go on with --resume {self.path}") from (
+            raise FitStopped(f"{path} can't be written: {error}. Make room and resume with --resume {self.path}") from (
                 error
             )
 

@@ -229,7 +229,7 @@ class Training:
             epoch, batch = self.position.epoch, self.position.batch
             raise FitInterrupted(
                 f"{self.signals.requested or 'a signal'} came in epoch {epoch}, after batch {batch} of {self.batches}; "
-                f"go on with --resume {self.folder.path}"
+                f"resume with --resume {self.folder.path}"
             )
 
     def _stop_if_alone(self) -> None:
@@ -249,7 +249,7 @@ class Training:
         self._save()
         raise FitStopped(
             f"{in_use} machine's memory is in use, more than --max-memory; this run has "
-            f"{self.guard.tree / 2**30:.1f} GiB of it. Free some and go on with --resume {self.folder.path}"
+            f"{self.guard.tree / 2**30:.1f} GiB of it. Free some and resume with --resume {self.folder.path}"
         )
 
     def _save_now_and_then(self) -> None:
