@@ -29,6 +29,7 @@ from benchmarks.measure import progress
 from benchmarks.peers import WRITERS as PEERS
 from benchmarks.settings import GROUP
 from eegzarr.challenge.presets import CHALLENGE1
+from eegzarr.cut.api import cut_lake
 
 BRAINDECODE_RECORDINGS = 40  # preloaded they take 60 MB each
 
@@ -37,6 +38,12 @@ def _write_lake(source: Path, out: Path) -> None:
     dtype, _, compression = out.stem.partition("-")
     storage: dict[str, Any] = {"dtype": dtype, "compression": compression or "lz4"}
     eegzarr.build_lake(source, out, recipe=CHALLENGE1, workers=1, **storage)
+
+
+def _write_cut(source: Path, out: Path) -> None:
+    """Whole recordings as integers, and the windows that are cut from them."""
+    eegzarr.build_lake(source, out, recipe="continuous", workers=1, dtype="int16")
+    cut_lake(out, CHALLENGE1)
 
 
 def _stored(folder: Path) -> np.ndarray:
@@ -103,6 +110,8 @@ WRITERS: dict[str, Callable[[Path, Path], None]] = {
     "float16.zarr": _write_lake,
     "float32-none.zarr": _write_lake,
     "float16-none.zarr": _write_lake,
+    "int16.zarr": _write_lake,
+    "cut.zarr": _write_cut,
     "memmap.npy": _write_memmap,
     "labels.npz": _write_labels,
     "lmdb": _write_lmdb,

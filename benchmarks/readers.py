@@ -148,6 +148,25 @@ def eegzarr_batches(lake: Path | str, **options: Any) -> Batches:
     return batches
 
 
+class Numbered(Dataset[torch.Tensor]):
+    """The signals of a WindowDataset, a batch for each list of numbers."""
+
+    def __init__(self, lake: Path) -> None:
+        import eegzarr
+        from eegzarr.stream import WindowDataset
+
+        self.dataset = WindowDataset(eegzarr.open_windows(lake, "challenge1"))
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.as_tensor(self.dataset[index][0])
+
+    def __getitems__(self, indices: list[int]) -> list[torch.Tensor]:
+        return [torch.as_tensor(sample[0]) for sample in self.dataset.__getitems__(indices)]
+
+
 def zarr_batches(lake: Path) -> Batches:
     """zarr-python's orthogonal indexing, with its own codecs or those of zarrs."""
     import zarr
@@ -205,6 +224,12 @@ WAYS: dict[str, Way] = {
     "eegzarr, float16": _own("float16.zarr", dtype="float16"),
     "eegzarr, float16 to float32": _own("float16.zarr"),
     "eegzarr, float16, uncompressed": _own("float16-none.zarr", dtype="float16"),
+    "eegzarr, int16": _own("int16.zarr"),
+    "eegzarr, int16 as stored": _own("int16.zarr", dtype="int16"),
+    "eegzarr, int16, cut from whole recordings": _own("cut.zarr"),
+    "eegzarr, WindowDataset": Way(
+        lambda folder, workers: loader(Numbered(folder / "float32.zarr"), workers), "float32.zarr"
+    ),
     "np.memmap, a batch an index": Way(
         lambda folder, _: memmap_batches(folder / "memmap.npy"), "memmap.npy", uses_workers=False
     ),

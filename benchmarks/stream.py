@@ -28,6 +28,7 @@ LIMIT_OF = {
     "eegzarr, block shuffle": "Blosc, float32",
     "eegzarr, uncompressed": "copy of mapped pages",
     "eegzarr, float16": "Blosc, float16",
+    "eegzarr, WindowDataset": "Blosc, float32",
     "eegzarr, float16 to float32": "Blosc, float16",
     "zarr-python on the same lake": "Blosc, float32",
     "zarrs on the same lake": "Blosc, float32",
