@@ -15,10 +15,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import eegzarr
 from eegzarr.command import COMMANDS, load_command
 
 _ROOT = Path(__file__).parents[2]
 _WIDTH = "78"  # columns of the commands' help
+
+
+def on_config(config: Any, **_: Any) -> Any:
+    """Put the version at the foot of each page (called by MkDocs)."""
+    config.copyright = f"eegzarr {eegzarr.__version__}"
+    return config
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:

@@ -22,7 +22,7 @@ def draw(view: View) -> RenderableType:
     bars.add_column(ratio=1)
     bars.add_column(justify="right")
     for bar in view.bars:
-        counted = f"{bar.done}/{bar.total} {bar.unit}" if bar.total else "not begun"
+        counted = f"{bar.done:,} of {bar.total:,} {bar.unit}" if bar.total else "starting"
         bars.add_row(bar.name, ProgressBar(total=max(1, bar.total), completed=bar.done), counted)
     figures = Table.grid(padding=(0, 2))
     for name, value in _figures(view).items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ from eegzarr.errors import EegzarrError, UsageError
 def start_beside_monitor(arguments: Sequence[str], run: str) -> int:
     """Start ``eegzarr.train`` with `arguments` on the left and ``eegzarr.monitor`` on the right.
 
-    The session goes on when the terminal is closed. On a terminal outside tmux it is attached.
+    The session continues when the terminal is closed. On a terminal it is attached, inside tmux switched to.
 
     Raises
     ------
@@ -39,7 +40,9 @@ def start_beside_monitor(arguments: Sequence[str], run: str) -> int:
     if split.returncode:
         raise EegzarrError(f"tmux could not split its window for the monitor: {split.stderr.strip()}")
     if sys.stdout.isatty() and sys.stdin.isatty():
-        return subprocess.run(["tmux", "attach", "-t", session], check=False).returncode
+        # Inside tmux a session can't be attached, only switched to.
+        show = "switch-client" if os.environ.get("TMUX") else "attach"
+        return subprocess.run(["tmux", show, "-t", f"={session}"], check=False).returncode
     print(f"started in the tmux session {session}: tmux attach -t {session}")
     return 0
 
