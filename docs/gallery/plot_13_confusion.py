@@ -12,7 +12,7 @@ from eegzarr.train import FitOptions, fit
 
 options = FitOptions(
     lake="demo/lake.zarr",
-    target="response_type",
+    target=["response_type"],
     epochs=3,
     batch_size=16,
     device="cpu",
