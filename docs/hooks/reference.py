@@ -38,7 +38,10 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     )
     markdown = re.sub(
         r"^\{\{ file (\S+) \}\}$",
-        lambda mark: _ROOT.joinpath(mark[1]).read_text("utf8"),
+        # Its links are seen from the repository, those of pages from docs.
+        lambda mark: (
+            (_ROOT / mark[1]).read_text("utf8").replace("](docs/", "](")
+        ),
         markdown,
     )
     return re.sub(
