@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from eegzarr.build.foreseen.lines import TOO_NEAR
+from eegzarr.amounts import counted
 from eegzarr.cli.run import Command
 from eegzarr.cli.signature import options_of
 from eegzarr.cut.api import cut_lake
 from eegzarr.errors import redacted
+from eegzarr.recipes.windows import WITHOUT_A_PLACE
 
 if TYPE_CHECKING:
     from eegzarr.cut.api import CutSummary
@@ -57,14 +58,15 @@ def describe(summary: CutSummary, lake: str) -> str:
     told = "was already there" if summary.already else f"{done} from {summary.signals}"
     lines = [
         f"{redacted(lake)}/{summary.group}: {told}",
-        f"  {summary.windows:,} windows of {summary.subjects} subjects from {summary.recordings} recordings",
+        f"  {counted(summary.windows, 'window')} of {counted(summary.subjects, 'subject')} "
+        f"from {counted(summary.recordings, 'recording')}",
     ]
     if summary.dropped:
-        lines.append(f"  {summary.dropped} left out: {TOO_NEAR}")
+        lines.append(f"  {summary.dropped:,} left out: {WITHOUT_A_PLACE}")
     if summary.left_out:
-        lines.append(f"  {summary.left_out} trials left out: the table of recordings says why")
+        lines.append(f"  {counted(summary.left_out, 'trial')} left out: the table of recordings says why")
     if summary.invalid:
-        lines.append(f"  {summary.invalid} windows marked invalid: their signal could not be read")
+        lines.append(f"  {counted(summary.invalid, 'window')} marked invalid: the signal could not be read")
     return "\n".join([*lines, *(f"  {redacted(note)}" for note in summary.notes)])
 
 

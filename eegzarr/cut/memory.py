@@ -14,6 +14,7 @@ from eegzarr.cut.write import cut_attributes, cut_dataset
 from eegzarr.errors import LakeError, redacted
 from eegzarr.store.layout import EEG, TILE, TILE_OFFSET
 from eegzarr.store.open import pooled_statistics
+from eegzarr.store.opening.meaning import described
 from eegzarr.store.provenance import LAKE
 from eegzarr.store.quality import recording_quality
 from eegzarr.store.tiles.signals import CutRecordings, CutSignals, lazy_variable
@@ -30,7 +31,7 @@ def cut_windows(lake: str, planned: Sequence[tuple[WholeRecordings, Plan]], memo
         parts.append(_opened(recordings, plan, opened, table))
         tables.append(table)
     if len(parts) == 1:
-        return parts[0].assign_attrs({LAKE: redacted(lake)})
+        return described(parts[0]).assign_attrs({LAKE: redacted(lake)})
     for group, part in zip(groups[1:], parts[1:], strict=True):
         if part["channel"].to_numpy().tolist() != parts[0]["channel"].to_numpy().tolist():
             raise LakeError(f"{lake}/{groups[0]} and {group} have different channels: cut them one by one")
@@ -45,7 +46,7 @@ def cut_windows(lake: str, planned: Sequence[tuple[WholeRecordings, Plan]], memo
     )
     whole = whole.set_coords([name for name in whole.variables if name != EEG])
     pooled = {name: ("channel", values, whole[name].attrs) for name, values in pooled_statistics(tables).items()}
-    return whole.assign_coords(pooled).assign_attrs({LAKE: redacted(lake)})
+    return described(whole.assign_coords(pooled)).assign_attrs({LAKE: redacted(lake)})
 
 
 def _opened(recordings: WholeRecordings, plan: Plan, windows: xr.Dataset, table: xr.Dataset) -> xr.Dataset:
