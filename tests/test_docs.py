@@ -221,6 +221,8 @@ def test_the_format_tells_every_label(label: str) -> None:
     assert row.groups() == ("string" if dtype == "str" else dtype, units)
 
 
+# 45 s of processor time where the gallery's scripts have changed: two networks are trained.
+@pytest.mark.timeout(900)
 def test_the_site_builds_without_a_warning_and_needs_no_network(tmp_path: Path) -> None:
     site = tmp_path / "site"
     built = subprocess.run(
