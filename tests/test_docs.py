@@ -36,6 +36,7 @@ READ_FIRST = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 # The page that makes the sample and the lake; all others begin where it has them.
 BUILDS_THE_SAMPLE = "workstation.md"
 LIMIT = 120  # s for a block
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 _BLOCK = re.compile(
     r"^(?P<run><!-- run(?: with (?P<module>\S+))? -->\n)?```(?P<language>bash|python|toml)\n(?P<code>.*?)^```$",
@@ -240,3 +241,31 @@ def test_the_site_builds_without_a_warning_and_needs_no_network(tmp_path: Path) 
             r"""<(?:script|img|link|iframe)[^>]*\s(?:src|href)=["']?(https?:[^"' >]+)""", page.read_text()
         )
         assert not loaded, f"{page.relative_to(site)} loads {loaded}"
+    if CHROMIUM is not None:
+        for name in ("recipes.html", "reference/commands.html"):
+            for width in (1280, 500):  # Chromium's windows aren't narrower
+                assert blocks_cut_off(site / name, width) == 0
+
+
+# Counts the blocks of code that are wider than their place, once the page has been laid out.
+_COUNT = """<script>addEventListener("load", () => setTimeout(() => {
+  const blocks = [...document.querySelectorAll("pre > code")];
+  document.title = `cut off: ${blocks.filter((code) => code.scrollWidth > code.clientWidth + 1).length}`;
+}, 300))</script>"""
+
+
+def blocks_cut_off(page: Path, width: int) -> int:
+    """Return how many blocks of code a browser of a width in px doesn't show whole."""
+    copy = page.with_name(f"measured-{page.name}")
+    copy.write_text(page.read_text("utf8").replace("</body>", f"{_COUNT}</body>"), "utf8")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=3000", "--dump-dom"]
+    shown = subprocess.run(
+        [str(CHROMIUM), *flags, f"--window-size={width},900", copy.as_uri()],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    found = re.search(r"<title>cut off: (\d+)</title>", shown.stdout)
+    assert found, "the browser has not laid the page out"
+    return int(found[1])
