@@ -78,7 +78,7 @@ def test_a_split_that_the_lake_keeps_is_trained_on_as_it_is(options: FitOptions)
     for split, told in {
         "papre": r"--split must be one of auto, fractions, challenge, or a split that .* \(days, halves, paper\), got "
         r"'papre'\. Did you mean paper\?",
-        "chalenge": r"Did you mean challenge\?",
+        "chalenge": r"Did you mean challenge\?",  # codespell: misspelt
         "halves": "has windows in the parts a, b; training needs train and valid",
     }.items():
         with pytest.raises(UsageError, match=told):

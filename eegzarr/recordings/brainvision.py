@@ -61,7 +61,7 @@ def check_brainvision(path: Path, data: Path) -> tuple[str, ...]:
     if _value(text, "DataType").upper() not in ("", "TIMEDOMAIN"):
         raise RecordingError(f"holds no signal over time: its DataType is {_value(text, 'DataType')}")
     if _value(text, "UseBigEndianOrder").upper() == "YES":
-        raise RecordingError("its samples have their bytes in big-endian order, which MNE doesn't read: save it anew")
+        raise RecordingError("its samples have their bytes in big-endian order, which MNE doesn't read: save it again")
     width, channels = _WIDTHS.get(_value(text, "BinaryFormat").upper(), 0), _value(text, "NumberOfChannels")
     if not width or not channels.isdigit() or not int(channels):
         return ()
