@@ -240,7 +240,7 @@ def test_a_recording_without_events_has_no_time_until_one() -> None:
         ({"until": []}, "must be a list of event values"),
         ({"until": ["x"], "most": 0}, "must be above 0, in seconds"),
         ({"until": ["x"], "overlap": 0.5}, "has no overlap; it can have until, first, most"),
-        ({"untill": ["x"]}, "Did you mean until"),
+        ({"untill": ["x"]}, "Did you mean until"),  # codespell: misspelt
         ({"until": ["x"], "first": "yes"}, "must be true or false"),
     ],
 )
