@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from multiprocessing import forkserver
+from pathlib import Path
 
 import dask
 import psutil
@@ -42,6 +45,19 @@ def test_workers_are_forked_from_one_process_which_ends_with_them(monkeypatch: p
                 assert frozen > 10_000
     assert not psutil.pid_exists(parent)
     assert dask.config.get(METHOD) == usual
+
+
+def test_a_temporary_folder_whose_path_is_too_long_for_a_socket(sample_root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / ("t" * 110)
+    folder.mkdir()
+    built = subprocess.run(
+        [sys.executable, "-m", "eegzarr.build", sample_root, tmp_path / "lake.zarr", "--workers", "1"],
+        env={**os.environ, "TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
 
 
 def test_a_program_that_has_a_server_of_its_own_keeps_it() -> None:

@@ -255,7 +255,7 @@ def _beyond(receipts: list[Receipt]) -> dict[int, float]:
 
 def shards_table(plan: Plan, receipts: list[Receipt]) -> xr.Dataset:
     slices = [plan.shard_slice(shard) for shard in range(plan.n_shards)]
-    together = min(_RECEIPTS_TOGETHER, plan.n_shards)
+    together = max(1, min(_RECEIPTS_TOGETHER, plan.n_shards))  # a group of cut windows has no shard
     columns: dict[str, Any] = {
         "first_window": ("shard", np.array([s.start for s in slices], dtype=np.int64)),
         "windows": ("shard", np.array([s.stop - s.start for s in slices], dtype=np.int64)),

@@ -46,13 +46,17 @@ def imported_ahead() -> Iterator[None]:
         return
     preloaded_before = _server._preload_modules
     resource_tracker.ensure_running()  # which would unblock the signal when it starts
+    config = {"distributed.worker.multiprocessing-method": "forkserver"}
     with interrupts_blocked(), _environment(ENVIRONMENT):
         _server.set_forkserver_preload(["eegzarr.build.workers.preload"])
-        _server.ensure_running()
+        try:
+            _server.ensure_running()
+        except OSError:  # its socket stands in TMPDIR, whose path may be longer than a socket's may be
+            config = {}
     try:
         import dask.config
 
-        with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        with dask.config.set(config):
             yield
     finally:
         _end_server()
