@@ -137,6 +137,12 @@ def steps(*several: str) -> list[tuple[str, str, str]]:
     return seen
 
 
+def in_order(seen: list[tuple[str, ...]], wanted: list[tuple[str, ...]]) -> bool:
+    """Tell whether `wanted` was seen, from its first to its last; another thread may write while one looks."""
+    remaining = iter(wanted)
+    return [seen[0], seen[-1]] == [wanted[0], wanted[-1]] and all(state in remaining for state in seen)
+
+
 class Copies:
     """Copies of a lake at some moments, each as likely as any other: what a kill would leave there."""
 

@@ -183,6 +183,7 @@ def uploaded(pristine: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         for name, value in CREDENTIALS.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        fsspec.filesystem("s3").clear_instance_cache()  # of another test's server, which has ended
         files = fsspec.filesystem("s3", use_listings_cache=False)
         files.put(f"{pristine}/", f"{BUCKET}/lake.zarr/", recursive=True)
         yield files
