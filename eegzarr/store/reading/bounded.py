@@ -39,6 +39,10 @@ class BoundedStore(WrapperStore[Store]):
             self._check(key, content.to_bytes())
         return content
 
+    def with_read_only(self, read_only: bool = False) -> BoundedStore:
+        """Return a store of the same content that may, or may not, be written to; zarr-python 3.1's wrapper can't."""
+        return BoundedStore(self._store.with_read_only(read_only))
+
     def _check(self, key: str, content: bytes) -> None:
         bound = decoded_bound(content)
         if bound > max(_UNQUESTIONED, _MOST_TIMES * len(content)):
