@@ -86,7 +86,10 @@ def test_what_is_cut_is_what_a_build_makes(recipe: Recipe, direct: Path, lake: P
         assert set(found.variables) - set(wanted.variables) == {"tile", "tile_offset"}
         for name in wanted.variables:
             assert found[name].dtype == wanted[name].dtype, name
-            np.testing.assert_array_equal(found[name], wanted[name], err_msg=str(name))
+            if name in ("x", "y", "z"):  # in m; the last digit of MNE's fit of a head depends on the NumPy
+                np.testing.assert_allclose(found[name], wanted[name], rtol=0, atol=1e-7, err_msg=str(name))
+            else:
+                np.testing.assert_array_equal(found[name], wanted[name], err_msg=str(name))
             assert found[name].attrs == wanted[name].attrs, name
         assert found.attrs.get("notes") == wanted.attrs.get("notes")
     assert summary.windows == wanted.sizes["window"]
