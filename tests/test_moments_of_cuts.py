@@ -161,7 +161,7 @@ def test_windows_are_never_cut_from_recordings_that_are_being_written_anew(root:
     assert set(seen) == {"old", "refused"}
     with pytest.raises(LakeError, match=r"have changed since\. Cut it again"):
         eegzarr.open_windows(lake, "challenge1")
-    with pytest.raises(LakeError, match="built anew while it was open"):
+    with pytest.raises(LakeError, match="rebuilt while it was open"):
         opened["eeg"].to_numpy()
 
 
