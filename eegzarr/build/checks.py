@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-
-from zarr.abc.store import Store
 
 from eegzarr.bids.dataset import Source, find_source
 from eegzarr.build import group as groups
@@ -21,13 +18,11 @@ from eegzarr.machine.system import is_writable
 from eegzarr.names import safe_name
 from eegzarr.recipes.recipe import Recipe
 from eegzarr.recipes.windows import NO_TRIAL
-from eegzarr.store.group import read_attributes
 from eegzarr.store.layout import METADATA, PARTS, UNREADABLE, group_path, open_store
-from eegzarr.store.private import get_bytes
 from eegzarr.store.root import is_node
 from eegzarr.store.staging import list_names
 from eegzarr.store.verify import groups_of
-from eegzarr.store.whole import check_whole_lake
+from eegzarr.store.whole import check_whole_lake, has_status, node_metadata
 
 
 def named_source(root: str | Path, recipe: Recipe, name: str | None) -> Source:
@@ -102,35 +97,20 @@ def check_root(lake: str) -> None:
     LakeError
     """
     store = open_store(lake, read_only=True)
-    kind = _node_type(store, METADATA)
+    kind = str(node_metadata(store, "").get("node_type", ""))
     if kind == "group":
         check_whole_lake(lake, "--out {lake}")
         names = (name for name in list_names(store, "") if name != METADATA)
-        arrays = [name for name in names if _node_type(store, f"{name}/{METADATA}") == "array"]
+        arrays = [name for name in names if node_metadata(store, name).get("node_type") == "array"]
         kind = f"group with the array {arrays[0]}" if arrays else ""
     if kind:
         raise LakeError(f"--out {lake} is a Zarr {kind} and no lake: give another folder")
 
 
-def _node_type(store: Store, path: str) -> str:
-    """Return what a node of Zarr says that it is, "" where there is none, or it is damaged."""
-    try:
-        return str(json.loads(get_bytes(store, path) or b"")["node_type"])
-    except (ValueError, TypeError, KeyError, NotADirectoryError):
-        return ""
-
-
 def _holds_groups(lake: str) -> bool:
     """Tell whether a folder is a lake that has lost its root's metadata: those are made from the groups' again."""
-    groups_there = groups_of(open_store(lake, read_only=True))
-    return any(_has_status(lake, group) for group in groups_there)
-
-
-def _has_status(lake: str, group: str) -> bool:
-    try:
-        return "status" in (read_attributes(lake, group) or {})
-    except LakeError:
-        return False
+    store = open_store(lake, read_only=True)
+    return any(has_status(store, group) for group in groups_of(store))
 
 
 def _holds_files(folder: Path) -> bool:

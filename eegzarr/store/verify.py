@@ -210,9 +210,6 @@ def _check_tiles(lake: str, group: str, attributes: dict[str, Any]) -> Iterator[
     signals, path = str(attributes[SIGNALS]), f"{group}/{METADATA}"
     try:
         state = Tiles.of(lake, signals).state
-    except LakeError as error:
-        yield _faulty(group, path, "stale", f"it was cut from {signals}, which can't be read: {_line(error)}")
-        return
     except UNREADABLE as error:
         if is_silence(error):
             raise

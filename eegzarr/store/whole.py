@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from typing import Any
 
 import zarr
 from zarr.abc.store import Store
@@ -56,14 +57,22 @@ def refuse_part(url: str, root: zarr.Group, call: str = OPEN, call_for_all: str 
         lake, recipe, release = url.rstrip("/").rsplit("/", 2)
         right = call.format(lake=lake, recipe=recipe, release=release)
         raise LakeError(f"{url} is one group of the lake {lake}. Give the lake:\n  {right}")
-    if any(_has_status(root.store, f"{name}/{METADATA}") for name in list_names(root.store, root.path)):
+    if any(has_status(root.store, name) for name in list_names(root.store, root.path)):
         lake, recipe = url.rstrip("/").rsplit("/", 1)
         right = call_for_all.format(lake=lake, recipe=recipe, release="")
         raise LakeError(f"{url} holds the groups of one recipe of the lake {lake}. Give the lake:\n  {right}")
 
 
-def _has_status(store: Store, path: str) -> bool:
+def node_metadata(store: Store, path: str) -> dict[str, Any]:
+    """Return what a node of Zarr says of itself; nothing where there is none, or a damaged one."""
     try:
-        return "status" in json.loads(get_bytes(store, path) or b"")["attributes"]
-    except (ValueError, TypeError, KeyError, NotADirectoryError):
-        return False  # no node of Zarr, or a damaged one
+        found = json.loads(get_bytes(store, f"{path}/{METADATA}" if path else METADATA) or b"")
+    except (ValueError, NotADirectoryError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def has_status(store: Store, path: str) -> bool:
+    """Tell whether a node of Zarr is a group of a lake, by its own metadata."""
+    attributes = node_metadata(store, path).get("attributes")
+    return isinstance(attributes, dict) and "status" in attributes
