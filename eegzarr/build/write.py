@@ -25,6 +25,11 @@ from eegzarr.recordings.positions import electrode_positions
 from eegzarr.store.receipt import Receipt
 from eegzarr.urls import is_silence, reason
 
+# Of a disk that is protected, broken or gone, or has something else where a file should be.
+_PROTECTED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_REFUSALS = _PROTECTED | {errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENAMETOOLONG, errno.ELOOP}
+_REFUSALS |= {errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
+
 
 @dataclass(frozen=True)
 class Written:
@@ -78,12 +83,6 @@ def finish_group(lake: str, group: str, plan: Plan, written: Written, watchers: 
     """Give a group whose shards are written its labels, and declare it complete."""
     with disk_faults_named(lake):
         groups.finish(lake, group, plan, written.receipts, written.positions, watchers)
-
-
-# Of a disk that is protected, broken or gone, or has something else where a file should be.
-_PROTECTED = {errno.EACCES, errno.EPERM, errno.EROFS}
-_REFUSALS = _PROTECTED | {errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENAMETOOLONG, errno.ELOOP}
-_REFUSALS |= {errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
 
 
 @contextmanager

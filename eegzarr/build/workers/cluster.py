@@ -228,10 +228,11 @@ def write_shards(
     """
     left = {row: set(own) & set(shards) for row, own in shared.items()}
     prepared: dict[int, Future] = {}
+    given: dict[int, ShardTask] = {}
     crew = Crew(client, watchers)
 
     def call(shard: int) -> tuple:
-        task = tasks(shard)
+        task = given[shard] = tasks(shard)
         needs, needed = Needs.of(task), {}
         for piece in task.pieces:
             if piece.recording in left and not piece.as_it_stands:
@@ -242,12 +243,13 @@ def write_shards(
         return needs, write_shard, task, needed
 
     for shard, receipt in _unordered(crew, call, shards, 2, gate):
-        check_written(tasks(shard), receipt, watchers)
+        task = given.pop(shard)
+        check_written(task, receipt, watchers)
         for row in [row for row, own in left.items() if shard in own]:
             left[row].discard(shard)
             if not left[row] and (future := prepared.pop(row, None)) is not None:
                 if not future.result():
-                    drop_prepared(tasks(shard).lake, tasks(shard).group, row)
+                    drop_prepared(task.lake, task.group, row)
                 future.release()
         yield receipt
 
