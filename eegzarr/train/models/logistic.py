@@ -6,12 +6,13 @@ import warnings
 
 import numpy as np
 import numpy.typing as npt
+import torch
 import xarray as xr
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from eegzarr.train.models.predictor import LinearReadout, Predictor
-from eegzarr.train.models.readout import features_of, mixed, set_feature_scales, set_weights
+from eegzarr.train.models.readout import drawn, features_of, mixed, set_feature_scales, set_weights
 from eegzarr.train.scoring.metrics import balanced_accuracy
 from eegzarr.train.task import AS_STORED, Given
 
@@ -38,7 +39,11 @@ def fit_logistic(train: xr.Dataset, model: Predictor, given: Given = AS_STORED) 
     readout = LinearReadout(len(model.channel_mean), model.sfreq, model.feature_clamp, len(model.classes))
     readout.to(model.channel_mean.device)
     set_feature_scales(readout, train, model, given)
-    features, code, subject = _drawn(train, model, readout, given)
+
+    def described(x: torch.Tensor) -> npt.NDArray:
+        return readout.standardized(features_of(readout, x, model)).cpu().numpy()
+
+    features, code, subject = drawn(given, train, described, _MOST_WINDOWS)
     mean, std = features.mean(0), features.std(0)
     std = np.where(std > 1e-6, std, np.float32(1))
     features = (features - mean) / std
@@ -51,24 +56,6 @@ def fit_logistic(train: xr.Dataset, model: Predictor, given: Given = AS_STORED) 
     bias[fitted.classes_] = _by_class(fitted.intercept_[:, None])[:, 0] - mean @ weight[:, fitted.classes_]
     set_weights(readout, weight, bias)
     return readout.eval()
-
-
-def _drawn(
-    train: xr.Dataset, model: Predictor, readout: LinearReadout, given: Given
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray]:
-    """Return features, codes of classes and subjects of some windows, in random order."""
-    stream = given.stream(train, 256, shuffle=True, with_labels=("subject",), rank=0, ranks=1)
-    features, codes, subjects, count = [], [], [], 0
-    batches = iter(stream)
-    for x, y, labels in batches:
-        features.append(readout.standardized(features_of(readout, x, model)).cpu().numpy())
-        codes.append(y.numpy())
-        subjects.append(np.asarray(labels["subject"], str))
-        count += len(y)
-        if count >= _MOST_WINDOWS:
-            break
-    batches.close()  # type: ignore[attr-defined]
-    return np.concatenate(features), np.concatenate(codes), np.concatenate(subjects)
 
 
 def _best_strength(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 
 import numpy as np
@@ -40,13 +40,39 @@ def features_of(readout: LinearReadout, x: torch.Tensor, model: Predictor) -> to
     return readout.features(model.clamped(middle(x, model.n_times).to(model.channel_mean.device).float()))
 
 
+def drawn(
+    given: Given, train: xr.Dataset, describe: Callable[[torch.Tensor], npt.NDArray], most: int
+) -> tuple[npt.NDArray, npt.NDArray, npt.NDArray]:
+    """Return what describes some windows of a training part, their targets and their subjects, in random order.
+
+    Parameters
+    ----------
+    describe : callable
+        From windows in uV, (batch, channel, time), to an array with a row for each.
+    most : int
+        Windows after which no further batch is read.
+    """
+    stream = given.stream(train, 256, shuffle=True, with_labels=("subject",), rank=0, ranks=1)
+    rows, targets, subjects, count = [], [], [], 0
+    batches = iter(stream)
+    for x, y, labels in batches:
+        rows.append(describe(x))
+        targets.append(y.numpy())
+        subjects.append(np.asarray(labels["subject"], str))
+        count += len(y)
+        if count >= most:
+            break
+    batches.close()  # type: ignore[attr-defined]
+    return np.concatenate(rows), np.concatenate(targets), np.concatenate(subjects)
+
+
 def set_feature_scales(readout: LinearReadout, train: xr.Dataset, model: Predictor, given: Given) -> None:
     """Standardise features by median and quartiles of some windows: a few artefacts don't move these."""
     stream = given.stream(train, _SAMPLED // 4, shuffle=True, rank=0, ranks=1)
     batches = iter(stream)
-    drawn = torch.cat([features_of(readout, x, model) for x, _ in islice(batches, 4)])
+    sampled = torch.cat([features_of(readout, x, model) for x, _ in islice(batches, 4)])
     batches.close()  # type: ignore[attr-defined]
-    low, median, high = np.quantile(drawn.cpu().double().numpy(), [0.25, 0.5, 0.75], axis=0)
+    low, median, high = np.quantile(sampled.cpu().double().numpy(), [0.25, 0.5, 0.75], axis=0)
     std = (high - low) / _QUARTILES
     readout.feature_mean.copy_(torch.as_tensor(median))
     readout.feature_std.copy_(torch.as_tensor(np.where(std > 1e-6, std, 1.0)))

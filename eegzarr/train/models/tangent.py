@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 
 from eegzarr.train.loop.parts import Parts
 from eegzarr.train.models.predictor import Predictor
-from eegzarr.train.models.readout import middle
+from eegzarr.train.models.readout import drawn, middle
 
 MOST_CHANNELS = 32  # 528 features; a window of more takes longer than a network's
 _MOST_WINDOWS = 4096  # of the training part
@@ -54,7 +54,8 @@ def fit_tangent(parts: Parts, model: Predictor) -> Guess | None:
     """
     if len(model.channel_mean) > MOST_CHANNELS:
         return None
-    covariance, target, subject = _drawn(parts, model)
+    described = drawn(parts.given, parts.train, lambda x: covariances(x, model), _MOST_WINDOWS)
+    covariance, target, subject = described
     if len(set(subject.tolist())) < 2 or (model.classes and len(set(target.tolist())) < 2):
         return None
     mean = covariance.mean(axis=0)
@@ -106,19 +107,3 @@ def tangent_vectors(covariance: npt.NDArray[np.float64], mean: npt.NDArray[np.fl
 def guessed(guess: Guess, windows: Iterable[tuple[torch.Tensor, torch.Tensor, object]]) -> npt.NDArray:
     """Return what a fitted model says of the windows of a part."""
     return np.concatenate([guess(x) for x, _, _ in windows])
-
-
-def _drawn(parts: Parts, model: Predictor) -> tuple[npt.NDArray[np.float64], npt.NDArray, npt.NDArray]:
-    """Return covariances, targets and subjects of some windows of the training part."""
-    stream = parts.given.stream(parts.train, 256, shuffle=True, with_labels=("subject",), rank=0, ranks=1)
-    found, targets, subjects, count = [], [], [], 0
-    batches = iter(stream)
-    for x, y, labels in batches:
-        found.append(covariances(x, model))
-        targets.append(y.numpy().copy())
-        subjects.append(np.asarray(labels["subject"], str))
-        count += len(y)
-        if count >= _MOST_WINDOWS:
-            break
-    batches.close()  # type: ignore[attr-defined]
-    return np.concatenate(found), np.concatenate(targets), np.concatenate(subjects)
