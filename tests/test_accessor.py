@@ -11,7 +11,8 @@ import xarray as xr
 
 import eegzarr
 from eegzarr.errors import UsageError
-from eegzarr.store.describe import TOO_NEAR, lost_windows
+from eegzarr.recipes.windows import WITHOUT_A_PLACE
+from eegzarr.store.describe import lost_windows
 from eegzarr.store.open import open_recordings
 from eegzarr.store.quality import START_KIT_EXCLUSIONS, GoodWindows, bad_channels, faults
 
@@ -114,7 +115,7 @@ def test_a_criterion_that_cannot_be_is_refused(wrong: dict, windows: xr.Dataset)
 def test_every_lost_window_has_one_reason(windows: xr.Dataset, sample_lake: Path) -> None:
     counts = lost_windows(windows, GoodWindows(peak_to_peak=float(windows.peak_to_peak.median())))
     table = open_recordings(sample_lake, "challenge1", "R1")
-    assert counts.pop(TOO_NEAR) == int(table["dropped"].values[table["windows"].values > 0].sum())
+    assert counts.pop(WITHOUT_A_PLACE) == int(table["dropped"].values[table["windows"].values > 0].sum())
     wanted = GoodWindows(peak_to_peak=float(windows.peak_to_peak.median()))
     bad = np.logical_or.reduce(list(faults(windows, wanted).values())) | np.isnan(windows["target"].values)
     assert sum(counts.values()) == bad.sum()

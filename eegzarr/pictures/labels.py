@@ -16,7 +16,8 @@ from eegzarr.errors import UsageError
 from eegzarr.pictures.canvas import COLOURS, FAINT, INK, MaxNLocator, new_axes, one_axes, style
 from eegzarr.recipes.classes import classes_of, names_of
 from eegzarr.recipes.recipe import recipe_from_json
-from eegzarr.store.describe import TOO_NEAR, lost_windows
+from eegzarr.recipes.windows import WITHOUT_A_PLACE
+from eegzarr.store.describe import lost_windows
 from eegzarr.store.table import no_label
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def losses(windows: xr.Dataset, ax: Axes | None = None) -> Axes:
     """Draw how many windows are lost, by reason, each counted once; see `eegzarr.store.describe.lost_windows`."""
     counts = lost_windows(windows)
     lost = {reason: count for reason, count in counts.items() if count}
-    total = windows.sizes["window"] + counts.get(TOO_NEAR, 0)
+    total = windows.sizes["window"] + counts.get(WITHOUT_A_PLACE, 0)
     with style():
         ax = one_axes(ax, height=1.4 + sum(0.25 + 0.17 * len(fill(reason, 42).splitlines()) for reason in lost))
         ax.set_title("Windows lost by reason")

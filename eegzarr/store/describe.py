@@ -30,7 +30,6 @@ from eegzarr.store.quality import GoodWindows, faults
 from eegzarr.store.reading.damage import damage_named
 
 DAMAGED = "damaged"
-TOO_NEAR = WITHOUT_A_PLACE
 _NO_STATISTICS = ("window", "recording", "start", "valid", "stimulus_onset", "response_onset")
 _MOST_KINDS = 12  # values of a text label that are counted one by one
 
@@ -273,7 +272,7 @@ def lost_windows(windows: xr.Dataset, wanted: GoodWindows | None = None) -> dict
     without a target; and those that `wanted`, by default the default, leaves out. Each
     window counts once, under the first of its reasons.
     """
-    counts = {TOO_NEAR: _dropped_trials(windows)}
+    counts = {WITHOUT_A_PLACE: _dropped_trials(windows)}
     reasons = faults(windows, wanted or GoodWindows())
     if "target" in windows.coords:
         codes = windows["target"]

@@ -75,18 +75,27 @@ class AboutWindows:
         return self._rows.is_remote
 
     def _repr_html_(self) -> str:
-        title, _, rest = repr(self).partition(" of ")
-        of, _, rest = rest.partition(": ")
-        facts: dict[str, object] = {"of": of, "windows": f"{self.n_windows:,}", "subjects": len(self.subjects)}
+        facts: dict[str, object] = {"of": self._groups(), "windows": f"{self.n_windows:,}"}
+        facts["subjects"] = len(self.subjects)
         facts["x"] = f"{len(self.channels)} channels × {self.n_times} samples at {self.sampling_rate:g} Hz"
         targets = self.targets
         facts["y"] = "none" if targets is None else str(self.classes or targets.dtype)
         left_out = {reason: count for reason, count in self.left_out.items() if count}
         if left_out:
             facts["left out"] = ", ".join(f"{count:,} with {reason}" for reason, count in left_out.items())
-        if "; batches of " in rest:
-            facts["batches"] = rest.rpartition("; batches of ")[2]
-        return as_html(title, facts)
+        if batches := self._batches():
+            facts["batches"] = batches
+        return as_html(type(self).__name__, facts)
+
+    def _batches(self) -> str:
+        """Return which batches come in which order, "" where windows are asked for one by one."""
+        return ""
+
+    def _groups(self) -> str:
+        """Return what the windows are of, the first groups by name."""
+        groups = [source.group if isinstance(source, Part) else "memory" for source in self._rows.selection.sources]
+        groups = list(dict.fromkeys(filter(None, groups)))
+        return ", ".join(groups[:_NAMED]) + (f" and {len(groups) - _NAMED} more" if len(groups) > _NAMED else "")
 
     def _summary(self) -> str:
         """Return what is given, on a line."""
@@ -97,11 +106,8 @@ class AboutWindows:
         if isinstance(self.classes, tuple):
             y += f" of {len(self.classes)} {'classes' if selection.targets.values.ndim == 1 else 'targets'}"  # type: ignore[union-attr]
         left_out = ", ".join(f"{count} with {reason}" for reason, count in self.left_out.items() if count)
-        groups = [source.group if isinstance(source, Part) else "memory" for source in selection.sources]
-        groups = list(dict.fromkeys(filter(None, groups)))
-        of = ", ".join(groups[:_NAMED]) + (f" and {len(groups) - _NAMED} more" if len(groups) > _NAMED else "")
         return (
-            f"{of}: {self.n_windows} windows of {shape.n_channels} channels x {shape.n_times} samples at "
+            f"{self._groups()}: {self.n_windows} windows of {shape.n_channels} channels x {shape.n_times} samples at "
             f"{self.sampling_rate:g} Hz, {shape.dtype} ({unit}), {y}; {len(self.subjects)} subjects"
             + (f"; left out: {left_out}" if left_out else "")
         )

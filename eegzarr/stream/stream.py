@@ -265,8 +265,11 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
         return len(self.turns())
 
     def __repr__(self) -> str:
+        return f"WindowStream of {self._summary()}; batches of {self._batches()}"
+
+    def _batches(self) -> str:
         order = "in order" if self._sequence.name is None else f"shuffled: {self._sequence.name}"
-        return f"WindowStream of {self._summary()}; batches of {self.batch_size}, {order}, seed {self.seed}"
+        return f"{self.batch_size}, {order}, seed {self.seed}"
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_decoder": None, "_meter": None}

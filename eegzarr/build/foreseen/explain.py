@@ -17,7 +17,7 @@ from eegzarr.build.target import targets_of
 from eegzarr.recipes.classes import names_of
 from eegzarr.recipes.recipe import Recipe
 from eegzarr.recipes.unused import unnamed_notes, unused_notes
-from eegzarr.recipes.windows import WITHOUT_A_PLACE as TOO_NEAR
+from eegzarr.recipes.windows import WITHOUT_A_PLACE
 
 _ROLES = ("trial_start", "stimulus", "response", "end")
 
@@ -80,7 +80,7 @@ def _explained(
     for one in inspections:
         left_out += one.left_out
         found += one.found
-        reasons = [*one.left_out, *([TOO_NEAR] if one.dropped else []), *([one.reason] if one.reason else [])]
+        reasons = [*one.left_out, *([WITHOUT_A_PLACE] if one.dropped else []), *([one.reason] if one.reason else [])]
         skipped[one.reason] += bool(one.reason)
         for reason in reasons:
             examples.setdefault(reason, one.recording.path)

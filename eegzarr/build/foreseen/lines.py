@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from eegzarr.amounts import counted
-from eegzarr.recipes.windows import WITHOUT_A_PLACE as TOO_NEAR
+from eegzarr.recipes.windows import WITHOUT_A_PLACE
 
 _MOST_VALUES = 20  # that are printed
 
@@ -53,7 +53,7 @@ class Explanation:
 
 def left_out_lines(dropped: int, left_out: Mapping[str, int], noun: str) -> list[str]:
     """Return what of a group's trials, events or windows was left out, a line for each reason."""
-    lines = [f"{counted(dropped, noun)} left out: {TOO_NEAR}"] if dropped else []
+    lines = [f"{counted(dropped, noun)} left out: {WITHOUT_A_PLACE}"] if dropped else []
     by_count = sorted(left_out.items(), key=lambda pair: -pair[1])
     return lines + [f"{counted(count, noun)} left out: the {noun} {why}" for why, count in by_count]
 
@@ -82,7 +82,9 @@ def lines_of(found: Explanation, *, skipped: bool = True) -> list[str]:
     for why, count in found.left_out.most_common():
         lines.append(f"{counted(count, found.noun)} left out: the {found.noun} {why}, as in {found.examples[why]}")
     if found.dropped:
-        lines.append(f"{counted(found.dropped, found.noun)} left out: {TOO_NEAR}, as in {found.examples[TOO_NEAR]}")
+        lines.append(
+            f"{counted(found.dropped, found.noun)} left out: {WITHOUT_A_PLACE}, as in {found.examples[WITHOUT_A_PLACE]}"
+        )
     lines += found.unused if skipped else ()
     for why, count in found.skipped.most_common() if skipped else ():
         lines.append(f"{counted(count, 'recording')} without a window: {why}, as {found.examples[why]}")
