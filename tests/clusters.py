@@ -1,4 +1,4 @@
-"""Dask schedulers and workers as processes that somebody started, each in a folder of its own."""
+"""Dask clusters for tests: processes that somebody started, each in a folder of its own; a thread of this process."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from dask.distributed import Client
+import dask
+import pytest
+from dask.distributed import Client, LocalCluster
+
+from eegzarr.build import repair
+from eegzarr.build.workers import session
 
 
 def dask_process(
@@ -57,3 +63,25 @@ def end_all(processes: Iterable[subprocess.Popen[bytes]]) -> None:
             process.wait(20)
         except subprocess.TimeoutExpired:
             process.kill()
+
+
+@contextmanager
+def worker_in_this_process() -> Iterator[None]:
+    """Give builds and repairs one worker that is a thread of this process, inside the ``with``.
+
+    Nothing starts and ends for each of them; what the worker writes can be looked at; and a kill ends it, too.
+    """
+    quick = {"distributed.worker.profile.enabled": False}
+    options = {"n_workers": 1, "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
+    any_port = {"dashboard_address": "127.0.0.1:0"}
+    with dask.config.set(quick), LocalCluster(processes=False, scheduler_kwargs=any_port, **options) as cluster:
+
+        @contextmanager
+        def client(_: object) -> Iterator[Client]:
+            with Client(cluster) as connected:
+                yield connected
+
+        with pytest.MonkeyPatch.context() as patched:
+            for module in (session, repair):
+                patched.setattr(module, "local_client", client)
+            yield

@@ -56,6 +56,12 @@ def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def one_subject_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample with one subject alone."""
+    return write_sample(tmp_path_factory.mktemp("bids") / "one", subjects=1)
+
+
+@pytest.fixture(scope="session")
 def sample_lake(sample_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake with the sample's challenge1/R1, in small shards. Read it only."""
     lake = tmp_path_factory.mktemp("lake") / "lake.zarr"

@@ -24,20 +24,33 @@ import eegzarr
 from eegzarr.errors import LakeError
 
 KILLS = int(os.environ.get("EEGZARR_KILLS", "0"))  # of each command; 0 for a few
+# Other moments in each run; EEGZARR_SEED=N repeats those of one that failed, which printed its seed.
+SEED = int(os.environ.get("EEGZARR_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
+LONG = pytest.mark.timeout(0 if KILLS else 300)
 REFUSED = "refused"
-_CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree", "os.truncate"}
+_CHANGES = {"os.rename", "os.link", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree", "os.truncate"}
 _look: list[Callable[[], None]] = []  # an audit hook can't be taken off again
+_looking = threading.Lock()
+
+
+def is_change(event: str, arguments: tuple) -> bool:
+    """Tell whether an audit event is a change of a file."""
+    return event in _CHANGES or (
+        event == "open" and isinstance(arguments[2], int) and bool(arguments[2] & os.O_ACCMODE)
+    )
 
 
 def _before_each_change(event: str, arguments: tuple) -> None:
-    writes = event in _CHANGES or (event == "open" and isinstance(arguments[2], int) and arguments[2] & os.O_ACCMODE)
-    # What zarr's own thread does, nobody can look at with zarr: it is the thread that would look.
-    if writes and _look and not threading.current_thread().name.startswith("zarr_io"):
-        look = _look.pop()  # what it opens itself is no change
+    # What zarr's own thread does, nobody can look at with zarr: it is the thread that would look. What one opens to
+    # look is no change, and what another thread does meanwhile isn't looked at.
+    if not _look or not is_change(event, arguments) or threading.current_thread().name.startswith("zarr_io"):
+        return
+    if _looking.acquire(blocking=False):
         try:
-            look()
+            for look in _look[:]:
+                look()
         finally:
-            _look.append(look)
+            _looking.release()
 
 
 sys.addaudithook(_before_each_change)
@@ -80,16 +93,23 @@ class Onlooker:
         self.states = {digest: name for name, digests in reversed(allowed.items()) for digest in digests}
         self.looks = 0
         self.seen: list[tuple[str, str, str]] = []
-        self._refused_by: list[bytes] = []
+        self._files_seen: set[tuple[str, int, int, int]] = set()
 
     def __call__(self) -> None:
         self.looks += 1
-        files = [path for path in (self.lake / "zarr.json", self.lake / self.group / "zarr.json") if path.exists()]
-        metadata = [path.read_bytes() for path in files]
-        if metadata == self._refused_by and not KILLS:
-            return  # whatever else has changed, these two files have all refuse it
-        self._see()
-        self._refused_by = metadata if set(self.seen[-1]) == {REFUSED} else []
+        files = self._files()
+        if files != self._files_seen:  # most changes are of other files, or of those that are being written
+            self._see()
+            self._files_seen = files
+
+    def _files(self) -> set[tuple[str, int, int, int]]:
+        """Inode, size and time of what decides what is seen: of the metadata alone, where these refuse the group."""
+        group = f"{self.lake}/{self.group}"
+        files = [f"{self.lake}/zarr.json", f"{group}/zarr.json"]
+        if KILLS or not self.seen or set(self.seen[-1]) != {REFUSED}:
+            files += [f"{folder}/{name}" for folder, _, names in os.walk(group) for name in names]
+        found = ((file, _stat(file)) for file in files if not file.endswith(".partial"))
+        return {(file, stat.st_ino, stat.st_size, stat.st_mtime_ns) for file, stat in found if stat}
 
     def _see(self) -> None:
         seen = self._through_the_lake(), self._through_its_own(), self._through_eegzarr()
@@ -127,6 +147,13 @@ class Onlooker:
         return self.states[content(dataset)]
 
 
+def _stat(file: str) -> os.stat_result | None:
+    try:
+        return os.stat(file)
+    except FileNotFoundError:
+        return None
+
+
 def steps(*several: str) -> list[tuple[str, str, str]]:
     """What may be seen of states that follow one another: eegzarr believes the group, plain xarray the lake's copy."""
     between = {("old", REFUSED): ("old", REFUSED, REFUSED), (REFUSED, "new"): (REFUSED, "new", "new")}
@@ -150,7 +177,7 @@ class Copies:
         self.lake, self.folder, self.count, self.onlooker = lake, folder, KILLS or count, onlooker
         self.taken: list[Path] = []
         self._moments = 0
-        self._random = random.Random(2025)
+        self._random = random_of("copies")
 
     def __call__(self) -> None:
         self.onlooker()
@@ -179,9 +206,14 @@ def _copy(folder: Path, to: Path) -> None:
             continue
 
 
-def random_moments(count: int, most: int) -> list[tuple[int, float]]:
-    """Return when to kill: after how many changes of files, and how many ms later."""
-    rng = random.Random(2025)
-    if KILLS:
-        return [(rng.randrange(1, most), rng.choice([0, rng.uniform(0, 5)])) for _ in range(KILLS)]
-    return [(number, 0) for number in sorted(rng.sample(range(1, most), count))]
+def random_of(purpose: str) -> random.Random:
+    """Return random numbers of this run, and print how to have them again."""
+    print(f"EEGZARR_SEED={SEED} repeats the moments of {purpose}")
+    return random.Random(f"{SEED} {purpose}")
+
+
+def moments_among(changes: int, count: int, purpose: str) -> list[tuple[int, float]]:
+    """Return when to kill: after how many of the changes of files, and how many ms later; one in each part of them."""
+    rng, count = random_of(purpose), KILLS or count
+    places = [1 + int((part + rng.random()) * changes / count) for part in range(count)]
+    return [(place, rng.choice([0, rng.uniform(0, 5)]) if KILLS else 0) for place in places]

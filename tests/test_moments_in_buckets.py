@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +12,9 @@ import fsspec
 import numpy as np
 import pytest
 import xarray as xr
+from clusters import worker_in_this_process
 from conftest import SMALL_SHARDS
-from moments import KILLS, REFUSED, content
+from moments import KILLS, REFUSED, content, random_of
 from s3_server import BUCKET, CREDENTIALS, s3_server
 from zarr.storage import FsspecStore
 
@@ -22,7 +22,6 @@ import eegzarr
 from eegzarr.build.repair import repair_lake
 from eegzarr.cut.api import cut_lake
 from eegzarr.errors import LakeError
-from eegzarr.sample.write import write_sample
 from eegzarr.store.verify import verify_lake
 
 LAKE = f"{BUCKET}/lake.zarr"
@@ -77,9 +76,15 @@ class Watched:
         self.complete = {group: {path for path in paths if path.startswith(f"{group}/")} for group in groups}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_worker() -> Iterator[None]:
+    with worker_in_this_process():
+        yield
+
+
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_sample(tmp_path_factory.mktemp("moments") / "bids", subjects=1)
+def root(one_subject_root: Path) -> Path:
+    return one_subject_root
 
 
 @pytest.fixture
@@ -141,7 +146,7 @@ def test_a_bucket_s_root_lists_only_what_is_whole_whatever_is_done_and_killed(bu
         for path in (f"{WHOLE}/age/c/0", f"{WHOLE}/eeg/c/0/0/0", f"{WHOLE}/shards/receipt/c/0"):
             bucket.files.pipe_file(f"{LAKE}/{path}", b"gone")
 
-    rng = random.Random(2025)
+    rng = random_of("a bucket's kills")
     commands: list[tuple[str, int, Any]] = [
         (WHOLE, 60, lambda: build("int16")),
         (WHOLE, 100, lambda: build("float16", overwrite=True)),

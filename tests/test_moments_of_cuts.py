@@ -6,34 +6,39 @@ Each command is looked at between every two writes, and copies of the lake that 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import xarray as xr
+from clusters import worker_in_this_process
 from conftest import tree_digests
-from moments import KILLS, Copies, Onlooker, digests_of, in_order, looked_at, steps
+from moments import KILLS, LONG, Copies, Onlooker, digests_of, in_order, looked_at, steps
 
 import eegzarr
 from eegzarr.build.repair import repair_lake
 from eegzarr.challenge.presets import CHALLENGE1
 from eegzarr.cut.api import cut_lake
 from eegzarr.errors import LakeError
-from eegzarr.sample.write import write_sample
 from eegzarr.store.root import only_builder
 from eegzarr.store.verify import verify_lake
 
 WHOLE, CUT = "continuous/R1", "challenge1/R1"
 AGES = replace(CHALLENGE1, target="age")
 Command = Callable[[Path], object]
-LONG = pytest.mark.timeout(0 if KILLS else 300)
 ONLY_LONG = pytest.mark.skipif(not KILLS, reason="a part of the long form, with EEGZARR_KILLS")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_worker() -> Iterator[None]:
+    with worker_in_this_process():
+        yield
+
+
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_sample(tmp_path_factory.mktemp("moments") / "bids", subjects=1)
+def root(one_subject_root: Path) -> Path:
+    return one_subject_root
 
 
 def build(root: Path, lake: Path) -> object:
