@@ -27,6 +27,7 @@ KILLS = int(os.environ.get("EEGZARR_KILLS", "0"))  # of each command; 0 for a fe
 # Other moments in each run; EEGZARR_SEED=N repeats those of one that failed, which printed its seed.
 SEED = int(os.environ.get("EEGZARR_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 LONG = pytest.mark.timeout(0 if KILLS else 300)
+ONLY_LONG = pytest.mark.skipif(not KILLS, reason="a part of the long form, with EEGZARR_KILLS")
 REFUSED = "refused"
 _CHANGES = {"os.rename", "os.link", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree", "os.truncate"}
 _look: list[Callable[[], None]] = []  # an audit hook can't be taken off again

@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 from clusters import worker_in_this_process
 from conftest import tree_digests
-from moments import KILLS, LONG, Copies, Onlooker, digests_of, in_order, looked_at, steps
+from moments import KILLS, LONG, ONLY_LONG, Copies, Onlooker, digests_of, in_order, looked_at, steps
 
 import eegzarr
 from eegzarr.build.repair import repair_lake
@@ -27,7 +27,6 @@ from eegzarr.store.verify import verify_lake
 WHOLE, CUT = "continuous/R1", "challenge1/R1"
 AGES = replace(CHALLENGE1, target="age")
 Command = Callable[[Path], object]
-ONLY_LONG = pytest.mark.skipif(not KILLS, reason="a part of the long form, with EEGZARR_KILLS")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -118,7 +117,7 @@ def test_a_cut_is_the_old_group_the_new_one_or_refused(
         if KILLS:
             signals()
 
-    copies = Copies(lake, tmp_path / "copies", 2, look)
+    copies = Copies(lake, tmp_path / "copies", 1, look)
     with looked_at(copies):
         command(lake)
     signals()
@@ -182,7 +181,7 @@ def test_a_split_is_the_old_one_or_the_new_one_at_every_moment(lake: Path, tmp_p
         if "paper" in eegzarr.list_splits(lake, "challenge1"):
             seen.append(eegzarr.open_split(lake, "challenge1", "paper")["train"].sizes["window"])
 
-    copies = Copies(lake, tmp_path / "copies", 2, look)
+    copies = Copies(lake, tmp_path / "copies", 1, look)
     with looked_at(copies):
         eegzarr.store_split(lake, "challenge1", "paper", {"train": first, "test": second})
         eegzarr.store_split(lake, "challenge1", "paper", {"train": windows}, overwrite=True)
