@@ -13,10 +13,11 @@ from braindecode.preprocessing import create_fixed_length_windows, create_window
 from eegdash.hbn.preprocessing import hbn_ec_ec_reannotation
 from small_studies import eeg_path, write_events, write_recording
 
+import eegzarr
 from eegzarr.bids.dataset import find_source
 from eegzarr.build.inspect import inspect
 from eegzarr.build.plan import Plan, make_plan
-from eegzarr.build.target import targets_of
+from eegzarr.build.target import TargetColumn, targets_of
 from eegzarr.recipes.load import FILES, load_recipe
 from eegzarr.recipes.recipe import recipe_from_json
 from eegzarr.store.layout import Geometry
@@ -24,11 +25,16 @@ from eegzarr.store.layout import Geometry
 
 @dataclass(frozen=True)
 class Cut:
-    """Windows of a plan: where each begins, and its class."""
+    """Windows of a plan: where each begins, and what is to be predicted of it."""
 
     plan: Plan
     starts: list[int]
-    names: list[str]
+    target: TargetColumn
+
+    @property
+    def names(self) -> list[str]:
+        """The class of each."""
+        return [self.target.attributes["classes"][code] for code in self.target.values]
 
 
 def cut(root: Path, name: str) -> Cut:
@@ -40,8 +46,7 @@ def cut(root: Path, name: str) -> Cut:
     columns = {str(column): plan.windows[column].to_numpy() for column in plan.windows}
     columns |= {label: values[recording] for label, values in plan.subjects.columns.items() if label not in columns}
     target = targets_of(recipe, columns, plan.subjects.given)["target"]
-    names = [target.attributes["classes"][code] for code in target.values]
-    return Cut(plan, plan.windows["start_sample"].tolist(), names)
+    return Cut(plan, plan.windows["start_sample"].tolist(), target)
 
 
 def by_braindecode(path: Path, mapping: dict[str, int], samples: int, annotations=None) -> tuple[list[int], list[int]]:
@@ -178,3 +183,47 @@ def test_eyes_of_hbn_are_those_of_eegdash(tmp_path: Path) -> None:
     found = cut(tmp_path, "hbn-eyes")
     assert found.starts == epochs.events[:, 0].tolist()
     assert found.names == [theirs[code] for code in epochs.events[:, 2]]
+
+
+def test_commands_of_proteus_are_those_of_mne(tmp_path: Path) -> None:
+    commands = {"mi": "motor_imagery", "sub": "subtraction", "word": "word"}
+    cues = [(3.0 + 9.3 * k, ("word", "mi", "sub", "mi", "word")[k]) for k in range(5)]
+    for task in ("OnlineRawBH", "BaselineOpen"):
+        path = tmp_path / f"sub-01/ses-2/eeg/sub-01_ses-2_task-{task}_run-1_eeg.edf"
+        write_recording(path, seconds=50, sfreq=500, channels=("C3", "Cz"))
+        told = [(0.0, "baseline"), *((onset, cue) for onset, cue in cues if task == "OnlineRawBH"), (49.0, "end")]
+        onsets, values = zip(*told, strict=True)
+        write_events(path, {"onset": onsets, "duration": [8.0] * len(told), "trial_type": values})
+    lake = tmp_path / "lake.zarr"
+    eegzarr.build_lake(tmp_path, lake, recipe="proteus-commands", workers=1)
+    windows = eegzarr.open_windows(lake, "proteus-commands").load()
+
+    raw = mne.io.read_raw_edf(next(tmp_path.glob("**/*OnlineRawBH*.edf")), preload=True, verbose=False)
+    raw.set_annotations(mne.Annotations(*zip(*((onset, 0, commands[cue]) for onset, cue in cues), strict=True)))
+    raw.notch_filter([50, 60], verbose=False).filter(0.1, 75, verbose=False).resample(120, verbose=False)
+    events, codes = mne.events_from_annotations(raw, verbose=False)
+    epochs = mne.Epochs(raw, events, codes, tmin=1, tmax=5 - 1 / 120, baseline=None, preload=True, verbose=False)
+    names = {code: name for name, code in codes.items()}
+    assert [windows["target"].attrs["flag_meanings"].split()[c] for c in windows["target"].values.astype(int)] == [
+        names[code] for code in epochs.events[:, 2]
+    ]
+    assert (windows["start"].values * 120).round().tolist() == (epochs.events[:, 0] + 120).tolist()
+    np.testing.assert_allclose(windows["eeg"], epochs.get_data(units="uV"), atol=1e-3)
+    assert set(windows["task"].values) == {"OnlineRawBH"}
+
+
+def test_sleep_onset_of_muse_is_the_time_to_its_marker(tmp_path: Path) -> None:
+    """The reference is NeuralBench's definition: windows that end at the onset or before, and the seconds that are left."""
+    onset = 712.3
+    for session in ("01", "02"):
+        path = tmp_path / f"sub-07/ses-{session}/eeg/sub-07_ses-{session}_task-sleeponset_eeg.edf"
+        write_recording(path, seconds=1012, sfreq=128, channels=("TP9", "AF7", "AF8", "TP10"))
+        write_events(path, {"onset": [onset], "duration": [0.0], "trial_type": ["n2_onset"]})
+    (tmp_path / "sub-07/sub-07_sessions.tsv").write_text("session_id\tsplit\nses-01\ttrain\nses-02\ttest\n")
+    found = cut(tmp_path, "muse-sleep-onset")
+    assert found.starts == [640 * k for k in range(202)] * 2
+    stops = 5.0 * np.arange(1, 203)
+    theirs = np.where(stops <= onset, np.minimum(onset - stops, 600), np.nan)
+    np.testing.assert_allclose(found.target.values, np.tile(theirs, 2), rtol=1e-6)
+    assert found.plan.subjects.columns["split"].tolist() == ["train", "test"]
+    assert found.plan.channels == ("TP9", "AF7", "AF8", "TP10")

@@ -102,6 +102,33 @@ def test_a_condition_on_columns_chooses_events() -> None:
 
 
 @pytest.mark.parametrize(
+    ("where", "starts"),
+    [
+        ("stimulus == response", [100]),
+        ("stimulus != response", [200, 500]),  # not where one of them is missing
+        ("stimulus == asked == response", [100]),
+        ("asked == stimulus or stimulus == 'x'", [100]),
+        ("cue == answer", [100, 300]),  # as numbers: 2 and 2.0 are one
+        ("cue < answer", [500]),
+        ("stimulus == cue", []),  # a text is never a number
+        ("not stimulus == cue", [100, 200, 300, 500]),
+    ],
+)
+def test_a_condition_compares_columns_with_each_other(where: str, starts: list[int]) -> None:
+    found = table(
+        recipe(where=where),
+        onset=["1", "2", "3", "4", "5"],
+        trial_type=["go"] * 5,
+        stimulus=["cat", "dog", "cat", "n/a", "7b"],
+        response=["cat", "cat", "n/a", "dog", "7"],
+        asked=["cat", "x", "x", "x", "x"],
+        cue=["1", "5", "2", "n/a", "3"],
+        answer=["1", "4", "2.0", "1", "10"],
+    )
+    assert found.columns["start_sample"].tolist() == starts
+
+
+@pytest.mark.parametrize(
     ("rules", "starts", "why"),
     [
         ({"min_gap": 2.0}, [100, 350, 600], "begins within 2 s of the one before it"),

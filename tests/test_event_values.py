@@ -190,6 +190,8 @@ def test_tiles_are_those_that_a_loop_would_cut(rows: list[tuple[int, int]], stri
         "0.1 < rt <= 0.3",
         "größe >= 2 and `class` in ['x', 'y']",
         "not rt > 0.2",
+        "`class` == said",
+        "`class` != said and rt < größe",
     ],
 )
 def test_a_condition_is_that_of_pandas(condition: str) -> None:
@@ -199,10 +201,13 @@ def test_a_condition_is_that_of_pandas(condition: str) -> None:
             "class": ["x", "y", "x", "x"],
             "rt": [0.1, 0.2, 0.3, 0.4],
             "größe": [1, 2, 3, 4],
+            "said": ["x", "x", "y", "x"],
         }
     )
     wanted = rows.eval(condition.replace("not rt > 0.2", "~(rt > 0.2)")).to_numpy(bool)
-    found = holds(condition, lambda name, _: rows[name].to_numpy(), len(rows))
+    found = holds(
+        condition, lambda name, _: rows[name].to_numpy(), lambda name: rows[name].dtype.kind in "fi", len(rows)
+    )
     assert found.tolist() == wanted.tolist()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ LABELS = {
     "onset": np.array([2.0, 0.0, 1.0]),
     "correct": np.array([1, 0, -1], np.int8),
     "sex": np.array(["F", "M", ""], object),
+    "other": np.array(["F", "F", "M"], object),
     "p factor": np.array([1, 2, 3], np.float32),
 }
 
@@ -36,6 +38,9 @@ LABELS = {
         ("p factor", [1, 2, 3]),
         ("2", [2, 2, 2]),
         ("1 <= correct < 2", [1, 0, 0]),
+        ("sex == other", [1, 0, np.nan]),
+        ("sex != other and rt > 0", [0, 1, np.nan]),
+        ("sex in ['F', 'X']", [1, 0, np.nan]),
     ],
 )
 def test_expressions_are_computed_window_by_window(expression: str, expected: list[float]) -> None:
@@ -64,9 +69,25 @@ def test_nothing_but_arithmetic_is_let_through(expression: str) -> None:
         labels_of(expression)
 
 
-def test_texts_are_not_added_to_numbers() -> None:
-    with pytest.raises(RecipeError, match="can't be computed"):
-        evaluate("sex + 1", LABELS)
+@pytest.mark.parametrize(
+    ("expression", "why"),
+    [
+        ("sex + 1", "sex is text"),
+        ("log(sex)", "sex is text"),
+        ("-sex", "sex is text"),
+        ("not sex", "sex is text"),
+        ("sex and rt", "sex is text"),
+        ("sex == 1", "sex is text, 1 is a number: they can't be compared"),
+        ("rt < 'a'", "'a' is text, rt is a number: they can't be compared"),
+        ("0 < sex", "sex is text, 0 is a number: they can't be compared"),
+        ("sex == rt", "sex is text, rt is a number: they can't be compared"),
+        ("sex in ['F', 1]", "sex is text, 1 is a number: they can't be compared"),
+        ("rt not in ['F']", "'F' is text, rt is a number: they can't be compared"),
+    ],
+)
+def test_texts_and_numbers_are_not_mixed(expression: str, why: str) -> None:
+    with pytest.raises(RecipeError, match=f"can't be computed: {re.escape(why)}"):
+        evaluate(expression, LABELS)
 
 
 def test_a_lake_is_built_with_an_expression_as_its_target(sample_root: Path, tmp_path: Path) -> None:

@@ -176,14 +176,21 @@ def _seconds(text: object) -> float:
 
 
 def _condition(events: Columns, where: str, count: int) -> npt.NDArray[np.bool_]:
-    def column(name: str, as_texts: bool) -> npt.NDArray:
+    def texts_of(name: str) -> npt.NDArray[np.object_]:
         if name not in events:
             there = list(map(str, events))
             raise RecordingError(
                 f"events.tsv has no column {name} for where = {where!r}; it has {', '.join(there)}."
                 f"{did_you_mean(name, there)}"
             )
-        own = texts(events[name])
+        return texts(events[name])
+
+    def has_numbers(name: str) -> bool:
+        there = texts_of(name) != ""
+        return not np.isnan(numbers(events[name])[there]).any()
+
+    def column(name: str, as_texts: bool) -> npt.NDArray:
+        own = texts_of(name)
         if as_texts:
             return own
         values = numbers(events[name])
@@ -193,7 +200,7 @@ def _condition(events: Columns, where: str, count: int) -> npt.NDArray[np.bool_]
         return values
 
     try:
-        return holds(where, column, count)
+        return holds(where, column, has_numbers, count)
     except (TypeError, ValueError) as error:
         raise RecordingError(f"where = {where!r} can't be computed: {error}") from error
 

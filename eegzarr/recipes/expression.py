@@ -49,8 +49,8 @@ def labels_of(expression: str) -> tuple[str, ...]:
         If it is none, or holds more than arithmetic.
     """
     tree = _parsed(expression)
-    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - FUNCTIONS.keys()
-    evaluate(expression, {name: np.ones(1) for name in names} or {"": np.ones(1)})
+    names = _names_in(tree)
+    evaluate(expression, {name: _stand_in(name, tree) for name in names} or {"": np.ones(1)})
     return tuple(sorted(names))
 
 
@@ -89,8 +89,8 @@ def check_condition(condition: str) -> tuple[str, ...]:
     """
     try:
         tree = _parsed(condition)
-        names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - FUNCTIONS.keys()
-        _value(tree, condition, lambda name: np.ones(1) if name not in _texts_in(tree) else np.array(["1"], object))
+        names = _names_in(tree)
+        _value(tree, condition, lambda name: _stand_in(name, tree))
     except (RecipeError, TypeError, ValueError) as error:
         told = str(error).removeprefix(f"target {condition!r}").removeprefix(": ").removeprefix(" ")
         raise RecipeError(f"where = {condition!r}: {told}") from error
@@ -99,7 +99,12 @@ def check_condition(condition: str) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def holds(condition: str, column: Callable[[str, bool], npt.NDArray], count: int) -> npt.NDArray[np.bool_]:
+def holds(
+    condition: str,
+    column: Callable[[str, bool], npt.NDArray],
+    has_numbers: Callable[[str], bool],
+    count: int,
+) -> npt.NDArray[np.bool_]:
     """Return in which rows a condition is known to hold, (row,).
 
     Parameters
@@ -107,32 +112,56 @@ def holds(condition: str, column: Callable[[str, bool], npt.NDArray], count: int
     condition : str
     column : callable
         Returns a column by its name, (row,): texts, "" where missing, if its second argument is true, else numbers.
-        It is asked for texts where the condition compares the column with texts.
+        It is asked for texts where the condition compares the column with texts, or with a column of texts.
+    has_numbers : callable
+        Tells whether all that a column of this name holds are numbers. It is asked for columns that are compared with
+        each other.
     count : int
         Rows.
     """
     tree = _parsed(condition)
-    as_texts = _texts_in(tree)
+    as_texts = _texts_in(tree, has_numbers)
     with np.errstate(all="ignore"):
         value = _value(tree, condition, lambda name: column(name, name in as_texts))
     truth = np.broadcast_to(np.asarray(value, np.float64), count)
     return np.asarray((truth != 0) & ~np.isnan(truth))
 
 
-def _texts_in(tree: ast.expr) -> set[str]:
-    """Return the names that are compared with texts."""
-    found = set()
+def _names_in(tree: ast.expr) -> set[str]:
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - FUNCTIONS.keys()
+
+
+def _stand_in(name: str, tree: ast.expr) -> npt.NDArray:
+    """Return a value to try an expression with before there is any: text, if it is compared with one."""
+    return np.array(["1"], object) if name in _texts_in(tree, lambda _: True) else np.ones(1)
+
+
+def _texts_in(tree: ast.expr, has_numbers: Callable[[str], bool]) -> set[str]:
+    """Return the names that are compared with texts, or with columns that hold or are compared with texts."""
+    found: set[str] = set()
+    together: list[set[str]] = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.Compare):
-            sides = [node.left, *node.comparators]
-            constants = [part for side in sides if isinstance(side, _LITERALS) for part in ast.walk(side)]
-            if any(isinstance(part, ast.Constant) and isinstance(part.value, str) for part in constants):
-                found |= {side.id for side in sides if isinstance(side, ast.Name)}
+        if not isinstance(node, ast.Compare):
+            continue
+        sides = [node.left, *node.comparators]
+        names = {side.id for side in sides if isinstance(side, ast.Name)}
+        constants = [part for side in sides if isinstance(side, _LITERALS) for part in ast.walk(side)]
+        if any(isinstance(part, ast.Constant) and isinstance(part.value, str) for part in constants):
+            found |= names
+        elif len(names) > 1:
+            together.append(names)
+    found |= {name for names in together for name in names if not has_numbers(name)}
+    while reached := [names for names in together if names & found and not names <= found]:
+        found.update(*reached)
     return found
 
 
 def _wide(label: npt.NDArray) -> npt.NDArray:
     return label.astype(np.float64) if label.dtype.kind in "iuf" else label
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, np.ndarray) and value.dtype.kind in "OUST")
 
 
 def _is_missing(value: Any) -> npt.NDArray[np.bool_]:
@@ -170,6 +199,18 @@ def _value(node: ast.expr, expression: str, label: Callable[[str], Any]) -> Any:
     def of(part: ast.expr) -> Any:
         return _value(part, expression, label)
 
+    def number_of(part: ast.expr) -> Any:
+        if _is_text(value := of(part)):
+            raise TypeError(f"{ast.unparse(part)} is text: it can be compared with text, but not be computed with")
+        return value
+
+    def alike(one: ast.expr, other: ast.expr) -> tuple[Any, Any]:
+        values = of(one), of(other)
+        if _is_text(values[0]) != _is_text(values[1]):
+            text, number = (one, other) if _is_text(values[0]) else (other, one)
+            raise TypeError(f"{ast.unparse(text)} is text, {ast.unparse(number)} is a number: they can't be compared")
+        return values
+
     match node:
         case ast.Name(id=name):
             return label(name)
@@ -178,11 +219,11 @@ def _value(node: ast.expr, expression: str, label: Callable[[str], Any]) -> Any:
         case ast.Constant(value=str() as text):
             return text
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-            return _BINARY[type(op)](of(left), of(right))
+            return _BINARY[type(op)](number_of(left), number_of(right))
         case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
-            return _UNARY[type(op)](of(operand))
+            return _UNARY[type(op)](number_of(operand))
         case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARISON:
-            one, other = of(left), of(right)
+            one, other = alike(left, right)
             truth = np.asarray(_COMPARISON[type(op)](one, other), np.float64)
             return np.where(_is_missing(one) | _is_missing(other), np.nan, truth)
         case ast.Compare(left=left, ops=[op, *ops], comparators=[right, *others]) if ops:
@@ -191,13 +232,14 @@ def _value(node: ast.expr, expression: str, label: Callable[[str], Any]) -> Any:
         case ast.Compare(
             left=left, ops=[ast.In() | ast.NotIn() as op], comparators=[ast.List() | ast.Tuple() as listed]
         ):
-            return _is_in(of(left), [of(part) for part in listed.elts], negated=isinstance(op, ast.NotIn))
+            many = [alike(left, part)[1] for part in listed.elts]
+            return _is_in(of(left), many, negated=isinstance(op, ast.NotIn))
         case ast.BoolOp(op=op, values=parts):
-            return _joined([of(part) for part in parts], every=isinstance(op, ast.And))
+            return _joined([number_of(part) for part in parts], every=isinstance(op, ast.And))
         case ast.UnaryOp(op=ast.Not(), operand=operand):
-            return 1 - _truth(of(operand))
+            return 1 - _truth(number_of(operand))
         case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in FUNCTIONS:
-            return FUNCTIONS[name](of(argument))
+            return FUNCTIONS[name](number_of(argument))
     raise RecipeError(
         f"target {expression!r}: {ast.unparse(node)!r} is no label, number, text, + - * / **, comparison, "
         f"and, or, not, in […] or {', '.join(FUNCTIONS)}"
