@@ -213,7 +213,7 @@ def test_commands_of_proteus_are_those_of_mne(tmp_path: Path) -> None:
 
 
 def test_sleep_onset_of_muse_is_the_time_to_its_marker(tmp_path: Path) -> None:
-    """The reference is NeuralBench's definition: windows that end at the onset or before, and the seconds that are left."""
+    """As NeuralBench defines it: of windows that end at the onset or before, the seconds that are left."""
     onset = 712.3
     for session in ("01", "02"):
         path = tmp_path / f"sub-07/ses-{session}/eeg/sub-07_ses-{session}_task-sleeponset_eeg.edf"

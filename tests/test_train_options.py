@@ -94,6 +94,7 @@ def test_a_split_that_the_lake_keeps_is_trained_on_as_it_is(options: FitOptions)
         ({"where": "target > 1000"}, "--where 'target > 1000' leaves none of the 288 windows of the training part"),
         ({"valid_where": "side > 3"}, "side"),
         ({"where": "target >"}, "--where"),
+        ({"where": "side == 'left' and side < 3"}, "--where: .* side is text, 3 is a number"),
         ({"model": "nowhere:Net"}, "there is no module nowhere"),
         ({"model": "json:JSONDecoder"}, "no class of torch.nn.Module"),
         ({"ema": 1.0}, "--ema is a share"),
