@@ -20,7 +20,9 @@ from eegzarr.cut.api import cut_lake
 from eegzarr.cut.repair import repair_lake
 from eegzarr.errors import LakeError, UsageError
 from eegzarr.recipes.recipe import WindowSpan
+from eegzarr.recipes.windows import WITHOUT_A_PLACE
 from eegzarr.report import report
+from eegzarr.store.describe import lost_windows
 from eegzarr.store.layout import Geometry
 from eegzarr.store.open import open_recordings
 from eegzarr.store.reading import gather as compiling
@@ -107,6 +109,16 @@ def test_cut_windows_are_exported_and_described_like_any(lake: Path) -> None:
     assert ds.eegzarr.good().sizes["window"] > 0
     parts = eegzarr.to_braindecode(ds)
     np.testing.assert_allclose(parts[0][0] * 1e6, loaded.eeg[0], atol=1e-3)  # in V
+
+
+def test_windows_that_were_cut_into_memory_know_their_recordings(lake: Path) -> None:
+    stored, memory = eegzarr.open_windows(lake, "challenge1"), eegzarr.cut(lake, "challenge1")
+    some = {"window": slice(20, 90), "channel": [7, 0]}
+    assert lost_windows(memory) == lost_windows(stored)
+    assert lost_windows(memory.isel(some)) == lost_windows(stored.isel(some))
+    assert WITHOUT_A_PLACE not in lost_windows(memory.isel(some).load())  # nothing says where it was cut
+    one, other = (torch.cat([x for x, _ in WindowStream(ds.isel(some), normalize="robust")]) for ds in (stored, memory))
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
 def test_mixtures_and_saved_states_know_what_is_cropped(lake: Path) -> None:

@@ -23,6 +23,7 @@ import eegzarr
 from eegzarr.build.task import ShardTask
 from eegzarr.build.workers.crew import Needs, check_written, version
 from eegzarr.challenge.presets import CHALLENGE1
+from eegzarr.cut.api import cut_lake
 from eegzarr.errors import BuildStopped, LakeError, UsageError
 from eegzarr.events import Noticed, ShardFinished
 from eegzarr.machine import waits
@@ -129,6 +130,11 @@ def test_integers_and_whole_recordings_are_the_same_from_a_cluster(
         local = tmp_path / "local.zarr"
         eegzarr.build_lake(sample_root, local, workers=2, **options)
     eegzarr.build_lake(sample_root, out, scheduler_file=str(cluster.file), **options)
+    if kind == "continuous":
+        for recipe, store in (("challenge1", False), ("challenge2", True)):
+            cut_lake(local, recipe, store=store)
+            (summary,) = cut_lake(out, recipe, store=store, scheduler_file=str(cluster.file))
+            assert not summary.already
     assert tree_digests(out) == tree_digests(local)
 
 

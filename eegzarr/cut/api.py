@@ -117,6 +117,8 @@ def cut_lake(
     dtype: str | None = None,
     compression: str | None = None,
     memory_limit: int | str | None = None,
+    scheduler: str | None = None,
+    scheduler_file: str | Path | None = None,
     overwrite: bool = False,
 ) -> list[CutSummary]:
     """Cut windows of a recipe and write them as groups ``<recipe>/<release>`` beside the recordings.
@@ -137,6 +139,11 @@ def cut_lake(
     memory_limit : int or str, optional
         Memory for this process, in bytes or as a text such as 2GiB: it limits the threads. Default: half of the
         machine's.
+    scheduler : str, optional
+        Address of a Dask cluster that already runs: its workers read the windows in place of this process. They must
+        see the lake under the same path, and have eegzarr.
+    scheduler_file : path, optional
+        The same, by the file that the cluster's scheduler wrote.
     overwrite : bool
         Replace the windows that are there.
 
@@ -146,6 +153,7 @@ def cut_lake(
         As for `cut`, or if other windows are there.
     """
     from eegzarr.cut.request import CutRequest, StoredAs
+    from eegzarr.cut.shards import makers
     from eegzarr.cut.source import WholeRecordings, groups_to_cut
     from eegzarr.cut.write import store_windows, write_cut
     from eegzarr.store.layout import group_path, lake_url
@@ -159,12 +167,14 @@ def cut_lake(
         groups = [WholeRecordings.of(url, group) for group in groups_to_cut(url, signals, releases)]
         stored = StoredAs(dtype=dtype, compression=compression) if store else None
         planned, without = request.plans(groups, stored)
-        for recordings, plan in planned:
-            is_new = (store_windows if store else write_cut)(recordings, plan, overwrite=overwrite, memory=memory)
-            group = group_path(plan.recipe.name, plan.source.name)
-            notes = (*request.notes_of(plan), *without)
-            summaries.append(_summary(url, group, recordings.tiles.group, is_new=is_new, stored=store, notes=notes))
-            without = ()
+        with makers(scheduler, None if scheduler_file is None else str(scheduler_file), memory) as by:
+            for recordings, plan in planned:
+                is_new = (store_windows if store else write_cut)(recordings, plan, by, overwrite=overwrite)
+                group = group_path(plan.recipe.name, plan.source.name)
+                notes = (*request.notes_of(plan), *without)
+                told = _summary(url, group, recordings.tiles.group, is_new=is_new, stored=store, notes=notes)
+                summaries.append(told)
+                without = ()
     return summaries
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from eegzarr.build.plan import Plan
-from eegzarr.cut.measure import measured
+from eegzarr.cut.shards import Makers, measured
 from eegzarr.cut.source import WholeRecordings
 from eegzarr.cut.write import cut_attributes, cut_dataset
 from eegzarr.errors import LakeError, redacted
@@ -25,7 +25,7 @@ def cut_windows(lake: str, planned: Sequence[tuple[WholeRecordings, Plan]], memo
     parts, tables = [], []
     groups = [recordings.tiles.group for recordings, _ in planned]
     for recordings, plan in planned:
-        windows, table = cut_dataset(recordings, plan, measured(recordings, plan, memory))
+        windows, table = cut_dataset(recordings, plan, measured(recordings, plan, Makers(memory=memory)))
         # As xarray opens them: a missing class is NaN.
         opened = xr.decode_cf(windows, decode_times=False, decode_timedelta=False)
         parts.append(_opened(recordings, plan, opened, table))

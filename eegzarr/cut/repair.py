@@ -13,6 +13,7 @@ from eegzarr.build.repair import Origin, as_it_was, mend_files
 from eegzarr.build.repair import repair_lake as repair_stored
 from eegzarr.build.write import disk_faults_named
 from eegzarr.cut.request import CutRequest
+from eegzarr.cut.shards import Makers
 from eegzarr.cut.source import WholeRecordings
 from eegzarr.cut.write import staged_cut, write_cut
 from eegzarr.errors import EegzarrError, LakeError, redacted
@@ -88,7 +89,7 @@ def _repair_cut(lake: str, group: str, faults: list[Fault], attributes: Mapping[
     request = CutRequest.of(recipe_from_json(str(attributes["recipe"])), attributes.get("windows"))
     own, plan = request.plan(recordings)
     if own.tiles.state != attributes[TILES_DIGEST]:
-        write_cut(own, plan, overwrite=True)
+        write_cut(own, plan, Makers(), overwrite=True)
         return
     origin = Origin(
         source=str(attributes["source"]),
@@ -98,5 +99,5 @@ def _repair_cut(lake: str, group: str, faults: list[Fault], attributes: Mapping[
         attributes=attributes,
     )
     with only_builder(lake, group):
-        staged = as_it_was(staged_cut(own, plan, group), group, origin)
+        staged = as_it_was(staged_cut(own, plan, group, Makers()), group, origin)
         mend_files(lake, group, staged, faults, origin, plan)

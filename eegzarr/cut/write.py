@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,9 +17,8 @@ from eegzarr.build.digest import fingerprints_of, labels_digest, signals_digest
 from eegzarr.build.plan import Plan
 from eegzarr.build.state import Asked, Step, decide
 from eegzarr.build.tables import labels, recording_moments, recordings_table, shards_table
-from eegzarr.build.task import fill_shard
-from eegzarr.build.write import Written, disk_faults_named, finish_group, shard_tasks
-from eegzarr.cut.measure import measured, threads_for, windows_from
+from eegzarr.build.write import Written, disk_faults_named, finish_group
+from eegzarr.cut.shards import Makers, cut_tasks, measured
 from eegzarr.cut.source import WholeRecordings
 from eegzarr.errors import LakeError
 from eegzarr.machine.system import flush_folder
@@ -89,9 +87,9 @@ def cut_attributes(recordings: WholeRecordings, plan: Plan) -> dict[str, Any]:
     }
 
 
-def staged_cut(recordings: WholeRecordings, plan: Plan, group: str, memory: int | None = None) -> MemoryStore:
+def staged_cut(recordings: WholeRecordings, plan: Plan, group: str, by: Makers) -> MemoryStore:
     """Return all files of a cut group, in memory."""
-    windows, table = cut_dataset(recordings, plan, measured(recordings, plan, memory))
+    windows, table = cut_dataset(recordings, plan, measured(recordings, plan, by))
     staged = MemoryStore()
     write_dataset(staged, group, windows)
     write_dataset(staged, f"{group}/{RECORDINGS}", table)
@@ -103,7 +101,7 @@ def staged_cut(recordings: WholeRecordings, plan: Plan, group: str, memory: int 
     return staged
 
 
-def write_cut(recordings: WholeRecordings, plan: Plan, *, overwrite: bool, memory: int | None = None) -> bool:
+def write_cut(recordings: WholeRecordings, plan: Plan, by: Makers, *, overwrite: bool) -> bool:
     """Write a cut group; return whether there was anything to write.
 
     Raises
@@ -120,7 +118,7 @@ def write_cut(recordings: WholeRecordings, plan: Plan, *, overwrite: bool, memor
             if not is_settled(lake, group, there):
                 settle(lake, group)
             return False
-        staged = staged_cut(recordings, plan, group, memory)
+        staged = staged_cut(recordings, plan, group, by)
         store = open_store(lake)
         require_folder(lake, group)
         put_attributes(store, group, {**attributes, "status": BUILDING})
@@ -161,7 +159,7 @@ def _checked_place(
     return there
 
 
-def store_windows(recordings: WholeRecordings, plan: Plan, *, overwrite: bool, memory: int | None = None) -> bool:
+def store_windows(recordings: WholeRecordings, plan: Plan, by: Makers, *, overwrite: bool) -> bool:
     """Write the windows of a plan out, as a build would; return whether there was anything to write.
 
     A run that was stopped continues where it was.
@@ -202,10 +200,7 @@ def store_windows(recordings: WholeRecordings, plan: Plan, *, overwrite: bool, m
         receipts = groups.read_receipts(lake, group, plan) if goes_on else {}
         if not receipts:
             groups.begin(lake, group, plan)
-        windows_of, task_of = windows_from(recordings, plan), shard_tasks(lake, group, plan)
         missing = [shard for shard in range(plan.n_shards) if shard not in receipts]
-        with ThreadPoolExecutor(threads_for(plan, memory), thread_name_prefix="eegzarr-cut") as pool:
-            written = pool.map(lambda shard: fill_shard(task_of(shard), windows_of), missing)
-            receipts |= dict(zip(missing, written, strict=True))
+        receipts |= by.receipts(plan, cut_tasks(recordings, plan, group=group), missing)
         finish_group(lake, group, plan, Written(receipts, electrode_positions(plan.located_header, plan.channels)))
         return True

@@ -25,7 +25,7 @@ from eegzarr.store.group import (
 )
 from eegzarr.store.layout import BUILDING, COMPLETE, EEG, LABELS, SIGNALS, group_path, lake_url, open_array
 from eegzarr.store.open import RECIPE_NAME, open_recordings, recipes
-from eegzarr.store.provenance import LAKE, lake_of
+from eegzarr.store.provenance import lake_of, tables_at_hand
 from eegzarr.store.quality import GoodWindows, faults
 from eegzarr.store.reading.damage import damage_named
 
@@ -268,11 +268,12 @@ def _statistics_of(values: np.ndarray) -> NumberStatistics | TextStatistics:
 def lost_windows(windows: xr.Dataset, wanted: GoodWindows | None = None) -> dict[str, int]:
     """Count the windows that an analysis loses, by reason.
 
-    Trials whose window would leave its recording, which the lake doesn't have; windows
+    Trials whose window would leave its recording, where the table of recordings is at hand; windows
     without a target; and those that `wanted`, by default the default, leaves out. Each
     window counts once, under the first of its reasons.
     """
-    counts = {WITHOUT_A_PLACE: _dropped_trials(windows)}
+    tables = _tables(windows)
+    counts = {} if tables is None else {WITHOUT_A_PLACE: _dropped_trials(windows, tables)}
     reasons = faults(windows, wanted or GoodWindows())
     if "target" in windows.coords:
         codes = windows["target"]
@@ -285,13 +286,17 @@ def lost_windows(windows: xr.Dataset, wanted: GoodWindows | None = None) -> dict
     return counts
 
 
-def _dropped_trials(windows: xr.Dataset) -> int:
+def _tables(windows: xr.Dataset) -> dict[str, xr.Dataset] | None:
+    """Return the tables of recordings of a selection's releases, None where they aren't known."""
+    if RECIPE_NAME not in windows.attrs:
+        return tables_at_hand(windows) or None
+    names = sorted(set(windows["release"].to_numpy().astype(object).tolist()))
+    return {name: open_recordings(lake_of(windows), windows.attrs[RECIPE_NAME], name) for name in names}
+
+
+def _dropped_trials(windows: xr.Dataset, tables: dict[str, xr.Dataset]) -> int:
     """Trials without a window in the recordings that a selection's windows come from."""
-    if LAKE not in windows.attrs:
-        return 0
     release, recording = windows["release"].to_numpy().astype(object), windows["recording"].to_numpy()
-    dropped = 0
-    for name in sorted(set(release.tolist())):
-        table = open_recordings(lake_of(windows), windows.attrs[RECIPE_NAME], name)
-        dropped += int(table["dropped"].to_numpy()[np.unique(recording[release == name])].sum())
-    return dropped
+    return sum(
+        int(table["dropped"].to_numpy()[np.unique(recording[release == name])].sum()) for name, table in tables.items()
+    )

@@ -319,15 +319,19 @@ def recording_quartiles(lake: str, group: str, recordings: Sequence[int]) -> np.
     """
     with damage_named(f"{lake}/{group}/{RECORDINGS}", but=()):
         table = _recordings(open_store(lake, read_only=True), group).isel(recording=list(recordings))
-        count = table["count"].to_numpy()
-        missing = np.full(count.shape, np.nan)
-        found = np.stack([table[name].to_numpy() if name in table else missing for name in QUARTILES], axis=1)
-    if (np.isnan(found) & (count > 0)[:, None]).any():
+        found = quartiles_in(table)
+    if (np.isnan(found) & (table["count"].to_numpy() > 0)[:, None]).any():
         raise LakeError(
             f"{lake}/{group} has no medians and quartiles of its recordings: an older eegzarr made it. Build it again "
             f"(with --overwrite, where a build finds nothing to do), or give normalize='recording'"
         )
     return found
+
+
+def quartiles_in(table: xr.Dataset) -> np.ndarray:
+    """Return the quartiles of a table of recordings, (recording, 3, channel), in uV, NaN where it has none."""
+    missing = np.full(table["count"].shape, np.nan)
+    return np.stack([table[name].to_numpy() if name in table else missing for name in QUARTILES], axis=1)
 
 
 def recording_moments(lake: str, group: str, recordings: Sequence[int]) -> list[Moments]:

@@ -206,6 +206,17 @@ def lake_of(windows: xr.Dataset) -> str:
     return next((lake for lake in opened if redacted(lake) == told), told)
 
 
+def tables_at_hand(windows: xr.Dataset) -> dict[str, xr.Dataset]:
+    """Return the tables of recordings of windows that were cut and stand in no lake, by release; none of others."""
+    places = None if is_loaded(windows["eeg"]) else places_of(windows["eeg"])
+    release = windows["release"].to_numpy().astype(object)
+    tables = {}
+    for number, part in enumerate(() if places is None else places.parts):
+        if part.cut is not None and part.cut.table is not None:
+            tables |= dict.fromkeys(map(str, set(release[places.part == number])), part.cut.table)
+    return tables
+
+
 def check_dimensions(signals: xr.DataArray) -> None:
     """Refuse signals that aren't windows of channels.
 

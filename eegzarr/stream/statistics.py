@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eegzarr.errors import UsageError
-from eegzarr.store.open import recording_moments, recording_quartiles
+from eegzarr.store.open import quartiles_in, recording_moments, recording_quartiles
 from eegzarr.store.receipt import Moments
 from eegzarr.stream.selection import Loaded, Selection, Source
 
@@ -86,9 +86,10 @@ def _quartiles(source: Source, selection: Selection, number: int, recordings: Se
     """Return the quartiles of recordings of a source, (recording, 3, channel), of its channels in their order."""
     channels = list(source.channels)
     if not isinstance(source, Loaded) and source.cut is not None:
-        if not source.cut.group:
-            raise UsageError("normalize='robust' needs windows of a lake: write them with eegzarr cut first")
-        return recording_quartiles(source.lake, source.cut.group, recordings)[:, :, source.cut.places(channels)]
+        places, table = source.cut.places(channels), source.cut.table
+        if table is not None:
+            return quartiles_in(table.isel(recording=list(recordings)))[:, :, places]
+        return recording_quartiles(source.lake, source.cut.group, recordings)[:, :, places]
     if not isinstance(source, Loaded):
         return recording_quartiles(source.lake, source.group, recordings)[:, :, channels]
     own = selection.source == number

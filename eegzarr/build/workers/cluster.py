@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import dask
 import psutil
@@ -32,6 +32,7 @@ from eegzarr.machine.system import interrupts_blocked
 from eegzarr.recipes.recipe import Recipe
 from eegzarr.store.receipt import Receipt
 
+Task = TypeVar("Task")
 _MIB = 2**20
 _INSPECT_BATCH = 16
 _CLOSING = 10  # s
@@ -270,6 +271,31 @@ def asked_of_shards(
 
     for _, answer in _unordered(Crew(client, watchers), call, shards, 2, gate):
         yield answer
+
+
+def made_of_shards(
+    client: Client,
+    make: Callable[[Task], Receipt],
+    tasks: Callable[[int], Task],
+    shard_of: Callable[[Task], ShardTask],
+    shards: Sequence[int],
+) -> Iterator[tuple[int, Receipt]]:
+    """Have the workers make shards out of other tasks than a build's; yield the number and the receipt of each.
+
+    Parameters
+    ----------
+    shard_of : callable
+        Gives the shard's own part of a task, which says what a worker needs for it.
+    """
+    given: dict[int, Task] = {}
+
+    def call(shard: int) -> tuple:
+        given[shard] = tasks(shard)
+        return Needs.of(shard_of(given[shard])), make, given[shard]
+
+    for shard, receipt in _unordered(Crew(client), call, shards, 2):
+        check_written(shard_of(given.pop(shard)), receipt, ())
+        yield shard, receipt
 
 
 def _unordered(

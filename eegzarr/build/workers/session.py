@@ -51,7 +51,7 @@ def session(
         return stored or Geometry.of(channels, times, request.dtype, size, request.compression, request.step)
 
     with ExitStack() as stack:
-        stack.enter_context(_lost_workers_named())
+        stack.enter_context(lost_workers_named())
         if request.on_running_cluster:
             kind = _kind_of_work(request.recipe, lake)
             at_work = projected_worker_memory(request.shard_size or SHARD_SIZE, itemsize, **kind)
@@ -72,7 +72,7 @@ def session(
             roomy = _room_for(worker_memory(plan, lake), request, *plan.largest_reading)
             if roomy != resources:
                 stack.close()
-                stack.enter_context(_lost_workers_named())
+                stack.enter_context(lost_workers_named())
                 resources = roomy
                 client = stack.enter_context(local_client(resources))
         yield client, plan, resources, watch
@@ -83,7 +83,7 @@ def inspections_of(request: BuildRequest, source: Source, watchers: tuple[Listen
     foreseen = _reading_foreseen(source)
     least = projected_worker_memory(least_shard_size(SHARD_SIZE), np.dtype(request.dtype).itemsize, reading=foreseen[1])
     with ExitStack() as stack:
-        stack.enter_context(_lost_workers_named())
+        stack.enter_context(lost_workers_named())
         if request.on_running_cluster:
             client = stack.enter_context(running_client(request.scheduler, request.scheduler_file, least))
         else:
@@ -139,7 +139,7 @@ def _room_for(needed: int, request: BuildRequest, path: str, taken: int) -> Reso
 
 
 @contextmanager
-def _lost_workers_named() -> Iterator[None]:
+def lost_workers_named() -> Iterator[None]:
     """Say what to do when workers or their scheduler are gone."""
     try:
         yield

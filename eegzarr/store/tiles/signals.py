@@ -44,7 +44,7 @@ from eegzarr.store.receipt import Moments, table_moments
 from eegzarr.store.tiles.gather import TileGatherer
 
 _MIB = 2**20
-_CACHE, _REQUESTS = 192 * _MIB, 16  # of a reader from a bucket
+CACHE, _REQUESTS = 192 * _MIB, 16  # of a reader from a bucket
 _CHUNK = 64 * _MIB
 _TOGETHER = 64  # windows that a thread gathers at a time
 
@@ -71,6 +71,8 @@ class CutRecordings:
         Of each recording's valid windows, in the order of `channels`.
     channels : array of int64, shape (channel,)
         Numbers of the windows' channels in the tiles.
+    table : Dataset, optional
+        The table of recordings of windows that stand in no lake.
     """
 
     digest: str
@@ -80,6 +82,7 @@ class CutRecordings:
     first: npt.NDArray[np.int64]
     by_channel: tuple[Moments, ...]
     channels: npt.NDArray[np.int64]
+    table: xr.Dataset | None = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, CutRecordings) and (self.digest, self.group) == (other.digest, other.group)
@@ -119,7 +122,8 @@ class CutRecordings:
         row = row[np.argsort(tile[row], kind="stable")]
         first = tile[row].astype(np.int64) * tiles.geometry.n_times
         channels = tiles.numbers(list(map(str, recordings["channel"].to_numpy().tolist())))
-        return cls(digest, group, sfreq, row, first, tuple(table_moments(recordings)), channels)
+        own = None if group else recordings
+        return cls(digest, group, sfreq, row, first, tuple(table_moments(recordings)), channels, own)
 
 
 class CutSignals(StoredSignals):
@@ -203,7 +207,7 @@ class CutSignals(StoredSignals):
 def open_reader(lake: str, group: str, digest: str) -> WindowReader:
     """Open a group's windows by themselves, wherever the lake is."""
     if "://" in lake:
-        return RemoteReader(lake, group, FrameCache(_CACHE), 0, _REQUESTS, digest)
+        return RemoteReader(lake, group, FrameCache(CACHE), 0, _REQUESTS, digest)
     return LocalReader(lake, group, digest)
 
 
