@@ -14,6 +14,7 @@ from crc32c import crc32c
 import eegzarr
 from eegzarr.errors import LakeError
 from eegzarr.store.reading.local import LocalReader
+from eegzarr.store.reading.mapped import MappedFile
 from eegzarr.store.reading.read import WindowDecoder
 from eegzarr.store.verify import verify_lake
 
@@ -52,6 +53,34 @@ def test_a_first_epoch_in_random_order_checks_each_byte_that_it_needs_once(
     assert reader.nbytes_checked == lengths(sample_lake).sum()
     read(reader, order)
     assert reader.nbytes_checked == lengths(sample_lake).sum()
+
+
+def test_a_stream_has_the_system_read_each_window_once_and_ahead(
+    sample_lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eegzarr.stream import WindowStream
+
+    wished: list[int] = []
+    wish = MappedFile.wish
+
+    def note(shard: MappedFile, offset: int, length: int) -> None:
+        wished.append(length)
+        wish(shard, offset, length)
+
+    monkeypatch.setattr(MappedFile, "wish", note)
+    stream = WindowStream(
+        eegzarr.open_windows(sample_lake, "challenge1"), 32, target=None, shuffle="global", threads=1, ahead=1
+    )
+    given = iter(stream)
+    next(given)
+    array = zarr.open_array(sample_lake / GROUP / "eeg", mode="r")
+    indexes = -(-array.shape[0] // array.shards[0]) * (16 * (array.shards[0] // array.chunks[0]) + 4)
+    of_a_window = lengths(sample_lake).sum() / array.shape[0]
+    assert sum(wished) - indexes > 1.5 * 32 * of_a_window  # of the batches that follow, too
+    list(given)
+    assert sum(wished) == lengths(sample_lake).sum() + indexes
+    list(stream)
+    assert sum(wished) == lengths(sample_lake).sum() + indexes
 
 
 def test_one_window_has_its_own_bytes_checked_and_no_more(sample_lake: Path, signal: np.ndarray) -> None:

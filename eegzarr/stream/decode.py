@@ -24,6 +24,7 @@ from eegzarr.stream.rows import OpenRows, WindowRows
 # Windows a thread decodes at a time. Fewer share a batch out better, but each hand-over between
 # threads waits for Python's lock: 64 streamed a quarter faster than 16.
 _WINDOWS_A_JOB = 64
+_EXPECTED = 4  # batches that a disk is asked for before they are decoded: else it waits while all threads decode
 # Shards' files are looked at as often as takes a 200th of the time (2 us for each), between these limits, in s: a
 # file that is truncated in place ends the process once it is touched.
 _LEAST_PAUSE, _LARGEST_PAUSE, _SHARE = 0.02, 1.0, 200
@@ -138,7 +139,7 @@ class Decoder:
                     checked = time.monotonic()
                     pause = min(_LARGEST_PAUSE, max(_LEAST_PAUSE, _SHARE * (checked - now)))
                 while len(waiting) < reading.ahead and (following := next(upcoming, None)) is not None:
-                    lookahead.reach()
+                    lookahead.reach(executor)
                     tensor, rows = pool.take(len(following[0]))
                     waiting.append((tensor, self._start(executor, rows, *following)))
                     del tensor
@@ -180,7 +181,10 @@ class Decoder:
 
 
 class _Lookahead:
-    """Frames of remote groups: begun in the order of their first use, dropped after their last."""
+    """What comes next: of a local lake the system is asked to read it; of a bucket, frames are fetched.
+
+    Frames are begun in the order of their first use, and dropped after their last.
+    """
 
     def __init__(
         self,
@@ -194,6 +198,9 @@ class _Lookahead:
         self._dropped_after: dict[int, list[tuple[RemoteReader, int]]] = {}
         self._begun = 0
         self._batch = 0
+        self._opened, self._batches = opened, list(zip(members, offsets, strict=True)) if opened.expects else []
+        self._expected = 0
+        opened.has_expected = False
         last: dict[tuple[int, int], int] = {}
         selection = rows.selection
         for batch, chosen in enumerate(members) if any(isinstance(r, RemoteReader) for r in readers) else ():
@@ -213,8 +220,11 @@ class _Lookahead:
             assert isinstance(reader, RemoteReader)
             self._dropped_after.setdefault(batch, []).append((reader, frame))
 
-    def reach(self) -> None:
-        """Begin to fetch what comes next, as far as memory allows."""
+    def reach(self, executor: ThreadPoolExecutor) -> None:
+        """Begin to read and to fetch what comes next, as far as memory allows."""
+        for batch in self._batches[self._expected : self._expected + (1 if self._expected else _EXPECTED)]:
+            executor.submit(self._opened.expect, *batch)
+            self._expected += 1
         while self._begun < len(self._first):
             reader, frame = self._first[self._begun]
             if not reader.prefetch(frame):
@@ -226,3 +236,5 @@ class _Lookahead:
         for reader, frame in self._dropped_after.pop(self._batch, ()):
             reader.forget(frame)
         self._batch += 1
+        if self._batch == len(self._batches) and not self._opened.has_expected:
+            self._opened.expects = False  # all was read before

@@ -22,7 +22,7 @@ from eegzarr.store.reading.local import LocalReader
 from eegzarr.store.reading.read import RemoteReader, WindowReader
 from eegzarr.store.reading.remote import FrameCache
 from eegzarr.store.reading.spent import Spent
-from eegzarr.store.tiles.gather import Pieces
+from eegzarr.store.tiles.gather import Needed
 from eegzarr.stream.anywhere import Anywhere, anywhere_in
 from eegzarr.stream.selection import Selection, select
 from eegzarr.stream.shape import Layout, Normalize, RowFiller, RowShape, parse_seconds, picks
@@ -193,10 +193,11 @@ class WindowRows:
         """Tell which windows are gathered from tiles."""
         return np.array([layout.is_cut for layout in self.layouts])[self.selection.source]
 
-    def frames(self, chosen: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
-        """Return the frames that hold each of the chosen windows, cropped from a sample on."""
+    def stored_in(
+        self, chosen: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return the first and the last stored window, or tile, that each of the chosen, cropped, lies in."""
         selection = self.selection
-        per_frame = np.array([1 if one is None else one.windows_per_frame for one in self.geometries])
         first = selection.window[chosen].copy()
         last = first.copy()
         for number, (source, layout) in enumerate(zip(selection.sources, self.layouts, strict=True)):
@@ -206,7 +207,13 @@ class WindowRows:
                 if source.times == tuple(range(source.times[0], source.times[-1] + 1)):
                     begins, length = begins + offsets[own], self.shape.n_times
                 first[own], last[own] = begins // layout.shape[1], (begins + length - 1) // layout.shape[1]
-        size = per_frame[selection.source[chosen]]
+        return first, last
+
+    def frames(self, chosen: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+        """Return the frames that hold each of the chosen windows, cropped from a sample on."""
+        per_frame = np.array([1 if one is None else one.windows_per_frame for one in self.geometries])
+        first, last = self.stored_in(chosen, offsets)
+        size = per_frame[self.selection.source[chosen]]
         return [np.arange(a, b + 1) for a, b in zip((first // size).tolist(), (last // size).tolist(), strict=True)]
 
     def blocks(self, offsets: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
@@ -239,14 +246,15 @@ class WindowRows:
 
     def windows_share_tiles(self) -> bool:
         """Whether most tiles that windows are gathered from are needed by more than one of them."""
-        pieces = tiles = 0
+        needs = tiles = 0
         for number, layout in enumerate(self.layouts):
             if layout.is_cut:
                 length = layout.shape[1]
                 begins = self.selection.window[self.selection.source == number] + length // 2  # as good as any
-                needed = Pieces.of(begins, self.shape.n_times, length)
-                pieces, tiles = pieces + len(needed.pieces), tiles + len(needed.tiles)
-        return pieces >= _SHARED * max(1, tiles)
+                needed = Needed.of(begins, self.shape.n_times, length)
+                needs += int(((needed.offsets + self.shape.n_times - 1) // length + 1).sum())
+                tiles += len(needed.tiles)
+        return needs >= _SHARED * max(1, tiles)
 
     def open(self, memory: int, concurrency: int, held: int = 0) -> OpenRows:
         """Open what the windows lie in, for this process; hold as many bytes of decoded tiles."""
@@ -267,11 +275,20 @@ class WindowRows:
 
 
 class OpenRows:
-    """Windows whose shards this process has opened; for any number of threads."""
+    """Windows whose shards this process has opened; for any number of threads.
+
+    Attributes
+    ----------
+    spent : Spent
+    expects : bool
+        Whether `expect` is worth calling.
+    has_expected : bool
+        Whether it has begun to read anything.
+    """
 
     def __init__(self, rows: WindowRows, memory: int, concurrency: int, held: int = 0) -> None:
         self.pid = os.getpid()
-        self._selection = rows.selection
+        self._rows, self._selection = rows, rows.selection
         beyond = not rows.fit_memory()
         cache = FrameCache(memory)
         numbers: dict[tuple[str, str, str], int] = {}
@@ -293,6 +310,9 @@ class OpenRows:
         for opened in self.readers:
             opened.spent = self.spent
         self.reader = reader
+        self._is_stored = np.array([isinstance(source, Part) for source in rows.selection.sources])
+        self._local = [one for one in enumerate(self.readers) if isinstance(one[1], LocalReader)]
+        self.expects, self.has_expected = bool(self._local), False
         self._filler = RowFiller(rows.shape, rows.layouts, self.readers, reader, held // max(1, len(self.readers)))
 
     def check(self) -> None:
@@ -305,6 +325,15 @@ class OpenRows:
         for reader in self.readers:
             reader.check_files()
 
+    def expect(self, chosen: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> None:
+        """Have the system begin to read windows that will be asked for soon, where it hasn't before."""
+        source = self._selection.source[chosen]
+        first, last = self._rows.stored_in(chosen, offsets)
+        for number, reader in self._local:
+            own = self._is_stored[source] & (self.reader[source] == number)
+            if reader.expect(_spanned(first[own], last[own])):
+                self.has_expected = True
+
     def fill(self, rows: npt.NDArray, chosen: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> None:
         """Fill `rows` with the chosen windows, each from a sample on."""
         selection = self._selection
@@ -312,6 +341,13 @@ class OpenRows:
             self._filler.fill(
                 rows, selection.source[chosen], selection.window[chosen], selection.recording[chosen], offsets
             )
+
+
+def _spanned(first: npt.NDArray[np.int64], last: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return all numbers from each first to its last, once and in order."""
+    counts = last - first + 1
+    nth = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.unique(np.repeat(first, counts) + nth)
 
 
 def _datasets(windows: xr.Dataset | Sequence[xr.Dataset]) -> list[xr.Dataset]:

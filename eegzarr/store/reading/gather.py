@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -33,11 +33,14 @@ class Gather:
         Given what `eegzarr.store.reading.compiled.gather_integers` takes after the address of the decoder.
     tiles : callable
         Likewise `eegzarr.store.reading.compiled.gather_tiles`.
+    is_same_by_parts : callable
+        Given a step in uV, as there; each step is looked at once.
     """
 
     plain: Callable[[npt.NDArray[np.int64], int, int], int]
     integers: Callable[..., int]
     tiles: Callable[..., int]
+    is_same_by_parts: Callable[[float], bool]
 
 
 _MANY = 4096  # windows; after them a process is worth what Numba costs
@@ -78,4 +81,5 @@ def _compile() -> Gather | None:
         plain=partial(compiled.gather, decompress),
         integers=partial(compiled.gather_integers, decompress),
         tiles=partial(compiled.gather_tiles, decompress),
+        is_same_by_parts=cache(compiled.is_same_by_parts),
     )

@@ -91,8 +91,10 @@ class IntegerDecoder:
             self._decoder.wish(groups, windows)
             addresses, held = self._decoder.addresses(groups, windows)
             if addresses.all():
-                scratch, steps = self._window(shape)[0], self._steps[groups]
-                failed = gather.integers(addresses, steps, scratch, rows, picked.channels, firsts, picked.times)
+                steps = self._steps[groups]
+                by_parts = np.array([gather.is_same_by_parts(step) for step in self._steps.tolist()])[groups]
+                places = (picked.channels, firsts, picked.times)
+                failed = gather.integers(addresses, steps, by_parts, self._window(shape)[0], rows, *places)
                 del held
                 if failed >= 0:
                     raise undecodable(self._decoder.readers[groups[failed]].name, int(windows[failed]))

@@ -58,6 +58,7 @@ class LocalReader(WindowReader):
         self._addresses = np.zeros(self.n_windows, np.int64)  # in memory, of what was checked
         self._offsets = np.zeros(self.n_windows, np.int64)  # in shards, of what is known so far
         self._lengths = self._singles.nbytes.copy()
+        self._wished = np.zeros(self.n_windows, bool)
         self._lock = threading.Lock()
 
     def addresses(self, windows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], object]:
@@ -80,14 +81,32 @@ class LocalReader(WindowReader):
 
     def wish(self, windows: npt.NDArray[np.int64]) -> None:
         """Have the system begin to read windows; those that are found by a frame that wasn't checked come with it."""
-        for shard, first, length in self._places(windows):
-            if length:
-                shard.file.wish(first, length)
+        held = self._held(windows)
+        windows = windows[self._lengths[windows] > 0]
+        shard, first = windows // self.geometry.windows_per_shard, self._offsets[windows]
+        end = first + self._lengths[windows]
+        # Windows that follow each other in a file are asked for at one go.
+        begins = np.append(True, (shard[1:] != shard[:-1]) | (first[1:] != end[:-1]))[: len(windows)]
+        ends = np.append(begins[1:], True)[: len(windows)]
+        for number, a, b in zip(shard[begins].tolist(), first[begins].tolist(), end[ends].tolist(), strict=True):
+            held[number].file.wish(a, b - a)
+        self._wished[windows] = True
+
+    def expect(self, windows: npt.NDArray[np.int64]) -> int:
+        """Wish for windows that will be read soon, where that wasn't done before; return how many these are."""
+        if not self.beyond_memory:
+            windows = windows[~self._wished[windows] & (self._addresses[windows] == 0)]
+        self.wish(windows)
+        return len(windows)
+
+    def _held(self, windows: npt.NDArray[np.int64]) -> dict[int, MappedShard]:
+        """Return the shards of windows, mapped, by their numbers."""
+        numbers = np.unique(windows // self.geometry.windows_per_shard).tolist()
+        return {number: self._shards.get(number) or self._map_shard(number) for number in numbers}
 
     def _places(self, windows: npt.NDArray[np.int64]) -> list[tuple[MappedShard, int, int]]:
         """Return the shard of each window, and offset and length of its own buffer there; length 0 where unknown."""
-        shards = (windows // self.geometry.windows_per_shard).tolist()
-        held = {shard: self._shards.get(shard) or self._map_shard(shard) for shard in dict.fromkeys(shards)}
+        held, shards = self._held(windows), (windows // self.geometry.windows_per_shard).tolist()
         places = zip(shards, self._offsets[windows].tolist(), self._lengths[windows].tolist(), strict=True)
         return [(held[shard], first, length) for shard, first, length in places]
 
@@ -100,8 +119,7 @@ class LocalReader(WindowReader):
         for number in np.unique(single // self.geometry.windows_per_shard).tolist():
             _refuse_if_changed(self._shards[number])  # touching what a truncated file no longer has ends the process
         if not self.beyond_memory:
-            for shard, first, length in places:  # all before the first is waited for
-                shard.file.wish(first, length)
+            self.wish(single[~self._wished[single]])  # all before the first is waited for
         otherwise = []
         with self.spent.checking_mapped():
             expected, decoded = self._singles.crc32c[single].tolist(), self.geometry.window_bytes

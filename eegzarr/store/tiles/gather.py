@@ -24,38 +24,42 @@ _WORDS = {2: np.uint16, 4: np.uint32}  # samples are copied as what has their si
 
 
 @dataclass(frozen=True)
-class Pieces:
-    """The parts of tiles that windows are made of, tile by tile.
+class Needed:
+    """The tiles that windows are made of, and where in them windows begin.
 
     Attributes
     ----------
     tiles : array of int64, shape (tile,)
-        Number of each tile that any window needs, once.
-    edges : array of int64, shape (tile + 1,)
-        Its pieces are those from ``edges[i]`` to ``edges[i + 1]``.
-    pieces : array of int64, shape (piece, 4)
-        Of each the window that it is of, its first sample in the tile and in the window, and its samples.
+        Number of each tile that any window needs, once and in order.
+    order : array of int64, shape (window,)
+        The windows in the order in which they begin.
+    firsts, offsets : array of int64, shape (window,)
+        In that order: the place in `tiles` of the tile that each begins in, and the sample there.
+    most : int
+        Tiles that a window lies in, at most.
     """
 
     tiles: npt.NDArray[np.int64]
-    edges: npt.NDArray[np.int64]
-    pieces: npt.NDArray[np.int64]
+    order: npt.NDArray[np.int64]
+    firsts: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+    most: int
 
     @classmethod
-    def of(cls, positions: npt.NDArray[np.int64], n_times: int, tile_times: int) -> Pieces:
-        """Return the pieces of windows of `n_times` samples, out of tiles of `tile_times`."""
-        first, offset = np.divmod(positions, tile_times)
+    def of(cls, positions: npt.NDArray[np.int64], n_times: int, tile_times: int) -> Needed:
+        """Return what windows of `n_times` samples need, out of tiles of `tile_times`."""
+        order = np.argsort(positions, kind="stable")
+        first, offset = np.divmod(positions[order], tile_times)
         counts = (offset + n_times - 1) // tile_times + 1
-        window = np.repeat(np.arange(len(positions)), counts)
-        nth = np.arange(len(window)) - np.repeat(np.cumsum(counts) - counts, counts)
-        source = np.where(nth == 0, offset[window], 0)
-        destination = np.where(nth == 0, 0, nth * tile_times - offset[window])
-        length = np.minimum(tile_times - source, n_times - destination)
-        tile = first[window] + nth
-        order = np.argsort(tile, kind="stable")
-        tiles, starts = np.unique(tile[order], return_index=True)
-        edges = np.append(starts, len(order))
-        return cls(tiles, edges, np.stack([window, source, destination, length], axis=1)[order])
+        most = int(counts.max(initial=1))
+        every = (first[:, None] + np.arange(most))[np.arange(most) < counts[:, None]]
+        tiles = np.unique(every)
+        return cls(tiles, order, np.searchsorted(tiles, first), offset, most)
+
+    @property
+    def in_order(self) -> tuple[npt.NDArray[np.int64], ...]:
+        """The windows, the places of their first tiles, and the samples there."""
+        return self.order, self.firsts, self.offsets
 
 
 class TileGatherer:
@@ -103,7 +107,7 @@ class TileGatherer:
                 self.gather(positions[several], channels, stored)
                 rows[several] = stored
             return
-        needed = Pieces.of(positions, n_times, geometry.n_times)
+        needed = Needed.of(positions, n_times, geometry.n_times)
         if isinstance(self.reader, LocalReader) and self.reader.beyond_memory:
             self.reader.wish(needed.tiles)
         compiled = compiled_gather()
@@ -115,35 +119,39 @@ class TileGatherer:
                 if failed >= 0:
                     raise undecodable(self.reader.name, int(needed.tiles[failed]))
                 return
-        tile = self._tile()
-        for number, begin, stop in zip(needed.tiles.tolist(), needed.edges[:-1], needed.edges[1:], strict=True):
-            self._decoder.decode(np.zeros(1, np.int32), np.array([number]), tile)
-            samples = tile[0] if as_stored else to_microvolts(tile[0], geometry.step)
-            for window, source, to, length in needed.pieces[begin:stop].tolist():
-                rows[window, :, to : to + length] = samples[channels, source : source + length]
+        ring, done = self._ring(needed.most + 1), 0
+        for window, first, source in zip(*(one.tolist() for one in needed.in_order), strict=True):
+            to = 0
+            for place in range(first, first + (source + n_times - 1) // geometry.n_times + 1):
+                tile = ring[place % len(ring)]
+                if place == done:
+                    self._decoder.decode(np.zeros(1, np.int32), needed.tiles[place : place + 1], tile[None])
+                    done += 1
+                samples = tile[channels, source : source + n_times - to]
+                to, begin, source = to + samples.shape[1], to, 0
+                rows[window, :, begin:to] = samples if as_stored else to_microvolts(samples, geometry.step)
 
     def _compiled(
-        self, compiled: Gather, addresses: npt.NDArray, needed: Pieces, channels: npt.NDArray, rows: npt.NDArray
+        self, compiled: Gather, addresses: npt.NDArray, needed: Needed, channels: npt.NDArray, rows: npt.NDArray
     ) -> int:
-        geometry, tile, room = self.reader.geometry, self._tile()[0], self._held.room
+        geometry, ring, room = self.reader.geometry, self._ring(needed.most + 1), self._held.room
         slots = np.full(len(addresses), -1, np.int64)
         if self._holds:
             slots, is_there = self._held.take(needed.tiles)
             addresses = np.where(is_there, 0, addresses)
         if rows.dtype == geometry.dtype:
             words = _WORDS[geometry.itemsize]
-            tile, room, rows = tile.view(words), room.view(words), rows.view(words)
-        failed = compiled.tiles(
-            addresses, needed.edges, needed.pieces, channels, room, slots, tile, rows, geometry.step
-        )
+            ring, room, rows = ring.view(words), room.view(words), rows.view(words)
+        step, by_parts = geometry.step, geometry.step > 0 and compiled.is_same_by_parts(geometry.step)
+        failed = compiled.tiles(addresses, *needed.in_order, channels, room, slots, ring, rows, step, by_parts)
         if self._holds:
             self._held.give(slots, are_decoded=failed < 0)
         return failed
 
-    def _tile(self) -> npt.NDArray:
-        """Return this thread's room for one tile, (1, channel, time)."""
-        tile: npt.NDArray | None = getattr(self._scratch, "tile", None)
-        if tile is None:
+    def _ring(self, places: int) -> npt.NDArray:
+        """Return this thread's room for so many tiles, (place, channel, time)."""
+        ring: npt.NDArray | None = getattr(self._scratch, "ring", None)
+        if ring is None or len(ring) < places:
             geometry = self.reader.geometry
-            tile = self._scratch.tile = np.empty((1, geometry.n_channels, geometry.n_times), geometry.dtype)
-        return tile
+            ring = self._scratch.ring = np.empty((places, geometry.n_channels, geometry.n_times), geometry.dtype)
+        return ring
