@@ -4,7 +4,8 @@ python -m benchmarks.integers LAKE --out DIR [--recipe challenge1] [--turns 5]
 
 LAKE is a float32 lake. Its signals are written again in each type, step and codec, and take turns. Each gives batches
 of 128 windows in random order, as float32 in uV, or as they are stored where the table says so. "Cold" is an epoch
-after the kernel was told to drop the lake's pages. Lakes that an earlier run has written into DIR are used again.
+after the kernel was told to drop the lake's pages, from its first batch on. Lakes that an earlier run has
+written into DIR are used again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.measure import forget_pages, progress, table
+from benchmarks.measure import forget_pages, from_first_batch, progress, table
 from benchmarks.precision import Recoded, recode
 from eegzarr.store.open import open_windows, recipes
 from eegzarr.store.reading.gather import compile_gather
@@ -83,7 +84,7 @@ def measured(variant: Variant, lake: Path, recipe: str, seconds: float) -> Turn:
         return WindowStream(open_windows(lake, recipe), 128, shuffle="global", target=None, dtype=variant.given)
 
     forget_pages([lake])
-    cold, _ = epochs(opened(), 0)
+    cold = from_first_batch(opened())
     stream = opened()
     epochs(stream, 0)
     warm, cpu = epochs(stream, seconds)

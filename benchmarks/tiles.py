@@ -1,28 +1,32 @@
 """What it costs to cut windows from whole recordings instead of storing them: seconds, disk, and windows a second.
 
-python -m benchmarks.tiles SOURCE --out DIR [--turns 3] [--seconds 1] [--windows 8192]
+python -m benchmarks.tiles SOURCE --out DIR [--turns 3] [--seconds 1] [--windows 8192] [--bucket 0 30]
 
 SOURCE is a BIDS folder in the manner of HBN-EEG. DIR gets a lake of whole recordings with both challenges cut from
 them, a lake of stored windows of both as integers, and one of challenge 1 as float32; a later run uses them again. Then
 readers of shuffled batches of 128 take turns, challenge 2 with random crops of 2 s out of its windows of 4 s. "Cold" is
-an epoch after the kernel was told to drop the lake's pages.
+an epoch after the kernel was told to drop the lake's pages, from its first batch on. With --bucket they stream from S3
+on loopback in place of the disk, an epoch a turn, each answer after so many ms.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import eegzarr
-from benchmarks.measure import forget_pages, progress, table
+from benchmarks.bucket import BUCKET, CREDENTIALS
+from benchmarks.measure import forget_pages, from_first_batch, progress, table
+from benchmarks.served import served
 from eegzarr.cut.api import cut_lake
 from eegzarr.store.describe import describe_lake
 from eegzarr.store.kinds import Dtype
@@ -55,9 +59,9 @@ class Reader:
     shuffle: str = "global"
     options: tuple[tuple[str, Any], ...] = ()
 
-    def stream(self, out: Path, windows: int) -> WindowStream:
+    def stream(self, out: Path | str, windows: int) -> WindowStream:
         """Open it anew."""
-        ds = eegzarr.open_windows(out / self.lake, self.recipe)
+        ds = eegzarr.open_windows(f"{out}/{self.lake}", self.recipe)
         ds = ds.isel(window=slice(0, windows))
         return WindowStream(ds, 128, shuffle=self.shuffle, target=None, **dict(self.options))  # type: ignore[arg-type]
 
@@ -135,8 +139,15 @@ def measured(reader: Reader, out: Path, windows: int, seconds: float) -> tuple[f
     """Return windows/s of whole epochs warm, windows a second of processor time, and windows/s cold."""
     forget_pages([out / reader.lake])
     stream = reader.stream(out, windows)
-    cold, _ = _rates(stream, 0)
+    cold = from_first_batch(stream)
     return *_rates(stream, seconds), cold
+
+
+def measured_in_bucket(reader: Reader, windows: int) -> tuple[float, float]:
+    """Return windows/s of the first epoch from a bucket, after its first batch, and of processor time."""
+    stream, cpu = replace(reader, shuffle="block").stream(f"s3://{BUCKET}", windows), time.process_time()
+    rate = from_first_batch(stream)
+    return rate, len(stream) * stream.batch_size / (time.process_time() - cpu)
 
 
 def _rates(stream: WindowStream, seconds: float) -> tuple[float, float]:
@@ -155,6 +166,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.0, help="that a reader streams warm in a turn")
     parser.add_argument("--windows", type=int, default=8192, help="that are read of each recipe")
+    parser.add_argument("--bucket", type=int, nargs="*", default=(), metavar="MS", help="stream from S3 on loopback")
     arguments = parser.parse_args()
     made = prepare(arguments.source, arguments.out)
     rows = [
@@ -169,7 +181,21 @@ def main() -> None:
     ]
     print(table(["group", "seconds", "windows", "million samples a second", "MB"], rows))
     compile_gather()  # as long streams do, and once for all readers
-    turns: dict[str, list[tuple[float, float, float]]] = {reader.name: [] for reader in READERS}
+    for delay in arguments.bucket:
+        os.environ.update(CREDENTIALS)
+        with served(arguments.out, BUCKET, delay / 1000) as os.environ["AWS_ENDPOINT_URL"]:
+            there = [reader for reader in READERS if reader.shuffle == "global"]
+            runs: dict[str, list[tuple[float, ...]]] = {reader.name: [] for reader in there}
+            for _ in range(arguments.turns):
+                for reader in there:
+                    runs[reader.name].append(measured_in_bucket(reader, arguments.windows))
+        header = [f"reader, {delay} ms away"]
+        for kind in ("windows/s", "windows/s of processor time"):
+            header += [kind, "times stored int16"]
+        print(table(header, [_row(reader, runs) for reader in there]))
+    if arguments.bucket:
+        return
+    turns: dict[str, list[tuple[float, ...]]] = {reader.name: [] for reader in READERS}
     for turn in range(arguments.turns):
         progress(f"turn {turn + 1} of {arguments.turns}")
         for reader in READERS:
@@ -180,10 +206,10 @@ def main() -> None:
     print(table(header, [_row(reader, turns) for reader in READERS]))
 
 
-def _row(reader: Reader, turns: dict[str, list[tuple[float, float, float]]]) -> list[str]:
+def _row(reader: Reader, turns: dict[str, list[tuple[float, ...]]]) -> list[str]:
     own, base = turns[reader.name], turns[reader.base]
     cells = [reader.name]
-    for place in range(3):
+    for place in range(len(own[0])):
         values = [one[place] for one in own]
         times = statistics.median(a[place] / b[place] for a, b in zip(own, base, strict=True))
         cells += [f"{statistics.median(values):,.0f} ({min(values):,.0f}–{max(values):,.0f})", f"{times:.2f}"]
