@@ -116,6 +116,22 @@ def test_gaps_are_nan_and_the_rate_is_the_recordings_own(tmp_path: Path) -> None
     assert (events.onset.to_numpy().tolist(), events.value.to_numpy().tolist()) == ([7.0], ["T1"])
 
 
+def test_a_rate_that_a_file_rounds_is_the_rate_to_cut_at(tmp_path: Path) -> None:
+    rate = 499.707  # in a FIF file 499.7070007
+    info = mne.create_info(list(NAMES), rate, "eeg")
+    root = bids(
+        tmp_path / "bids", lambda path: mne.io.RawArray(noise(30) * 1e-6, info, verbose=False).save(path), ".fif"
+    )
+    recipe = Recipe(name="r", anchor="recording", span=WindowSpan(start=0, stop=1), stride=0.5, sfreq=rate, target="")
+    for lake, made in (("whole.zarr", "continuous"), ("direct.zarr", recipe)):
+        eegzarr.build_lake(root, tmp_path / lake, recipe=made, workers=1)
+    wanted = eegzarr.open_windows(tmp_path / "direct.zarr", "r").load()
+    found = eegzarr.cut(tmp_path / "whole.zarr", recipe).load()
+    assert wanted.sizes["window"] > 8
+    for name in wanted.variables:
+        np.testing.assert_array_equal(wanted[name], found[name], err_msg=str(name))
+
+
 def write_fif(path: Path) -> None:
     """A recording with a join, a bad time and a bad channel."""
     info = mne.create_info(list(NAMES), RATE, "eeg")

@@ -199,8 +199,12 @@ def test_a_tile_is_decoded_in_one_slot_by_one_thread_and_stays_while_it_is_used(
 
 def test_written_out_as_integers_a_cut_is_there_when_it_is_asked_for_again(copy: Path) -> None:
     cut_lake(copy, "challenge1", store=True, overwrite=True)
-    stored = eegzarr.open_windows(copy, "challenge1")
-    np.testing.assert_array_equal(stored.eeg, eegzarr.cut(copy, "challenge1").eeg)
+    stored, cut = eegzarr.open_windows(copy, "challenge1"), eegzarr.cut(copy, "challenge1")
+    np.testing.assert_array_equal(stored.eeg, cut.eeg)
+    whole = eegzarr.open_windows(copy, "continuous").attrs
+    for told in (stored.attrs, cut.attrs):  # what the tiles have lost, their windows have
+        assert told["largest_error_uV"] == whole["largest_error_uV"] > 0.0249
+        assert told["lossless"] is False
     assert cut_lake(copy, "challenge1", store=True)[0].already
     other = replace(eegzarr.load_recipe("challenge1"), target="age")
     (summary,) = cut_lake(copy, other, store=True)

@@ -16,6 +16,7 @@ from conftest import run_command, tree_digests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from numcodecs import blosc
 
 import eegzarr
 from eegzarr.build.__main__ import describe
@@ -178,6 +179,23 @@ def test_compiled_code_and_numpy_give_the_same_samples(integer_lake: Path, data:
         np.testing.assert_array_equal(row, expected.astype(np.float32))
 
 
+@settings(max_examples=20)
+@given(st.floats(1e-4, 10))
+def test_compiled_code_scales_every_integer_like_numpy(step: float) -> None:
+    compile_gather()
+    loop = compiled_gather()
+    assert loop is not None
+    every = np.arange(-(2**15), 2**15).astype(np.int16).reshape(1, 256, 256)
+    encoded = np.frombuffer(blosc.compress(every, b"lz4", 5, blosc.BITSHUFFLE), np.uint8)
+    for by_parts in {False, loop.is_same_by_parts(step)}:
+        rows, nothing = np.empty(every.shape, np.float32), np.zeros(0, np.int64)
+        given = np.array([encoded.ctypes.data]), np.array([step]), np.array([by_parts])
+        assert (
+            loop.integers(*given, np.empty_like(every[0]), rows, np.arange(256), np.zeros(1, np.int64), nothing) == -1
+        )
+        np.testing.assert_array_equal(rows, to_microvolts(every, step))
+
+
 @pytest.mark.parametrize("name", ["WindowStream", "WindowDataset"])
 def test_integers_are_given_as_they_are_stored_with_their_scale(name: str, integer_lake: Path) -> None:
     from eegzarr.stream import WindowDataset, WindowStream
@@ -276,6 +294,15 @@ def test_integers_that_are_the_samples_are_lossless(tmp_path: Path) -> None:
     opened = eegzarr.open_windows(tmp_path / "lake.zarr", "r")
     assert opened.attrs["lossless"] is True
     np.testing.assert_array_equal(opened["eeg"].values, eeg)
+    eeg[3, 1, 2] = np.nextafter(eeg[3, 1, 2], np.float32(np.inf))  # the least that can be lost
+    write_windows(tmp_path / "other.zarr", "r", "R", given_windows(eeg), dtype="int16", step="0.1uV")
+    assert eegzarr.open_windows(tmp_path / "other.zarr", "r").attrs["lossless"] is False
+
+
+def test_windows_of_one_sample_are_opened_as_they_were_written(tmp_path: Path) -> None:
+    eeg = noise(40, 1, 1)
+    write_windows(tmp_path / "lake.zarr", "r", "R", given_windows(eeg), dtype="int16")
+    np.testing.assert_allclose(eegzarr.open_windows(tmp_path / "lake.zarr", "r")["eeg"].values, eeg, atol=0.0251)
 
 
 def test_a_write_that_was_stopped_continues_to_the_same_bytes(tmp_path: Path) -> None:

@@ -287,10 +287,10 @@ def _window_checks(plan: Plan, receipts: list[Receipt]) -> dict[str, Any]:
 
 
 def rounding_attributes(plan: Plan, receipts: list[Receipt]) -> dict[str, float | bool]:
-    """Return the largest errors of a float16 or int16 group; float32 has none."""
-    if plan.geometry.dtype == "float32":
-        return {}
+    """Return the largest errors of a float16 or int16 group; float32 has none but those that samples had before."""
     largest = reduce(max_rounding, (receipt.rounding for receipt in receipts))
+    if plan.geometry.dtype == "float32":
+        return {"largest_error_uV": largest.absolute} if largest.absolute else {}
     if plan.geometry.step:
         beyond = max((reached for receipt in receipts for reached in receipt.beyond.values()), default=0.0)
         return {

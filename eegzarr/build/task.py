@@ -34,6 +34,7 @@ from eegzarr.store.receipt import Imprint, Moments, Receipt, Rounding, WindowChe
 from eegzarr.store.shard import ShardEncoder, put, reused, writing
 
 _TOGETHER = 8 * 2**20  # bytes of windows that are filled at a time
+_NOTHING = Rounding()
 _ROUNDED_TOGETHER = 4  # windows, whose copies as float64 stay in the processor's cache
 
 
@@ -75,6 +76,8 @@ class ShardTask:
         What the file must come out as, where a shard of a complete group is repaired.
     whole : bool
         Whether windows are tiles of whole recordings.
+    lost : Rounding
+        What the samples had lost before.
     is_kept : bool
         False where the shard is only made to compare it with the one that is there: nothing is written.
     is_encoded : bool
@@ -94,6 +97,7 @@ class ShardTask:
     whole: bool = False
     missing: Missing = "skip"
     wanted: Imprint | None = None
+    lost: Rounding = _NOTHING
     is_kept: bool = True
     is_encoded: bool = True
 
@@ -141,7 +145,7 @@ def fill_shard(task: ShardTask, windows_of: Callable[[Piece], npt.NDArray[np.flo
     moments, valid, peak_to_peak, reasons = [], [], [], {}
     own_quartiles: list[npt.NDArray[np.float32]] = []
     beyond: dict[int, float] = {}
-    rounding = Rounding()
+    rounding = task.lost
     with _sink(task) as write:
         encoder = ShardEncoder(geometry, write)
         for piece in task.pieces:

@@ -15,6 +15,7 @@ from eegzarr.build.plan import Piece, Plan, make_plan
 from eegzarr.cut.source import WholeRecordings
 from eegzarr.errors import RecipeError
 from eegzarr.recipes.recipe import GIVEN, Recipe
+from eegzarr.recordings.header import is_same_rate
 from eegzarr.store.layout import Geometry
 
 
@@ -67,7 +68,7 @@ def check_samples(recordings: WholeRecordings, recipe: Recipe) -> None:
     if recipe.anchor == GIVEN or recipe.whole:
         what = "windows that were cut elsewhere" if recipe.anchor == GIVEN else "whole recordings"
         raise RecipeError(f"recipe {recipe.name} is of {what}: it can't be cut from {recordings.place}")
-    if recipe.sfreq != own.sfreq:
+    if not is_same_rate(own.sfreq, recipe.sfreq):
         raise RecipeError(
             f"recipe {recipe.name} wants {recipe.sfreq:g} Hz, and {recordings.place} has {own.sfreq:g} Hz: cut at that "
             f"rate, or build whole recordings at {recipe.sfreq:g} Hz by a recipe with whole = true"

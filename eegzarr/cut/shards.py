@@ -22,7 +22,7 @@ from eegzarr.cut.source import WholeRecordings
 from eegzarr.errors import RecordingError, UsageError
 from eegzarr.store.layout import SHARD_SIZE
 from eegzarr.store.reading.gather import compile_gather, is_worth_compiling
-from eegzarr.store.receipt import Receipt
+from eegzarr.store.receipt import Receipt, Rounding
 from eegzarr.store.tiles.gather import TileGatherer
 from eegzarr.store.tiles.signals import CACHE, Tiles, open_reader
 
@@ -52,10 +52,11 @@ class CutTask:
 def cut_tasks(recordings: WholeRecordings, plan: Plan, *, group: str) -> Callable[[int], CutTask]:
     """Return a function that gives the task of each shard of a plan; `group` is "" where shards are only measured."""
     tiles = recordings.tiles
-    tasks = shard_tasks(tiles.lake, group, plan)
+    tasks, lost = shard_tasks(tiles.lake, group, plan), _lost(recordings)
 
     def task_of(number: int) -> CutTask:
-        shard = replace(tasks(number), source_root=tiles.lake, is_kept=bool(group), is_encoded=bool(group))
+        made = {"source_root": tiles.lake, "lost": lost, "is_kept": bool(group), "is_encoded": bool(group)}
+        shard = replace(tasks(number), **made)
         paths = {piece.recording: piece.source.path for piece in shard.pieces}
         return CutTask(
             shard=shard,
@@ -65,6 +66,15 @@ def cut_tasks(recordings: WholeRecordings, plan: Plan, *, group: str) -> Callabl
         )
 
     return task_of
+
+
+def _lost(recordings: WholeRecordings) -> Rounding:
+    """Return the largest errors of the tiles, which nobody sees of windows that are cut from them."""
+    told, step = recordings.attributes, recordings.tiles.geometry.step
+    absolute = float(told.get("largest_error_uV", 0.0))
+    if not step:
+        return Rounding(float(told.get("largest_relative_error", 0.0)), absolute)
+    return Rounding() if told.get("lossless") else Rounding(absolute / step, absolute)
 
 
 def make_shard(task: CutTask) -> Receipt:

@@ -47,7 +47,8 @@ from eegzarr.store.receipt import Moments, Receipt
 from eegzarr.store.root import drop, is_settled, leave_root, only_builder, require_folder, settle
 from eegzarr.store.staging import put_all
 
-_KEPT = ("source", "prepared_with")  # attributes of the recordings' group
+# Attributes of the recordings' group.
+_KEPT = ("source", "prepared_with", "largest_error_uV", "largest_relative_error", "lossless", "smallest_step_uV")
 
 
 def cut_dataset(recordings: WholeRecordings, plan: Plan, receipts: dict[int, Receipt]) -> tuple[xr.Dataset, xr.Dataset]:

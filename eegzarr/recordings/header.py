@@ -21,6 +21,11 @@ _GAP = "bad_acq_skip"
 NamedPlace = tuple[str, float, float, float]
 
 
+def is_same_rate(rate: float, sfreq: float) -> bool:
+    """Tell whether a rate is `sfreq`, both in Hz, but for what exporters round."""
+    return abs(rate - sfreq) <= _SAME_RATE * sfreq
+
+
 @dataclass(frozen=True, kw_only=True)
 class Annotation:
     """One annotation of a recording: onset and duration in s from its first sample, and its text."""
@@ -113,7 +118,7 @@ class Header:
 
     def has_rate(self, sfreq: float) -> bool:
         """Tell whether the recording's rate is `sfreq`, but for what exporters round."""
-        return abs(self.sfreq - sfreq) <= _SAME_RATE * sfreq
+        return is_same_rate(self.sfreq, sfreq)
 
     def at(self, sfreq: float) -> Header:
         """Return the header that the recording has once it is resampled; itself at a rate that is the same."""

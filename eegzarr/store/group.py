@@ -17,6 +17,7 @@ from eegzarr.store.layout import (
     COMPLETE,
     DTYPES,
     EEG,
+    LARGEST_SHARD,
     METADATA,
     RECEIPT,
     RECEIPTS,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 # What a group may claim without a look at its shards.
 _UNQUESTIONED, _UNQUESTIONED_SHARDS = 2**23, 2**16
 _LARGEST_FRAME = 2**31 - 1  # bytes: Blosc's limit
-_LARGEST_SHARD = 2**24  # windows
 
 
 def read_attributes(lake: str, group: str) -> dict[str, Any] | None:
@@ -160,7 +160,7 @@ def geometry_of(array: zarr.Array, name: str) -> Geometry:
             and geometry.dtype in DTYPES
             and array.chunks[1:] == array.shards[1:] == whole
             and 0 < geometry.windows_per_frame * geometry.window_bytes <= _LARGEST_FRAME
-            and 0 < geometry.windows_per_shard <= _LARGEST_SHARD
+            and 0 < geometry.windows_per_shard <= LARGEST_SHARD
             and geometry.windows_per_shard % geometry.windows_per_frame == 0
         )
         if not is_ours:

@@ -20,7 +20,6 @@ FILL, LARGEST = -(2**15), 2**15 - 1
 DEFAULT_STEP = 0.05  # uV: half of it is far below an amplifier's noise
 AUTO = "auto"
 _DIGITS = 3  # of a step that is proposed
-_FLOAT32 = 2.0**-23  # relative: what lies within it is the same sample
 
 
 def as_step(step: str | float | None, dtype: str) -> float | None:
@@ -87,20 +86,20 @@ def round_to(windows: npt.NDArray[np.float32], step: float) -> tuple[npt.NDArray
     integers = to_integers(windows, step)
     stored = to_microvolts(integers, step)
     error = np.abs(np.multiply(integers, step, dtype=np.float64) - windows)
-    size = np.maximum(np.abs(windows), np.float64(step))
+    relative = np.abs(stored - windows) / np.maximum(np.abs(windows), np.float32(step))
     windows[...] = stored
     there = integers != FILL
     if not there.all():
-        error, size = error[there], size[there]
+        error, relative = error[there], relative[there]
     if not error.size:
         return integers, Rounding()
     # What is more than half a step comes of measuring it in float64.
-    return integers, Rounding(float((error / size).max()), min(float(error.max()), step / 2))
+    return integers, Rounding(float(relative.max()), min(float(error.max()), step / 2))
 
 
 def is_lossless(rounding: Rounding) -> bool:
-    """Whether integers are the samples, as far as float32 tells them apart."""
-    return rounding.relative <= _FLOAT32
+    """Tell whether integers are the samples: as float32 they are the same to the last bit."""
+    return rounding.relative == 0
 
 
 def is_too_large(highest: npt.NDArray, step: float) -> npt.NDArray[np.bool_]:

@@ -64,6 +64,7 @@ _SHUFFLES = {"noshuffle": blosc.NOSHUFFLE, "shuffle": blosc.SHUFFLE, "bitshuffle
 _MIB = 2**20
 FRAME_SIZE = 4 * _MIB
 SHARD_SIZE = 64 * _MIB
+LARGEST_SHARD = 2**24  # windows, where these are of some bytes
 
 # dtype, units, long_name of every label along `window`; further columns of participants.tsv follow.
 LABELS: dict[str, tuple[str, str, str]] = {
@@ -155,7 +156,7 @@ class Geometry:
         """
         window = n_channels * n_times * np.dtype(dtype).itemsize
         frame = 2 ** int(np.log2(np.clip(min(FRAME_SIZE, shard_size) // window, 1, 1024)))
-        shard = frame * max(1, shard_size // (frame * window))
+        shard = frame * min(LARGEST_SHARD // frame, max(1, shard_size // (frame * window)))
         cname, clevel = COMPRESSIONS[compression]
         return cls(
             n_channels=n_channels,

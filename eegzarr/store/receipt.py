@@ -101,9 +101,10 @@ class Rounding:
     ----------
     relative : float
         Relative to the sample, or to 2^-14 uV where that is more: below it float16 has fewer digits.
-        At most 2^-11. Of int16 relative to the sample, or to the step where that is more.
+        At most 2^-11. Of int16 relative to the sample, or to the step where that is more, as float32: 0 where nothing
+        was lost.
     absolute : float
-        In uV; of int16 at most half a step.
+        In uV; of int16 at most half a step, as float64.
     """
 
     relative: float = 0.0

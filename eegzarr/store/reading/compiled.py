@@ -54,16 +54,18 @@ def _multiply_add(_typing: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 @numba.njit("float32(int16, float64)", inline="always", cache=True)
-def _scaled(value: int, step: float) -> Any:
+def _scaled(value: Any, step: float) -> Any:
     """Return an integer in uV, NaN for the fill value."""
     return np.float32(np.float64(value) * step) if value != -32768 else np.float32(np.nan)
 
 
 @numba.njit("float32(int16, float32, float32)", inline="always", cache=True)
-def _scaled_by_parts(value: int, high: Any, low: Any) -> Any:
+def _scaled_by_parts(value: Any, high: Any, low: Any) -> Any:
     """Return the same by a step that is the sum of two float32: half of the work, and nearly always the same."""
     number = np.float32(value)
-    return _multiply_add(number, high, number * low) if value != -32768 else np.float32(np.nan)
+    # Numba passes the intrinsic's first argument.
+    scaled = _multiply_add(number, high, number * low)  # type: ignore[call-arg]
+    return scaled if value != -32768 else np.float32(np.nan)
 
 
 @numba.njit("boolean(float64)", nogil=True, cache=True)

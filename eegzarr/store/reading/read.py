@@ -23,6 +23,8 @@ from eegzarr.store.reading.gather import compiled_gather
 from eegzarr.store.reading.remote import FrameCache, RangeFetcher
 from eegzarr.store.reading.spent import Spent
 
+_WISHED = 8  # a part of a cache that is filled by one wish: several threads have such
+
 
 class WindowReader(ABC):
     """Reads windows of one group; one a process, any number of threads.
@@ -201,6 +203,8 @@ class RemoteReader(WindowReader):
         Requests under way at a time.
     """
 
+    beyond_memory = True
+
     def __init__(
         self, lake: str, group: str, cache: FrameCache, number: int, concurrency: int, digest: str | None = None
     ) -> None:
@@ -218,6 +222,13 @@ class RemoteReader(WindowReader):
     def frame_nbytes(self) -> int:
         """Bytes of a frame before compression, which it takes at most, more or less."""
         return self.geometry.windows_per_frame * self.geometry.window_bytes
+
+    def wish(self, windows: npt.NDArray[np.int64]) -> None:
+        """Begin to fetch the first few frames of windows, so that they come beside each other."""
+        most = max(1, self._cache.budget // (_WISHED * self.frame_nbytes))
+        for number in np.unique(windows // self.geometry.windows_per_frame)[:most].tolist():
+            if self._cache.get((self._number, number)) is None:
+                self._begin(number)
 
     def prefetch(self, number: int) -> bool:
         """Begin to fetch a frame, if it isn't there and the cache has room; tell whether it is begun."""

@@ -91,7 +91,7 @@ class FrameCache:
     """
 
     def __init__(self, budget: int) -> None:
-        self._budget = budget
+        self.budget = budget
         self._frames: OrderedDict[tuple[int, int], tuple[Future[Any], int]] = OrderedDict()
         self._held = 0
         self._lock = threading.Lock()
@@ -99,7 +99,7 @@ class FrameCache:
     def has_room(self, nbytes: int) -> bool:
         """Tell whether a further frame fits beside those held."""
         with self._lock:
-            return self._held + nbytes <= self._budget
+            return self._held + nbytes <= self.budget
 
     def get(self, key: tuple[int, int]) -> Future[Any] | None:
         """Return a frame that is held or under way, or None."""
@@ -114,7 +114,7 @@ class FrameCache:
         with self._lock:
             if key in self._frames:
                 return self._frames[key][0]
-            while self._frames and self._held + nbytes > self._budget:
+            while self._frames and self._held + nbytes > self.budget:
                 self._held -= self._frames.popitem(last=False)[1][1]
             self._frames[key] = begin(), nbytes
             self._held += nbytes

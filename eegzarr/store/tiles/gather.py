@@ -15,7 +15,6 @@ import numpy.typing as npt
 from eegzarr.store.integers import to_microvolts
 from eegzarr.store.reading.checked import undecodable
 from eegzarr.store.reading.gather import Gather, compiled_gather
-from eegzarr.store.reading.local import LocalReader
 from eegzarr.store.reading.read import WindowDecoder, WindowReader
 from eegzarr.store.tiles.held import HeldTiles
 
@@ -108,7 +107,7 @@ class TileGatherer:
                 rows[several] = stored
             return
         needed = Needed.of(positions, n_times, geometry.n_times)
-        if isinstance(self.reader, LocalReader) and self.reader.beyond_memory:
+        if self.reader.beyond_memory:
             self.reader.wish(needed.tiles)
         compiled = compiled_gather()
         if compiled is not None:
