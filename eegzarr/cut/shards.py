@@ -55,8 +55,8 @@ def cut_tasks(recordings: WholeRecordings, plan: Plan, *, group: str) -> Callabl
     tasks, lost = shard_tasks(tiles.lake, group, plan), _lost(recordings)
 
     def task_of(number: int) -> CutTask:
-        made = {"source_root": tiles.lake, "lost": lost, "is_kept": bool(group), "is_encoded": bool(group)}
-        shard = replace(tasks(number), **made)
+        is_kept = bool(group)
+        shard = replace(tasks(number), source_root=tiles.lake, lost=lost, is_kept=is_kept, is_encoded=is_kept)
         paths = {piece.recording: piece.source.path for piece in shard.pieces}
         return CutTask(
             shard=shard,

@@ -210,8 +210,10 @@ def tables_at_hand(windows: xr.Dataset) -> dict[str, xr.Dataset]:
     """Return the tables of recordings of windows that were cut and stand in no lake, by release; none of others."""
     places = None if is_loaded(windows["eeg"]) else places_of(windows["eeg"])
     release = windows["release"].to_numpy().astype(object)
-    tables = {}
-    for number, part in enumerate(() if places is None else places.parts):
+    tables: dict[str, xr.Dataset] = {}
+    if places is None:
+        return tables
+    for number, part in enumerate(places.parts):
         if part.cut is not None and part.cut.table is not None:
             tables |= dict.fromkeys(map(str, set(release[places.part == number])), part.cut.table)
     return tables

@@ -311,7 +311,7 @@ class OpenRows:
             opened.spent = self.spent
         self.reader = reader
         self._is_stored = np.array([isinstance(source, Part) for source in rows.selection.sources])
-        self._local = [one for one in enumerate(self.readers) if isinstance(one[1], LocalReader)]
+        self._local = {number: one for number, one in enumerate(self.readers) if isinstance(one, LocalReader)}
         self.expects, self.has_expected = bool(self._local), False
         self._filler = RowFiller(rows.shape, rows.layouts, self.readers, reader, held // max(1, len(self.readers)))
 
@@ -329,7 +329,7 @@ class OpenRows:
         """Have the system begin to read windows that will be asked for soon, where it hasn't before."""
         source = self._selection.source[chosen]
         first, last = self._rows.stored_in(chosen, offsets)
-        for number, reader in self._local:
+        for number, reader in self._local.items():
             own = self._is_stored[source] & (self.reader[source] == number)
             if reader.expect(_spanned(first[own], last[own])):
                 self.has_expected = True

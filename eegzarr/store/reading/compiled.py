@@ -64,7 +64,7 @@ def _scaled_by_parts(value: Any, high: Any, low: Any) -> Any:
     """Return the same by a step that is the sum of two float32: half of the work, and nearly always the same."""
     number = np.float32(value)
     # Numba passes the intrinsic's first argument.
-    scaled = _multiply_add(number, high, number * low)  # type: ignore[call-arg]
+    scaled: Any = _multiply_add(number, high, number * low)  # type: ignore[call-arg]
     return scaled if value != -32768 else np.float32(np.nan)
 
 
