@@ -24,6 +24,8 @@ from eegzarr.store.reading.local import LocalReader
 from eegzarr.store.tiles.gather import TileGatherer
 from eegzarr.store.verify import verify_lake
 from eegzarr.stream import WindowDataset, WindowStream
+from eegzarr.train.loop.fit import fit
+from eegzarr.train.options import FitOptions
 
 TARGETS = recipe_from_fields(
     {
@@ -261,3 +263,13 @@ def test_a_lake_without_whole_recordings_says_how_to_get_them(direct: Path) -> N
     assert "--recipe continuous" in told.stderr
     with pytest.raises(LakeError, match="holds windows, no whole recordings"):
         eegzarr.cut(direct, "challenge1", signals="challenge2")
+
+
+def test_a_training_from_cut_windows_scores_as_one_from_stored_windows(
+    direct: Path, lake: Path, tmp_path: Path
+) -> None:
+    scores = []
+    for place in (direct, lake):
+        options = FitOptions(lake=str(place), epochs=1, batch_size=32, device="cpu")
+        scores.append(fit(options, tmp_path / place.parent.name, max_memory=1.0).scores["valid"].nrmse)
+    assert scores[0] == scores[1]

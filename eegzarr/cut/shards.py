@@ -182,7 +182,7 @@ def makers(scheduler: str | None, scheduler_file: str | None, memory: int | None
         yield Makers(memory=memory)
         return
     if memory is not None:
-        raise UsageError("--memory-limit is for this machine: the workers of a Dask cluster have limits of their own")
+        raise UsageError("--memory-limit is for this process: the cluster that runs has its own")
     at_work = projected_worker_memory(SHARD_SIZE, 4)
     with running_client(scheduler, scheduler_file, at_work) as client:
         yield Makers(client=client)
