@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dask
+import mne  # noqa: F401 - two threads that import what parses Python make Python 3.11 raise SystemError
 import pytest
 from dask.distributed import Client, LocalCluster
 

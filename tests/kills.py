@@ -19,7 +19,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import mne  # noqa: F401 - so that those that are forked need not import it
 from clusters import worker_in_this_process
 from conftest import SMALL_SHARDS
 from moments import is_change

@@ -19,6 +19,7 @@ import pandas as pd
 import psutil
 import pytest
 import xarray as xr
+from clusters import worker_in_this_process
 from conftest import SMALL_SHARDS, run_command, tree_digests
 from zarr.storage import LocalStore
 
@@ -307,6 +308,19 @@ def test_a_recording_that_goes_away_in_mid_build_stops_it_and_nothing_is_lost(
     xr.testing.assert_equal(mine, whole)
 
 
+def test_a_source_that_goes_away_in_mid_build_is_named_not_the_workers(sample_root: Path, tmp_path: Path) -> None:
+    root, aside = tmp_path / "bids", tmp_path / "aside"
+    shutil.copytree(sample_root, root)
+
+    def vanish(event: object) -> None:
+        if isinstance(event, BuildBegan):
+            root.rename(aside)
+
+    message = f"the build doesn't see the source {root}: restore it, and run the same command again"
+    with worker_in_this_process(), pytest.raises(BuildStopped, match=message):
+        eegzarr.build_lake(root, tmp_path / "lake.zarr", recipe=CHALLENGE1, workers=1, listeners=[vanish])
+
+
 def test_two_groups_built_at_once_are_both_in_the_consolidated_metadata(sample_root: Path, tmp_path: Path) -> None:
     out = tmp_path / "lake.zarr"
     recipes = ("challenge1", "challenge2")
@@ -471,6 +485,20 @@ def wait_for(condition, build: subprocess.Popen[str], seconds: float = 60) -> No
         assert build.poll() is None, build.stdout.read() if build.stdout else "the build ended"
         assert time.monotonic() < deadline, "nothing happened"
         time.sleep(0.01)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a system without terminals that hang up")
+def test_a_terminal_that_is_closed_interrupts_a_build_unless_it_was_started_with_nohup() -> None:
+    with pytest.raises(KeyboardInterrupt), Interrupts():
+        os.kill(os.getpid(), signal.SIGHUP)
+        time.sleep(0.01)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupts():
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.01)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_an_interrupt_that_python_drops_is_raised_at_the_next_event(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,7 +134,7 @@ def test_whole_recordings_are_refused_until_they_are_all_there(root: Path, whole
     copies = Copies(lake, tmp_path / "copies", 1, onlooker)
     with looked_at(copies):
         build(root, lake)
-    assert onlooker.looks > 50
+    assert onlooker.looks > 20
     assert in_order(onlooker.seen, steps("refused", "new"))
     goes_on(copies, lambda left: build(root, left), WHOLE, states, whole)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from clusters import worker_in_this_process
 from conftest import SMALL_SHARDS, tree_digests
 
 import eegzarr
@@ -132,3 +134,22 @@ def test_a_file_where_a_group_should_be_is_named(lake: Path, sample_root: Path) 
     with pytest.raises(LakeError, match=r"can't be written: .*challenge2"):
         eegzarr.build_lake(sample_root, lake, recipe="challenge2", workers=1)
     assert eegzarr.open_windows(lake, "challenge1").sizes["window"]
+
+
+def test_a_lake_may_have_any_name_and_be_named_in_any_way(
+    one_subject_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake, link = tmp_path / "a b#50%20?[ü]&'.zarr", tmp_path / "link.zarr"
+    link.symlink_to(lake.name)
+    lake.mkdir()
+    monkeypatch.chdir(tmp_path)
+    options: dict[str, Any] = {"recipe": CHALLENGE1, "workers": 1, "shard_size": SMALL_SHARDS}
+    with worker_in_this_process():
+        eegzarr.build_lake(one_subject_root, lake, **options)
+        for name in (f"./{lake.name}/", "link.zarr", f"{link}/"):
+            assert eegzarr.build_lake(one_subject_root, name, **options).already
+        eegzarr.build_lake(one_subject_root, "link.zarr/", dtype="float16", overwrite=True, **options)
+    assert link.is_symlink()
+    assert {path.name for path in tmp_path.iterdir()} == {lake.name, link.name}
+    assert verify_lake(f"./{lake.name}/") == []
+    assert eegzarr.open_windows(lake.name, "challenge1")["eeg"].dtype == np.float16

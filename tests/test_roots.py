@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -13,10 +14,11 @@ from typing import Any
 
 import fsspec
 import pytest
+from conftest import tree_digests
 from s3_server import BUCKET, CREDENTIALS, s3_server, upload
 from zarr.storage import FsspecStore
 
-from eegzarr.store.root import renew_root
+from eegzarr.store.root import renew_root, require_folder
 from eegzarr.store.verify import verify_lake
 
 FIRST, SECOND = "challenge1/R1", "challenge1/R2"
@@ -102,3 +104,15 @@ def test_a_group_that_is_finished_while_a_bucket_s_root_is_written_stays_in_it(
     renew_root(lake)
     assert SECOND not in json.loads(stale[0])["consolidated_metadata"]["metadata"]
     assert files.cat_file(f"{lake}/zarr.json") == both
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="hard links are made otherwise there")
+def test_a_root_is_made_where_a_disk_has_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_folder(str(tmp_path / "usual.zarr"), FIRST)
+
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))  # exFAT, and shares of Windows
+
+    monkeypatch.setattr(os, "link", no_links)
+    require_folder(str(tmp_path / "lake.zarr"), FIRST)
+    assert tree_digests(tmp_path / "lake.zarr") == tree_digests(tmp_path / "usual.zarr")

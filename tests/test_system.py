@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -129,6 +131,44 @@ def test_a_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
                 pass
             raise ZeroDivisionError
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(system.fcntl is None, reason="a system without locks on folders")
+@pytest.mark.parametrize("number", [errno.EBADF, errno.ENOLCK])
+def test_where_folders_cannot_be_locked_a_file_beside_the_lake_is(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS locks only what is open for writing."""
+    lock = system.fcntl.flock
+
+    def lock_of_nfs(descriptor: int, how: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        lock(descriptor, how)
+
+    monkeypatch.setattr(system.fcntl, "flock", lock_of_nfs)
+    file = tmp_path / "lake.zarr.locks/lake.lock"
+    for _ in range(2):
+        with system.locked(tmp_path / "lake.zarr", file):
+            with pytest.raises(system.Locked), system.locked(tmp_path / "lake.zarr", file):
+                pass
+            assert file.exists()
+
+
+@pytest.mark.skipif(system.fcntl is None, reason="a system without locks on folders")
+def test_where_nothing_can_be_locked_that_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_locks(descriptor: int, how: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(system.fcntl, "flock", no_locks)
+    with system.locked(tmp_path / "lake.zarr", tmp_path / "lake.lock"):
+        assert (tmp_path / "lake.zarr").is_dir()
+    told = [record.getMessage() for record in caplog.records if record.name == system.__name__]
+    assert told == [
+        f"{tmp_path / 'lake.zarr'} can't be locked (Function not implemented): see that no other process builds there"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,12 @@ def test_a_root_that_is_locked_for_a_while_is_renewed_after_it(tmp_path: Path) -
     assert not noticed  # it took less than half a minute
 
 
+def test_the_time_that_a_process_was_stopped_is_no_waiting() -> None:
+    looks = iter([0.0, 1.0, 2.0, 50_000.0, 50_001.0])  # Ctrl-Z, and fg the next day
+    waited = waits.Waited(longest=10, clock=lambda: next(looks))
+    assert [waited.seconds() for _ in range(4)] == [1.0, 2.0, 12.0, 13.0]
+
+
 @contextmanager
 def stalled_server() -> Iterator[str]:
     """Accept connections, and never read nor answer, inside the ``with``; yield the URL."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ import psutil
 
 from eegzarr.errors import BuildStopped, UsageError
 from eegzarr.machine.system import cgroup_folders, memory_without_files, shared_memory
+from eegzarr.machine.waits import Waited
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 PATIENCE = 30.0  # s
@@ -200,15 +200,15 @@ class MemoryGate:
         self._most = most
         self._patience = PATIENCE if patience is None else patience
         self._used = used
-        self._closed_since: float | None = None
+        self._closed: Waited | None = None
 
     def is_open(self) -> bool:
         """Tell whether more may start now."""
         if self._used() <= self._most:
-            self._closed_since = None
+            self._closed = None
             return True
-        if self._closed_since is None:
-            self._closed_since = time.monotonic()
+        if self._closed is None:
+            self._closed = Waited()
         return False
 
     def check_patience(self) -> None:
@@ -218,7 +218,7 @@ class MemoryGate:
         ------
         BuildStopped
         """
-        if self._closed_since is not None and time.monotonic() - self._closed_since > self._patience:
+        if self._closed is not None and self._closed.seconds() > self._patience:
             raise BuildStopped(
                 f"the machine's memory is {self._used():.0%} full, and stayed above --max-memory {self._most:.0%} "
                 f"for {self._patience:.0f} s: close other programs and run the same command again"

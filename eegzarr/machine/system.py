@@ -7,6 +7,8 @@ macOS and Windows; nothing else in eegzarr asks which of them it runs on.
 from __future__ import annotations
 
 import ctypes
+import errno
+import logging
 import math
 import mmap
 import os
@@ -28,7 +30,11 @@ try:
 except ImportError:  # Windows
     fcntl = resource = None  # type: ignore[assignment]
 
+_log = logging.getLogger(__name__)
 _TRIES = 20  # to lock a folder that others remove
+# Of file systems without locks, such as some mounts of Lustre, or without locks on folders: NFS locks what is open for
+# writing, which no folder can be.
+_NO_LOCKS = {errno.EBADF, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EIO}
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
 
@@ -52,19 +58,48 @@ def locked(folder: Path, lock_file: Path) -> Iterator[None]:
     ------
     Locked
         If another process holds it.
+
+    Notes
+    -----
+    Where the file can't be locked either, a warning says that nothing is: all that is written there is written whole.
     """
-    with _flocked(folder) if fcntl is not None else _file_locked(lock_file):
+    with _flocked(folder, lock_file) if fcntl is not None else _file_locked(lock_file):
         folder.mkdir(parents=True, exist_ok=True)
         yield
 
 
 @contextmanager
-def _flocked(folder: Path) -> Iterator[None]:
-    descriptor = _flocked_descriptor(folder)
+def _flocked(folder: Path, lock_file: Path) -> Iterator[None]:
+    try:
+        descriptor = _flocked_descriptor(folder)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        descriptor = _descriptor_of_file(lock_file, folder)
     try:
         yield
     finally:
-        os.close(descriptor)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _descriptor_of_file(lock_file: Path, folder: Path) -> int | None:
+    """Lock a file in place of a folder; return None where there are no locks."""
+    try:
+        lock_file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            raise
+    except BlockingIOError as error:
+        raise Locked(f"{lock_file} is in use") from error
+    except OSError as error:
+        told = f"{error.strerror}{f': {error.filename}' if error.filename else ''}"
+        _log.warning("%s can't be locked (%s): see that no other process builds there", folder, told)
+        return None
+    return descriptor
 
 
 def _flocked_descriptor(folder: Path) -> int:
@@ -81,6 +116,9 @@ def _flocked_descriptor(folder: Path) -> int:
         except BlockingIOError as error:
             os.close(descriptor)
             raise Locked(f"{folder} is in use") from error
+        except OSError:
+            os.close(descriptor)
+            raise
         if folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat()):
             return descriptor
         os.close(descriptor)
@@ -198,14 +236,14 @@ def thread_disk_reads() -> int:
 
 @contextmanager
 def interrupts_blocked() -> Iterator[None]:
-    """Start processes that never see Ctrl-C, inside the ``with``; only for the main thread.
+    """Start processes that never see Ctrl-C, nor that a terminal is closed, inside the ``with``.
 
-    A blocked signal stays blocked in threads and processes that come from this thread, also in those that these start
-    later. Where signals can't be blocked, they are ignored: processes that are started now inherit that, but not on
-    Windows, where Ctrl-C ends the workers, too.
+    Only for the main thread, which alone decides what an interrupt means. A blocked signal stays blocked in threads and
+    processes that come from this thread, also in those that these start later. Where signals can't be blocked, they are
+    ignored: processes that are started now inherit that, but not on Windows, where Ctrl-C ends the workers, too.
     """
     if hasattr(signal, "pthread_sigmask"):
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
         try:
             yield
         finally:

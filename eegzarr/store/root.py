@@ -6,6 +6,7 @@ is complete: a group that is to change leaves it before, and comes back when all
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import warnings
@@ -40,6 +41,8 @@ from eegzarr.store.layout import (
 from eegzarr.store.private import Buffer, get_bytes, run, set_bytes, set_bytes_if_missing
 from eegzarr.store.staging import delete_all, get_all, paths_below
 
+# Of file systems without hard links, such as exFAT and shares of Windows: Zarr's way to write only what isn't there.
+_NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK, errno.EINVAL}
 _ROUNDS = 20  # of builders that finish while a bucket's root is written
 
 
@@ -63,7 +66,12 @@ def require_folder(lake: str, group: str, watchers: tuple[Listener, ...] = ()) -
     root = get_bytes(store, METADATA)
     if root is None:
         # Consolidated from the first moment on: without, plain xarray would open a group that is being built.
-        set_bytes_if_missing(store, METADATA, consolidated(store))
+        try:
+            set_bytes_if_missing(store, METADATA, consolidated(store))
+        except OSError as error:
+            if "://" in lake or error.errno not in _NO_LINKS:
+                raise
+            renew_root(lake, watchers=watchers)
     elif not _is_json(root):
         renew_root(lake, watchers=watchers)
     folder = _folder_of(group)

@@ -276,7 +276,10 @@ def _content(lake: str, store: Store, path: str) -> npt.NDArray[np.uint8] | None
         with (Path(lake) / path).open("rb") as file:
             if not os.fstat(file.fileno()).st_size:
                 return np.empty(0, np.uint8)
-            return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+            try:
+                return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+            except OSError:  # some file systems map nothing
+                return np.frombuffer(file.read(), np.uint8)
     except FileNotFoundError:
         return None
 

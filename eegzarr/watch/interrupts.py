@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during a build."""
+"""Ctrl-C, SIGTERM and SIGHUP during a build."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ from typing import Any
 
 from eegzarr.events import Event
 
+_SIGNALS = [signal.SIGINT, signal.SIGTERM]
+_SIGNALS += [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []  # Windows
+
 
 class Interrupts:
-    """Raises KeyboardInterrupt at Ctrl-C and at SIGTERM, as SLURM ends a job, inside a ``with``; a listener.
+    """Raises KeyboardInterrupt at Ctrl-C, SIGTERM and SIGHUP, inside a ``with``; a listener.
+
+    SLURM ends a job with the second, a terminal that is closed with the third.
 
     What a signal's handler raises is lost where it comes while an object is being freed: Python
     prints it and goes on. As a listener it is raised again at the next event then.
@@ -22,7 +27,7 @@ class Interrupts:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interrupts:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _SIGNALS:
             # A shell has what it runs in the background ignore Ctrl-C, which is for the foreground then.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._raise)

@@ -45,7 +45,8 @@ def imported_ahead() -> Iterator[None]:
         yield
         return
     preloaded_before = _server._preload_modules
-    resource_tracker.ensure_running()  # which would unblock the signal when it starts
+    with interrupts_blocked():
+        resource_tracker.ensure_running()  # which unblocks Ctrl-C when it starts
     config = {"distributed.worker.multiprocessing-method": "forkserver"}
     with interrupts_blocked(), _environment(ENVIRONMENT):
         _server.set_forkserver_preload(["eegzarr.build.workers.preload"])

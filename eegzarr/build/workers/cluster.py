@@ -52,6 +52,9 @@ def local_client(resources: Resources) -> Iterator[Client]:
         "distributed.worker.memory.pause": False,
         "distributed.worker.memory.terminate": 0.95,
         "distributed.comm.timeouts.connect": "60s",
+        # It goes by the machine's clock: a worker would be ended because the clock was set, or after Ctrl-Z and fg. One
+        # that dies is missed by its nanny.
+        "distributed.scheduler.worker-ttl": None,
         # Nobody looks at it here, and it stops the workers a hundred times a second.
         "distributed.worker.profile.enabled": False,
         "distributed.nanny.pre-spawn-environ": ENVIRONMENT,
@@ -175,7 +178,8 @@ def _started_without_interrupts(cluster: type[LocalCluster], **options: Any) -> 
     check_script()
     if threading.current_thread() is not threading.main_thread():
         return cluster(**options)
-    resource_tracker.ensure_running()  # which would unblock the signal when it starts
+    with interrupts_blocked():
+        resource_tracker.ensure_running()  # which unblocks Ctrl-C when it starts
     try:
         with interrupts_blocked():
             return cluster(**options)

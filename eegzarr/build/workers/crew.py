@@ -136,6 +136,8 @@ class Crew:
         there = self.waiting.workers()
         fit = set(there) - set(self._unfit)
         if there and not fit:
+            if lost := needs.unmet():
+                raise BuildStopped(f"the build {lost}: restore it, and run the same command again")
             told = "; ".join(f"{address} {why}" for address, why in self._unfit.items())
             raise BuildStopped(
                 f"no worker of the Dask cluster can do the build's tasks: {told}. Mend it, and run the same command "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import time
 from typing import Any
 
 from dask.distributed import Client, Future
@@ -11,7 +10,7 @@ from distributed.comm import CommClosedError
 
 from eegzarr.errors import BuildStopped
 from eegzarr.events import Listener, Noticed, tell
-from eegzarr.machine.waits import NOTICE, PATIENCE
+from eegzarr.machine.waits import NOTICE, PATIENCE, Waited
 
 LOOK = 2.0  # s between looks at a cluster from which nothing comes
 ANSWER = 30.0  # s that a scheduler may take to answer
@@ -30,10 +29,10 @@ class Waiting:
 
     def __init__(self, client: Client, watchers: tuple[Listener, ...]) -> None:
         self._client, self._watchers = client, watchers
-        self._since: float | None = None
+        self._since: Waited | None = None
         self._what = ""
         self._was_told = False
-        self._last_result = time.monotonic()
+        self._without_result = _waited()
 
     def threads(self) -> int:
         """Return how many threads the cluster's workers have together, 0 where it doesn't answer."""
@@ -51,7 +50,7 @@ class Waiting:
 
     def progressed(self) -> None:
         """Note that a result has come."""
-        self._since, self._was_told, self._last_result = None, False, time.monotonic()
+        self._since, self._was_told, self._without_result = None, False, _waited()
 
     def check(self) -> None:
         """Say what is waited for where that takes long, and stop where it takes too long.
@@ -60,28 +59,33 @@ class Waiting:
         ------
         BuildStopped
         """
-        now = time.monotonic()
+        without_result = self._without_result.seconds()
         if self._client.status != "running":
             what = "the Dask scheduler, which doesn't answer"
         elif not self.threads():
             what = "a worker: the Dask cluster has none"
         else:
             self._since = None
-            if now - self._last_result > TASK:
+            if without_result > TASK:
                 raise BuildStopped(
                     f"no task has ended for {TASK / 60:.0f} min: see that the source and the lake can be read, and "
                     f"run the same command again"
                 )
             return
         if self._since is None or what != self._what:
-            self._since, self._what, self._was_told = now, what, False
-        if now - self._since >= NOTICE and not self._was_told:
+            self._since, self._what, self._was_told = _waited(), what, False
+        waited = self._since.seconds()
+        if waited >= NOTICE and not self._was_told:
             self._was_told = True
             tell(self._watchers, Noticed(message=f"waiting for {what}; the build stops after {PATIENCE / 60:g} min"))
-        if now - self._since >= PATIENCE:
+        if waited >= PATIENCE:
             raise BuildStopped(
                 f"waited {PATIENCE / 60:g} min for {what}: see that the cluster runs, and run the same command again"
             )
+
+
+def _waited() -> Waited:
+    return Waited(longest=2 * (LOOK + ANSWER))
 
 
 def result_of(client: Client, future: Future, watchers: tuple[Listener, ...]) -> Any:

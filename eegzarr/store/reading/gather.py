@@ -10,10 +10,14 @@ windows. Where Numba is missing, numcodecs does it window by window.
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
+from importlib import import_module
+from tempfile import TemporaryDirectory
+from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +47,7 @@ class Gather:
     is_same_by_parts: Callable[[float], bool]
 
 
+_MODULE = "eegzarr.store.reading.compiled"
 _MANY = 4096  # windows; after them a process is worth what Numba costs
 _lock = threading.Lock()
 _compiled: list[Gather | None] = []
@@ -74,7 +79,7 @@ def _compile() -> Gather | None:
     if decompress is None:
         return None
     try:
-        from eegzarr.store.reading import compiled
+        compiled = _compiled_module()
     except ImportError:
         return None  # no Numba
     return Gather(
@@ -83,3 +88,19 @@ def _compile() -> Gather | None:
         tiles=partial(compiled.gather_tiles, decompress),
         is_same_by_parts=cache(compiled.is_same_by_parts),
     )
+
+
+def _compiled_module() -> ModuleType:
+    """Return the module with the compiled loops, made for this process alone where no folder can keep them."""
+    try:
+        return import_module(_MODULE)
+    except RuntimeError:  # neither this package's folder nor the user's is writable, as for a service or in a container
+        import numba
+
+        folder = TemporaryDirectory(prefix="eegzarr-")
+        atexit.register(folder.cleanup)  # what is called with other types later is compiled later
+        before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, folder.name
+        try:
+            return import_module(_MODULE)
+        finally:
+            numba.config.CACHE_DIR = before
