@@ -171,6 +171,28 @@ def test_where_nothing_can_be_locked_that_is_told(
     ]
 
 
+@pytest.mark.skipif(system.resource is None, reason="a system without such limits")
+def test_more_files_are_opened_where_the_system_lets_a_process() -> None:
+    before = system.resource.getrlimit(system.resource.RLIMIT_NOFILE)
+    try:
+        system.resource.setrlimit(system.resource.RLIMIT_NOFILE, (200, before[1]))
+        assert system.open_files_allowed(150) == 150
+        assert system.resource.getrlimit(system.resource.RLIMIT_NOFILE)[0] == 200
+        assert system.open_files_allowed(240) == 240
+        assert system.resource.getrlimit(system.resource.RLIMIT_NOFILE)[0] == 240
+    finally:
+        system.resource.setrlimit(system.resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.skipif(system.resource is None, reason="a system without such limits")
+def test_a_build_that_may_open_few_files_says_so(sample_root: Path, tmp_path: Path) -> None:
+    build = f"{sys.executable} -m eegzarr.build {sample_root} {tmp_path / 'lake.zarr'} --workers 2"
+    refused = subprocess.run(["sh", "-c", f"ulimit -n 32; exec {build}"], capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "may have 32 files open, and should have 80. Raise the limit, as with ulimit -n 80" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("lines", "files", "cores"),
     [

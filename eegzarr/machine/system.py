@@ -31,6 +31,7 @@ except ImportError:  # Windows
     fcntl = resource = None  # type: ignore[assignment]
 
 _log = logging.getLogger(__name__)
+_FILES = resource.RLIMIT_NOFILE if resource is not None else 0
 _TRIES = 20  # to lock a folder that others remove
 # Of file systems without locks, such as some mounts of Lustre, or without locks on folders: NFS locks what is open for
 # writing, which no folder can be.
@@ -254,6 +255,18 @@ def interrupts_blocked() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, handler)
+
+
+def open_files_allowed(wanted: int) -> int:
+    """Raise how many files this process may have open to what is wanted, if it may; return how many it may have."""
+    if resource is None:
+        return wanted
+    limits = [limit if limit != resource.RLIM_INFINITY else sys.maxsize for limit in resource.getrlimit(_FILES)]
+    if limits[0] < wanted <= limits[1]:
+        with suppress(ValueError, OSError):  # macOS has a limit of its own
+            resource.setrlimit(_FILES, (wanted, resource.getrlimit(_FILES)[1]))
+            return wanted
+    return min(wanted, limits[0])
 
 
 def forks_safely() -> bool:

@@ -28,7 +28,7 @@ from eegzarr.build.workers.waiting import Results
 from eegzarr.errors import BuildStopped, EegzarrError, UsageError
 from eegzarr.events import Listener
 from eegzarr.machine.memory import MemoryGate
-from eegzarr.machine.system import interrupts_blocked
+from eegzarr.machine.system import interrupts_blocked, open_files_allowed
 from eegzarr.recipes.recipe import Recipe
 from eegzarr.store.receipt import Receipt
 
@@ -36,6 +36,7 @@ Task = TypeVar("Task")
 _MIB = 2**20
 _INSPECT_BATCH = 16
 _CLOSING = 10  # s
+_LEAST_FILES, _FILES_OF_WORKER = 48, 16  # open at once: those of any build, and at most those of a worker
 _RETRIES = 2  # of a task whose worker died, or that failed
 # What Ctrl-C in the middle of a request is reported to: a traceback, and a task that is asked for again. Dask's
 # configuration gives them levels of their own.
@@ -173,9 +174,12 @@ def _started_without_interrupts(cluster: type[LocalCluster], **options: Any) -> 
     Raises
     ------
     UsageError
-        If the workers don't start, as in a script that they can't import.
+        If the workers don't start, as in a script that they can't import, or for want of open files.
     """
     check_script()
+    few = _few_files(options["n_workers"])
+    if few and open_files_allowed(_LEAST_FILES) < _LEAST_FILES:  # the processes would print what they lack
+        raise UsageError(few)
     if threading.current_thread() is not threading.main_thread():
         return cluster(**options)
     with interrupts_blocked():
@@ -183,8 +187,24 @@ def _started_without_interrupts(cluster: type[LocalCluster], **options: Any) -> 
     try:
         with interrupts_blocked():
             return cluster(**options)
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
+        if few:
+            raise UsageError(few) from error
+        if isinstance(error, OSError):
+            raise
         raise UsageError(f"the workers couldn't start ({error}). In a script of your own: {GUARD}") from error
+
+
+def _few_files(workers: int) -> str:
+    """Raise the limit of open files where that is possible; return what to do where it stays too low, else ""."""
+    wanted = _LEAST_FILES + _FILES_OF_WORKER * workers
+    allowed = open_files_allowed(wanted)
+    if allowed >= wanted:
+        return ""
+    return (
+        f"the workers couldn't start: this process may have {allowed} files open, and should have {wanted}. Raise the "
+        f"limit, as with ulimit -n {wanted}, or give fewer --workers"
+    )
 
 
 def inspect_on(
