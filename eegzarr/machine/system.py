@@ -71,6 +71,7 @@ def locked(folder: Path, lock_file: Path) -> Iterator[None]:
 
 @contextmanager
 def _flocked(folder: Path, lock_file: Path) -> Iterator[None]:
+    descriptor: int | None
     try:
         descriptor = _flocked_descriptor(folder)
     except OSError as error:

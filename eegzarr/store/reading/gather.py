@@ -18,6 +18,7 @@ from functools import cache, partial
 from importlib import import_module
 from tempfile import TemporaryDirectory
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -95,12 +96,11 @@ def _compiled_module() -> ModuleType:
     try:
         return import_module(_MODULE)
     except RuntimeError:  # neither this package's folder nor the user's is writable, as for a service or in a container
-        import numba
-
+        config: Any = import_module("numba").config
         folder = TemporaryDirectory(prefix="eegzarr-")
         atexit.register(folder.cleanup)  # what is called with other types later is compiled later
-        before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, folder.name
+        before, config.CACHE_DIR = config.CACHE_DIR, folder.name
         try:
             return import_module(_MODULE)
         finally:
-            numba.config.CACHE_DIR = before
+            config.CACHE_DIR = before
