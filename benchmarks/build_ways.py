@@ -12,6 +12,7 @@ import argparse
 import pickle
 import warnings
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ import mne
 import numpy as np
 import pandas as pd
 from eegdash.hbn.windows import build_trial_table
+
+from benchmarks.settings import RECORDINGS
 
 warnings.filterwarnings("ignore")
 from braindecode.datasets import BaseConcatDataset, RawDataset  # noqa: E402 - warns at import
@@ -126,6 +129,15 @@ def stored_windows(way: str, out: Path, *, preload: bool = False) -> Any:
     from braindecode.datautil import load_concat_dataset
 
     return load_concat_dataset(out, preload=preload)
+
+
+def automatic_windows(folder: Path) -> Any:
+    """Windows of some recordings, read when they are asked for out of MNE's cache of decoded recordings."""
+    mne.set_log_level("error")
+    mne.set_cache_dir(str(folder / "cache"))
+    (folder / "cache").mkdir(exist_ok=True)
+    recordings = annotated_recordings((folder / "source").resolve(), preload="auto")
+    return braindecode_windows(list(islice(recordings, RECORDINGS)))
 
 
 def main() -> None:

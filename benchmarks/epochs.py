@@ -33,7 +33,7 @@ from torch.utils.data import DataLoader
 
 import eegzarr
 from benchmarks.measure import progress, recall_pages, table
-from benchmarks.peers import BATCH
+from benchmarks.settings import BATCH
 from eegzarr.challenge.presets import CHALLENGE1
 from eegzarr.store.kinds import Dtype
 from eegzarr.stream import WindowDataset, WindowStream

@@ -27,11 +27,9 @@ import eegzarr
 from benchmarks.environments import environment
 from benchmarks.measure import progress
 from benchmarks.peers import WRITERS as PEERS
-from benchmarks.settings import GROUP
+from benchmarks.settings import GROUP, RECORDINGS
 from eegzarr.challenge.presets import CHALLENGE1
 from eegzarr.cut.api import cut_lake
-
-BRAINDECODE_RECORDINGS = 40  # preloaded they take 60 MB each
 
 
 def _write_lake(source: Path, out: Path) -> None:
@@ -100,8 +98,19 @@ def _write_hub(source: Path, out: Path) -> None:
         expanded[index]
 
 
+def _write_auto(source: Path, out: Path) -> None:
+    """MNE's cache of the same recordings, decoded, which one epoch fills; where the recordings are."""
+    from benchmarks.build_ways import automatic_windows
+
+    out.mkdir()
+    (out / "source").symlink_to(source.resolve())
+    windows = automatic_windows(out)
+    for index in range(len(windows)):
+        windows[index]
+
+
 def _some(recordings: Iterator[Any]) -> list[Any]:
-    return list(islice(recordings, BRAINDECODE_RECORDINGS))
+    return list(islice(recordings, RECORDINGS))
 
 
 WRITERS: dict[str, Callable[[Path, Path], None]] = {
@@ -120,6 +129,7 @@ WRITERS: dict[str, Callable[[Path, Path], None]] = {
     "blosc.h5": _write_hdf5,
     "braindecode": _write_braindecode,
     "hub.zarr": _write_hub,
+    "auto": _write_auto,
 }
 
 
@@ -131,7 +141,7 @@ def write_formats(source: Path, folder: Path) -> None:
     for peer in PEERS:
         if python := environment(peer).python:
             try:
-                _write_once(folder / peer, partial(_write_peer, python))
+                _write_once(folder / peer, partial(_write_peer, python, source))
             except subprocess.CalledProcessError as failed:
                 shutil.rmtree(folder / peer, ignore_errors=True)
                 progress(f"{peer} failed:\n{failed.stderr}")
@@ -149,8 +159,9 @@ def _write_once(out: Path, write: Callable[[Path], None]) -> None:
     stamp.touch()
 
 
-def _write_peer(python: Path, out: Path) -> None:
-    command = [str(python), "-m", "benchmarks.peers", out.name, str(out.with_name("memmap.npy")), str(out)]
+def _write_peer(python: Path, source: Path, out: Path) -> None:
+    paths = map(str, (source, out.with_name("memmap.npy"), out))
+    command = [str(python), "-m", "benchmarks.peers", out.name, *paths]
     subprocess.run(command, capture_output=True, text=True, check=True)
 
 

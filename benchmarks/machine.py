@@ -51,8 +51,8 @@ def versions() -> dict[str, str]:
     """Return the versions of what is measured, and what the peers' own environments hold or why not."""
     there = {d.metadata["Name"]: d.version for d in distributions()}
     found = {name: there.get(name, "not installed") for name in PACKAGES}
-    for peer, requirements in REQUIREMENTS.items():
-        found[peer] = environment(peer).reason or requirements[0].partition("==")[2]
+    for peer, needs in REQUIREMENTS.items():
+        found[peer] = environment(peer).reason or needs.version
     return found
 
 

@@ -16,8 +16,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.peers import BATCH, READERS, Batches
-from benchmarks.settings import GROUP
+from benchmarks.blocks import READERS as BLOCK_READERS
+from benchmarks.blocks import array_batches, zarr_batches
+from benchmarks.peers import READERS
+from benchmarks.settings import BATCH, GROUP, Batches
 
 
 @dataclass(frozen=True)
@@ -47,61 +49,56 @@ class Way:
 
 
 class Stored(Dataset[torch.Tensor]):
-    """Windows of a file by their number; opened anew in each process."""
+    """Windows of a file by their number; opened again in each process.
 
-    def __init__(self, path: Path) -> None:
-        self.path, self._opened, self._pid = path, None, 0
+    Parameters
+    ----------
+    path : Path
+    opened : callable
+        Opens the file: returns what windows are taken from.
+    window : callable
+        Takes one by its number.
+    """
+
+    def __init__(self, path: Path, opened: Callable[[Path], Any], window: Callable[[Any, int], np.ndarray]) -> None:
+        self._path, self._open, self._window = path, opened, window
+        self._opened, self._pid = None, 0
 
     def __len__(self) -> int:
-        return len(np.load(self.path.parent / "memmap.npy", mmap_mode="r"))
-
-    def open(self) -> Any:
-        """Return what windows are taken from, in this process."""
-        if self._pid != os.getpid():
-            self._opened, self._pid = self.opened(), os.getpid()
-        return self._opened
-
-    def opened(self) -> Any:
-        """Open the file."""
-        raise NotImplementedError
-
-
-class Memmap(Stored):
-    """np.memmap of float32."""
-
-    def opened(self) -> Any:
-        """Map the file."""
-        return np.load(self.path, mmap_mode="r")
+        return len(np.load(self._path.parent / "memmap.npy", mmap_mode="r"))
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        return torch.from_numpy(np.array(self.open()[index]))
+        if self._pid != os.getpid():
+            self._opened, self._pid = self._open(self._path), os.getpid()
+        return torch.from_numpy(self._window(self._opened, index))
 
 
-class Lmdb(Stored):
+def memmap(path: Path) -> Stored:
+    """np.memmap of float32."""
+    return Stored(path, lambda path: np.load(path, mmap_mode="r"), lambda windows, index: np.array(windows[index]))
+
+
+def lmdb_pickles(path: Path) -> Stored:
     """LMDB of pickled windows, as CBraMod and others keep them."""
 
-    def opened(self) -> Any:
-        """Begin to read."""
+    def begin(path: Path) -> Any:
         import lmdb
 
-        return lmdb.open(str(self.path), readonly=True, lock=False, readahead=False).begin()
+        return lmdb.open(str(path), readonly=True, lock=False, readahead=False).begin()
 
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return torch.from_numpy(pickle.loads(self.open().get(str(index).encode()))["sample"])
+    return Stored(path, begin, lambda transaction, index: pickle.loads(transaction.get(str(index).encode()))["sample"])
 
 
-class Hdf5(Stored):
+def hdf5(path: Path) -> Stored:
     """One dataset ``eeg`` in an HDF5 file."""
 
-    def opened(self) -> Any:
-        """Open the file."""
+    def open_file(path: Path) -> Any:
         import h5py
         import hdf5plugin  # noqa: F401 - registers Blosc
 
-        return h5py.File(self.path)["eeg"]
+        return h5py.File(path)["eeg"]
 
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return torch.from_numpy(self.open()[index])
+    return Stored(path, open_file, lambda windows, index: windows[index])
 
 
 class Signals(Dataset[torch.Tensor]):
@@ -123,15 +120,9 @@ def loader(dataset: Dataset[torch.Tensor], workers: int) -> Batches:
     return lambda epoch: iter(made)
 
 
-def array_batches(read: Callable[[np.ndarray], np.ndarray], count: int) -> Batches:
-    """Shuffled batches by one read of an array for each; sorted within a batch, which helps."""
-
-    def batches(epoch: int) -> Iterator[torch.Tensor]:
-        order = np.random.default_rng(epoch).permutation(count)
-        for first in range(0, count, BATCH):
-            yield torch.from_numpy(read(np.sort(order[first : first + BATCH])))
-
-    return batches
+def tensors(arrays: Batches) -> Batches:
+    """Batches of arrays as tensors of the same memory."""
+    return lambda epoch: map(torch.from_numpy, arrays(epoch))
 
 
 def eegzarr_batches(lake: Path | str, **options: Any) -> Batches:
@@ -167,21 +158,13 @@ class Numbered(Dataset[torch.Tensor]):
         return [torch.as_tensor(sample[0]) for sample in self.dataset.__getitems__(indices)]
 
 
-def zarr_batches(lake: Path) -> Batches:
-    """zarr-python's orthogonal indexing, with its own codecs or those of zarrs."""
-    import zarr
-
-    array = zarr.open_array(lake / GROUP / "eeg", mode="r")
-    return array_batches(lambda rows: np.asarray(array.oindex[rows]), array.shape[0])
-
-
 def zarrs_batches(lake: Path) -> Batches:
     """The codec pipeline of zarrs under zarr-python."""
     import zarr
     import zarrs  # noqa: F401 - registers the pipeline
 
     zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
-    return zarr_batches(lake)
+    return tensors(zarr_batches(lake))
 
 
 def tensorstore_batches(lake: Path) -> Batches:
@@ -190,13 +173,13 @@ def tensorstore_batches(lake: Path) -> Batches:
 
     spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(lake / GROUP / "eeg")}}
     store = tensorstore.open(spec).result()
-    return array_batches(lambda rows: store[rows].read().result(), store.shape[0])
+    return tensors(array_batches(lambda rows: store[rows].read().result(), store.shape[0]))
 
 
 def memmap_batches(path: Path) -> Batches:
     """np.memmap indexed once a batch, without a DataLoader: what a careful script does."""
     windows = np.load(path, mmap_mode="r")
-    return array_batches(lambda rows: windows[rows], len(windows))
+    return tensors(array_batches(lambda rows: windows[rows], len(windows)))
 
 
 def braindecode_batches(path: Path, workers: int, *, way: str, preload: bool = False) -> Batches:
@@ -204,6 +187,13 @@ def braindecode_batches(path: Path, workers: int, *, way: str, preload: bool = F
     from benchmarks.build_ways import stored_windows
 
     return loader(Signals(stored_windows(way, path, preload=preload)), workers)
+
+
+def automatic_batches(folder: Path, workers: int) -> Batches:
+    """braindecode's windows out of MNE's cache of decoded recordings, which was filled when the format was written."""
+    from benchmarks.build_ways import automatic_windows
+
+    return loader(Signals(automatic_windows(folder)), workers)
 
 
 def _own(lake: str, *, shuffle: str = "global", dtype: str = "float32") -> Way:
@@ -233,13 +223,13 @@ WAYS: dict[str, Way] = {
     "np.memmap, a batch an index": Way(
         lambda folder, _: memmap_batches(folder / "memmap.npy"), "memmap.npy", uses_workers=False
     ),
-    "np.memmap": Way(lambda folder, workers: loader(Memmap(folder / "memmap.npy"), workers), "memmap.npy"),
-    "LMDB, pickles": Way(lambda folder, workers: loader(Lmdb(folder / "lmdb"), workers), "lmdb"),
+    "np.memmap": Way(lambda folder, workers: loader(memmap(folder / "memmap.npy"), workers), "memmap.npy"),
+    "LMDB, pickles": Way(lambda folder, workers: loader(lmdb_pickles(folder / "lmdb"), workers), "lmdb"),
     "HDF5, Blosc, a window a chunk": Way(
-        lambda folder, workers: loader(Hdf5(folder / "blosc.h5"), workers), "blosc.h5"
+        lambda folder, workers: loader(hdf5(folder / "blosc.h5"), workers), "blosc.h5"
     ),
-    "HDF5, gzip, a window a chunk": Way(lambda folder, workers: loader(Hdf5(folder / "one.h5"), workers), "one.h5"),
-    "HDF5, gzip, the HDF5 way's": Way(lambda folder, workers: loader(Hdf5(folder / "gzip.h5"), workers), "gzip.h5"),
+    "HDF5, gzip, a window a chunk": Way(lambda folder, workers: loader(hdf5(folder / "one.h5"), workers), "one.h5"),
+    "HDF5, gzip, the HDF5 way's": Way(lambda folder, workers: loader(hdf5(folder / "gzip.h5"), workers), "gzip.h5"),
     "braindecode, preloaded": Way(
         lambda folder, workers: braindecode_batches(folder / "braindecode", workers, way="braindecode", preload=True),
         "braindecode",
@@ -247,11 +237,14 @@ WAYS: dict[str, Way] = {
     "braindecode, lazy": Way(
         lambda folder, workers: braindecode_batches(folder / "braindecode", workers, way="braindecode"), "braindecode"
     ),
+    "braindecode, MNE's preload='auto'": Way(
+        lambda folder, workers: automatic_batches(folder / "auto", workers), "auto"
+    ),
     "braindecode, hub Zarr once expanded": Way(
         lambda folder, workers: braindecode_batches(folder / "hub.zarr", workers, way="hub"), "hub.zarr"
     ),
     "zarr-python on the same lake": Way(
-        lambda folder, _: zarr_batches(folder / "float32.zarr"), "float32.zarr", uses_workers=False
+        lambda folder, _: tensors(zarr_batches(folder / "float32.zarr")), "float32.zarr", uses_workers=False
     ),
     "zarrs on the same lake": Way(
         lambda folder, _: zarrs_batches(folder / "float32.zarr"), "float32.zarr", uses_workers=False
@@ -260,10 +253,21 @@ WAYS: dict[str, Way] = {
         lambda folder, _: tensorstore_batches(folder / "float32.zarr"), "float32.zarr", uses_workers=False
     ),
     **{
+        name: Way(
+            lambda folder, _, read=read: read(folder / "float32.zarr"),  # type: ignore[misc]
+            "float32.zarr",
+            uses_workers=False,
+            permutes=not name.startswith("annbatch"),
+            environment="annbatch",
+        )
+        for name, read in BLOCK_READERS.items()
+    },
+    **{
         peer: Way(
             lambda folder, workers, read=read, peer=peer: read(folder / peer, workers),  # type: ignore[misc]
             peer,
-            permutes=False,
+            uses_workers=peer != "lance",
+            permutes=peer in ("lance", "neuralset"),
             environment=peer,
         )
         for peer, read in READERS.items()

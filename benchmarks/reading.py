@@ -4,7 +4,7 @@ python -m benchmarks.reading FOLDER WAY … [--workers N] [--seconds S] [--measu
 python -m benchmarks.reading s3://BUCKET WAY …
 
 FOLDER is what `benchmarks.formats` wrote. Prints a line of JSON for each way: its
-figures by what was measured.
+figures by what was measured. What it imports itself also runs in environments without PyTorch.
 """
 
 from __future__ import annotations
@@ -18,20 +18,17 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import psutil
-import torch
 
-from benchmarks.measure import use_cores
-from benchmarks.peers import BATCH, Batches
-from benchmarks.readers import BUCKET_WAYS, WAYS
-from eegzarr.stream.order import shuffle_quality
+from benchmarks.blocks import READERS as BLOCK_READERS
+from benchmarks.order import arrived
+from benchmarks.settings import Batches
 
 COLD_WINDOWS = 5000
 WARM_UP_WINDOWS = 60_000
 BUCKET = "s3://"
-MARK = 8  # samples of the first channel: they tell a window from all others
 Figures = dict[str, float]
 
 
@@ -87,7 +84,7 @@ def warm_figures(make: Callable[[], Batches], seconds: float, warm_up: float) ->
     cpu = cpu_seconds() - cpu
     # Within an epoch, while its buffers and workers are alive.
     memory = anonymous_memory() - idle
-    touched, touching = _consume(endless, seconds, torch.Tensor.sum)
+    touched, touching = _consume(endless, seconds, lambda x: x.sum())
     return {
         "windows_per_s": taken / wall,
         "touched_per_s": touched / touching,
@@ -102,7 +99,7 @@ def cold_figures(make: Callable[[], Batches]) -> Figures:
     return disk_figures(make()(0), windows=COLD_WINDOWS)
 
 
-def disk_figures(batches: Iterable[torch.Tensor], *, windows: float = math.inf, seconds: float = math.inf) -> Figures:
+def disk_figures(batches: Iterable[Any], *, windows: float = math.inf, seconds: float = math.inf) -> Figures:
     """Measure what batches take that come from disk, up to so many windows or s."""
     before, began, count, wall = disk_bytes(), time.perf_counter(), 0, 0.0
     for x in batches:
@@ -141,30 +138,7 @@ def bucket_figures(make: Callable[[], Batches]) -> Figures:
     }
 
 
-def order_figures(make: Callable[[], Batches], folder: Path) -> Figures:
-    """Measure how well the second epoch is mixed, beside a random permutation.
-
-    Windows are known again by their samples, so that it is what arrives that counts.
-    """
-    marks = np.load(folder / "memmap.npy", mmap_mode="r")[:, 0, :MARK]
-    number = {mark.tobytes(): index for index, mark in enumerate(np.ascontiguousarray(marks))}
-    with np.load(folder / "labels.npz") as labels:
-        recording, target = labels["recording"], labels["target"]
-    batches = make()
-    for _ in batches(0):
-        pass
-    order = [number[mark.tobytes()] for x in batches(1) for mark in np.ascontiguousarray(x[:, 0, :MARK].numpy())]
-    quality = shuffle_quality(np.array(order), recording, target, BATCH, seed=0)
-    return {
-        "distinct_windows": len(set(order)) / len(number),
-        "recordings_in_batch": quality.recordings,
-        "recordings_in_batch_permuted": quality.recordings_true,
-        "neighbours_correlation": quality.correlation,
-        "neighbours_correlation_permuted": quality.correlation_true,
-    }
-
-
-def _epochs(running: Iterator[torch.Tensor], batches: Batches) -> Iterator[torch.Tensor]:
+def _epochs(running: Iterator[Any], batches: Batches) -> Iterator[Any]:
     yield from running
     epoch = 0
     while True:
@@ -172,9 +146,7 @@ def _epochs(running: Iterator[torch.Tensor], batches: Batches) -> Iterator[torch
         yield from batches(epoch)
 
 
-def _consume(
-    batches: Iterator[torch.Tensor], seconds: float, use: Callable[[torch.Tensor], object]
-) -> tuple[int, float]:
+def _consume(batches: Iterator[Any], seconds: float, use: Callable[[Any], object]) -> tuple[int, float]:
     count, began, wall = 0, time.perf_counter(), 0.0
     while not count or wall < seconds:
         x = next(batches)
@@ -193,26 +165,31 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--warm-up", type=float, default=15.0)
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="keep to so many")
+    parser.add_argument("--permuting", nargs="*", default=[], metavar="WAY", help="of whose order nothing is measured")
     parser.add_argument("--measure", nargs="+", choices=("warm", "cold", "order", "bucket"), default=["warm"])
     arguments = parser.parse_args()
-    use_cores(arguments.cores)
+    # This process, and what it starts.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.cores])
     warnings.filterwarnings("ignore")
     for name in arguments.ways:
         make = _opener(arguments.folder, name, arguments.workers)
-        measurements: dict[str, Callable[[], Figures]] = {
+        measurements: dict[str, Callable[[], Figures | list[int]]] = {
             "warm": partial(warm_figures, make, arguments.seconds, arguments.warm_up),
             "cold": partial(cold_figures, make),
-            "order": partial(order_figures, make, Path(arguments.folder)),
+            "order": partial(arrived, make, Path(arguments.folder)),
             "bucket": partial(bucket_figures, make),
         }
-        permutes = name in WAYS and WAYS[name].permutes  # by construction: there is nothing to measure
-        asked = [what for what in arguments.measure if not (what == "order" and permutes)]
+        asked = [what for what in arguments.measure if not (what == "order" and name in arguments.permuting)]
         figures = {what: measurements[what]() for what in asked}
         print(json.dumps(figures), flush=True)
 
 
 def _opener(folder: str, name: str, workers: int) -> Callable[[], Batches]:
     # What a training script has imported anyway isn't counted: neither as time nor as memory.
+    if name in BLOCK_READERS:
+        return lambda: BLOCK_READERS[name](Path(folder) / "float32.zarr")
+    from benchmarks.readers import BUCKET_WAYS, WAYS
+
     if name.startswith("braindecode"):
         import braindecode.datautil  # noqa: F401
     elif name.startswith("eegzarr"):

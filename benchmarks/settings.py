@@ -1,11 +1,17 @@
-"""What every section of the benchmarks is told."""
+"""What every section of the benchmarks needs to know."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 GROUP = "challenge1/R1"  # of every lake that is measured
+BATCH = 128
+RECORDINGS = 40  # of those readers that keep whole recordings: preloaded they take 60 MB each
+# From the number of an epoch to its batches: tensors, or arrays in an environment without PyTorch.
+Batches = Callable[[int], Iterator[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks.environments import environment
 from benchmarks.limits import LIMITS
 from benchmarks.measure import column, forget_pages, in_turns, lines, middle, recall_pages, table, times
+from benchmarks.order import order_figures
 from benchmarks.readers import WAYS
 from benchmarks.settings import Settings
 
@@ -31,12 +32,17 @@ LIMIT_OF = {
     "eegzarr, WindowDataset": "Blosc, float32",
     "eegzarr, float16 to float32": "Blosc, float16",
     "zarr-python on the same lake": "Blosc, float32",
+    "zarr-python 3.4 on the same lake": "Blosc, float32",
+    "zarr-python 3.4, fused, on the same lake": "Blosc, float32",
+    "annbatch on the same lake": "Blosc, float32",
     "zarrs on the same lake": "Blosc, float32",
     "tensorstore on the same lake": "Blosc, float32",
     "HDF5, Blosc, a window a chunk": "Blosc, float32",
     "np.memmap, a batch an index": "copy of mapped pages",
     "np.memmap": "copy of mapped pages",
     "LMDB, pickles": "copy of mapped pages",
+    "lance": "read from the page cache",
+    "neuralset": "copy of mapped pages",
     "litdata": "copy of mapped pages",
     "mosaicml-streaming": "read from the page cache",
     "webdataset": "read from the page cache",
@@ -75,11 +81,7 @@ def _each_in_its_process(workers: dict[str, int], settings: Settings) -> Figures
         for name, count in workers.items()
         if name not in NOT_TRIED_COLD
     }
-    order = {
-        name: partial(_read, settings, name, "order", count)
-        for name, count in workers.items()
-        if not WAYS[name].permutes
-    }
+    order = {name: partial(_order, settings, name, count) for name, count in workers.items() if not WAYS[name].permutes}
     return {
         "limits": {name: measured[name] for name in limits},
         "warm": {name: measured[name] for name in warm},
@@ -97,7 +99,7 @@ def _all_in_few_processes(chosen: list[str], settings: Settings) -> Figures:
         for name, figures in zip(names, _readers(settings, names, list(found)), strict=True):
             found["warm"][name], found["cold"][name] = [figures["warm"]], [figures["cold"]]
             if "order" in figures:
-                found["order"][name] = figures["order"]
+                found["order"][name] = order_figures(figures["order"], settings.formats)
     limits = zip(LIMITS, _limits(list(LIMITS), settings), strict=True)
     return {**found, "limits": {name: [figures] for name, figures in limits}}
 
@@ -125,10 +127,16 @@ def _read(settings: Settings, name: str, what: str, workers: int) -> Figures:
     return figures
 
 
+def _order(settings: Settings, name: str, workers: int) -> Figures:
+    arrived: Any = _read(settings, name, "order", workers)
+    return order_figures(arrived, settings.formats)
+
+
 def _readers(settings: Settings, names: list[str], measured: list[str], workers: int = 0) -> list[Figures]:
     way = WAYS[names[0]]
     python = environment(way.environment).python if way.environment else sys.executable
     options = ["--workers", workers, "--seconds", settings.seconds, "--warm-up", settings.warm_up]
+    options += ["--permuting", *(name for name in names if WAYS[name].permutes)]
     command = [python, "-m", "benchmarks.reading", settings.formats, *names, *options, "--measure", *measured]
     # PyTorch's threads would spin on the cores that decode whenever they have nothing to do.
     return lines(list(map(str, command)), OMP_WAIT_POLICY="passive")
