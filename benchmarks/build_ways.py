@@ -134,8 +134,8 @@ def stored_windows(way: str, out: Path, *, preload: bool = False) -> Any:
 def automatic_windows(folder: Path) -> Any:
     """Windows of some recordings, read when they are asked for out of MNE's cache of decoded recordings."""
     mne.set_log_level("error")
-    mne.set_cache_dir(str(folder / "cache"))
     (folder / "cache").mkdir(exist_ok=True)
+    mne.set_cache_dir(str(folder / "cache"))
     recordings = annotated_recordings((folder / "source").resolve(), preload="auto")
     return braindecode_windows(list(islice(recordings, RECORDINGS)))
 

@@ -74,7 +74,7 @@ class WindowsAccessor:
         return facts
 
     def table(self) -> pd.DataFrame:
-        """Return the labels as a table, one row a window, without the signals."""
+        """Return the labels as a table, one row per window, without the signals."""
         from eegzarr.store.table import label_table
 
         return label_table(self._windows)
@@ -130,7 +130,7 @@ class WindowsAccessor:
         return pd.DataFrame(faults(self._windows, GoodWindows()), index=self._windows["window"].to_numpy())
 
     def describe(self) -> pd.DataFrame:
-        """Return statistics of each label that is a number: one row a label."""
+        """Return statistics of each label that is a number: one row per label."""
         from dataclasses import asdict
 
         import pandas as pd
@@ -158,7 +158,7 @@ class WindowsAccessor:
         Parameters
         ----------
         by : str, optional
-            Label that tells the conditions; a number with many values is halved at its median.
+            Label that defines the conditions; a number with many values is halved at its median.
         """
         from eegzarr.pictures.passes import Averages, read
 

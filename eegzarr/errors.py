@@ -38,7 +38,7 @@ class EegzarrError(Exception):
 
 
 class UsageError(EegzarrError):
-    """A command or a call was given something that can't be."""
+    """A command or a call was given something invalid."""
 
     exit_code = 2
 
@@ -97,7 +97,7 @@ class Stopped(EegzarrError):
 
 
 class BuildStopped(Stopped):
-    """A build stopped; the same command goes on."""
+    """A build stopped; the same command resumes it."""
 
 
 class FitDiverged(EegzarrError):
@@ -105,10 +105,10 @@ class FitDiverged(EegzarrError):
 
 
 class FitStopped(Stopped):
-    """A fit stopped for want of memory or disk; ``--resume`` goes on."""
+    """A fit stopped for want of memory or disk; ``--resume`` continues it."""
 
 
 class FitInterrupted(Stopped):
-    """A fit was told to stop by a signal; ``--resume`` goes on."""
+    """A signal stopped a fit; ``--resume`` continues it."""
 
     exit_code = 130

@@ -62,7 +62,7 @@ class Noticed:
 
 @dataclass(frozen=True, kw_only=True)
 class FitBegan:
-    """A fit begins, or goes on: `epoch` and `batch` are those done before."""
+    """A fit begins, or resumes: `epoch` and `batch` count those that were done before."""
 
     run: str
     recipe: str

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from eegzarr.errors import EegzarrError, MissingPackageError
 from eegzarr.extras import install_command, missing_package
 
-# Packages that reach buckets. Each has dozens of exception classes, so that they are told by where they come from.
+# Packages that reach buckets. Each has dozens of exception classes, so they are recognised by their package.
 _REACHES_BUCKETS = {
     *("aiobotocore", "aiohttp", "botocore", "boto3", "s3fs", "gcsfs", "google", "adlfs", "azure", "fsspec", "obstore"),
     *("requests", "urllib3"),
@@ -57,7 +57,7 @@ def is_silence(error: BaseException) -> bool:
 
 
 def _is_of_bucket(error: BaseException) -> bool:
-    if isinstance(error, ValueError):  # fsspec's, of a scheme that nobody knows
+    if isinstance(error, ValueError):  # fsspec's, of an unknown scheme
         return str(error).startswith("Protocol not known")
     package = type(error).__module__.partition(".")[0]
     return isinstance(error, ImportError | OSError) or package in _REACHES_BUCKETS

@@ -18,6 +18,7 @@ import s3fs
 import torch
 
 import eegzarr
+from benchmarks import environments
 from benchmarks.__main__ import REPORTS, main
 from benchmarks.bucket import CREDENTIALS
 from benchmarks.build import REFERENCE, report, too_large
@@ -273,6 +274,16 @@ def test_a_peer_that_is_ahead_is_named() -> None:
         }
     )
     assert "ahead of eegzarr, warm: np.memmap (2.00 × eegzarr, 0.50 × eegzarr, uncompressed).\n" in text
+
+
+def test_a_peer_that_needs_a_python_that_is_not_there_is_left_out_with_that_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environments, "_FOLDER", tmp_path)
+    monkeypatch.setitem(environments.REQUIREMENTS, "future", environments.Needs(packages=("future==1",), python=(9, 9)))
+    assert environments.environment("future").reason == "not installed: run python -m benchmarks.environments"
+    assert environments.make("future") == environments.environment("future")
+    assert environments.environment("future").reason == "there is no Python 9.9 or newer on this machine"
 
 
 def test_hot_paths_stay_near_what_they_cannot_do_without(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import pytest
 
+import eegzarr
 from eegzarr.command import COMMANDS
 from eegzarr.recipes.load import load_recipe
 from eegzarr.store.layout import LABELS
@@ -241,6 +242,15 @@ def test_the_site_builds_without_a_warning_and_needs_no_network(tmp_path: Path) 
             r"""<(?:script|img|link|iframe)[^>]*\s(?:src|href)=["']?(https?:[^"' >]+)""", page.read_text()
         )
         assert not loaded, f"{page.relative_to(site)} loads {loaded}"
+    reference = {page.stem: page.read_text("utf8") for page in (site / "reference" / "api").glob("*.html")}
+    public = {name for module in (eegzarr, eegzarr.stream, eegzarr.train) for name in module.__all__ if name[0] != "_"}
+    assert public <= {page.rpartition(".")[2] for page in reference}
+    opened = reference["eegzarr.open_windows"]
+    assert 'href="https://docs.xarray.dev/en/stable/generated/xarray.Dataset.html"' in opened  # in its signature
+    assert 'href="../python.html#eegzarr.errors.LakeError"' in opened
+    assert 'href="../reference/api/eegzarr.stream.WindowStream.html' in (site / "tutorials/analyst.html").read_text(
+        "utf8"
+    )
     if CHROMIUM is not None:
         for name in ("recipes.html", "reference/commands.html"):
             for width in (1280, 500):  # Chromium's windows aren't narrower

@@ -1,7 +1,6 @@
-"""Fills in the reference pages from the code: a page can't fall behind what it is about.
+"""Fills in pages from the code: a page can't fall behind what it is about.
 
-``{{ commands }}`` becomes the help of every command, ``{{ public MODULE }}`` the docstrings of all
-that the module makes public, ``{{ file PATH }}`` the contents of a file of the repository.
+``{{ commands }}`` becomes the help of every command, ``{{ file PATH }}`` the contents of a file of the repository.
 """
 
 from __future__ import annotations
@@ -10,9 +9,7 @@ import io
 import os
 import re
 from contextlib import redirect_stdout
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import eegzarr
@@ -36,19 +33,13 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
         markdown,
         flags=re.MULTILINE,
     )
-    markdown = re.sub(
+    return re.sub(
         r"^\{\{ file (\S+) \}\}$",
         # Its links are seen from the repository, those of pages from docs.
         lambda mark: (
             (_ROOT / mark[1]).read_text("utf8").replace("](docs/", "](")
         ),
         markdown,
-    )
-    return re.sub(
-        r"^\{\{ public (\S+) \}\}$",
-        lambda mark: _public(mark[1]),
-        markdown,
-        flags=re.MULTILINE,
     )
 
 
@@ -70,21 +61,3 @@ def _help(command: str) -> str:
             COLUMNS=before
         )
     return text.getvalue().rstrip()
-
-
-def _public(module: str) -> str:
-    """Return a directive for each public class and function; mkdocstrings finds them where they are defined."""
-    package = import_module(module)
-    things = [
-        getattr(package, name)
-        for name in package.__all__
-        if not name.startswith("__")
-    ]
-    return "\n\n".join(f"::: {_place(thing)}" for thing in things)
-
-
-def _place(thing: object) -> str:
-    """Return where an object is defined; a package that is a function has it in its module ``api``."""
-    if isinstance(thing, ModuleType):
-        return f"{thing.__name__}.api.{thing.__name__.rpartition('.')[2]}"
-    return f"{thing.__module__}.{thing.__qualname__}"

@@ -97,7 +97,7 @@ def _channels(content: bytes) -> tuple[tuple[ChannelRow, ...] | None, tuple[str,
     names = [name for name in _ROW_TEXTS if name in table]
     columns = [[_known(text) for text in table[name]] for name in names]
     columns[names.index("name")] = [text.strip() for text in table["name"]]
-    # A row that stands there twice says nothing new; two that differ leave open what the channel is.
+    # A row that is there twice says nothing new; two that differ leave open what the channel is.
     rows = tuple(dict.fromkeys(ChannelRow(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)))
     twice = [name for name, count in Counter(row.name for row in rows).items() if count > 1]
     if twice:

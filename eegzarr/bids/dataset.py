@@ -37,11 +37,11 @@ class Source:
     name : str
         ``R1`` and so on for an HBN release, else the folder's name: the group it goes under.
     participants : DataFrame
-        Of participants.tsv, one row a subject (without ``sub-``); texts, "" where missing.
+        Of participants.tsv, one row per subject (without ``sub-``); texts, "" where missing.
     why_missing : mapping of str to str
         Subjects whose row there can't be used, with the reason.
     sessions : DataFrame
-        Of sessions.tsv, one row a subject and session; texts, "" where missing.
+        Of sessions.tsv, one row per subject and session; texts, "" where missing.
     sessions_from : str
         Where these are from, if the dataset isn't BIDS.
     description : mapping of str to str

@@ -1,4 +1,4 @@
-"""A table of windows of one's own: each row matched to a recording, whose events it then is.
+"""A table of windows from the user: each row matched to a recording, whose events it then is.
 
 The table's columns say which recording (``recording``, a path, or ``subject``, ``session``, ``task``, ``run``; of
 several releases also ``release``) and where (``onset`` in s, ``duration`` in s if it has one); all others are labels.

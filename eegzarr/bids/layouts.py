@@ -81,7 +81,7 @@ def _part(path: str, match: re.Match[str]) -> Recording:
 def folder_labels(recordings: Iterable[Recording]) -> pd.DataFrame:
     """Return what the folders of TUAB say of each session, as sessions.tsv would: ``pathology`` and ``subset``.
 
-    One row a subject and session; no column that no folder tells.
+    One row per subject and session; no column that no folder tells.
     """
     rows: dict[tuple[str, str], list[str]] = {}
     for recording in recordings:

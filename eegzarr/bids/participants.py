@@ -38,7 +38,7 @@ class People:
     Attributes
     ----------
     table : DataFrame
-        One row a subject (without ``sub-``), texts as they stand, "" where missing.
+        One row per subject (without ``sub-``), texts unchanged, "" where missing.
     why_missing : dict of str to str
         Subjects whose row can't be used, with the reason.
     notes : tuple of str
@@ -98,7 +98,7 @@ def _subject(text: str) -> str:
 
 
 def read_sessions(root: str, files: Collection[str], recordings: Iterable[Recording]) -> tuple[pd.DataFrame, list[str]]:
-    """Read the sessions.tsv of all subjects: one row a subject and session, texts, and what couldn't be read."""
+    """Read the sessions.tsv of all subjects: one row per subject and session, texts, and what couldn't be read."""
     subjects = sorted({one.subject for one in recordings if one.session})
     paths = {f"sub-{subject}/sub-{subject}_sessions.tsv": subject for subject in subjects}
     there = [path for path in paths if path in files]

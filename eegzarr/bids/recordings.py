@@ -1,7 +1,7 @@
 """From a dataset's list of files to its recordings: one for each, whatever number of files it has.
 
 Pure functions. Every file that could be a recording becomes one, with a reason where it can't be read: nothing
-that a user may have meant is passed over without a word.
+that a user may have meant is passed over silently.
 """
 
 from __future__ import annotations

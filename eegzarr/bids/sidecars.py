@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class ChannelRow:
-    """One row of channels.tsv, its texts as they stand; "" where a column is missing or says ``n/a``."""
+    """One row of channels.tsv, its texts unchanged; "" where a column is missing or says ``n/a``."""
 
     name: str
     type: str = ""

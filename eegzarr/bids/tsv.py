@@ -24,7 +24,7 @@ _POINTERS = {
 
 @dataclass(frozen=True)
 class Table:
-    """A table of texts, as they stand.
+    """A table of unchanged texts.
 
     Attributes
     ----------

@@ -174,7 +174,7 @@ def same_arguments(original: Callable[P, Any]) -> Callable[[Callable[..., R]], C
 
 @same_arguments(build_lake)
 def forecast(**arguments: Any) -> Forecast:
-    """Return what `build_lake` would make and take, from headers and events alone; touch nothing.
+    """Return what `build_lake` would make, and what it would take, from headers and events alone.
 
     Parameters and errors are those of `build_lake`.
     """

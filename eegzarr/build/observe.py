@@ -167,7 +167,7 @@ def observe(root: str, recording: Recording, *, annotations: bool, naming: Namin
     Parameters
     ----------
     annotations : bool
-        Whether the file's own annotations are wanted as events, where nothing beside it tells them. In EDF+ files
+        Whether the file's own annotations are wanted as events, where no other file has any. In EDF+ files
         they lie all over the file. They also tell bad times, so that they are read from a disk anyway; from a bucket,
         the whole file would have to come for them.
     naming : Naming

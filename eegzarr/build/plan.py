@@ -40,7 +40,7 @@ class Plan:
     inspections : tuple of Inspection
         Of all the source's recordings; their windows stand in `windows`.
     windows : DataFrame
-        One row a window: ``recording`` (row in `inspections`), ``start_sample``, labels.
+        One row per window: ``recording`` (row in `inspections`), ``start_sample``, labels.
     subjects : SubjectLabels
         Labels of each recording's subject and session, by the names that they get.
     """

@@ -1,4 +1,4 @@
-"""Build one group of a lake: what stands there decides what is done, each step safe to repeat."""
+"""Build one group of a lake: what is there decides what is done, each step safe to repeat."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def _allowed(found: Found, asked: Asked) -> Step:
     Raises
     ------
     LakeError
-        If what stands there is nothing that the request may touch.
+        If the request may not touch what is there.
     """
     decision = decide(found, asked)
     if decision.step is Step.REFUSE:

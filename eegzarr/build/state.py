@@ -127,7 +127,7 @@ def decide(found: Found, asked: Asked) -> Decision:
     where what they are made from has changed, tidy up where its build was killed after it was complete,
     else leave it. Anything else is refused with what differs, or overwritten where that is asked
     for. To overwrite what was begun with the same request is to resume: an overwriting build
-    that was stopped goes on.
+    that was stopped is resumed.
 
     Called twice where there is something to resume or to label: once more when the plan is made and
     the content of recordings with another time stamp was compared.

@@ -79,7 +79,7 @@ class BuildSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """What a build would make and take.
+    """What a build would make, and what it would take.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The labels and tables of a group: one row a window, a recording, a shard."""
+"""The labels and tables of a group: one row per window, a recording, a shard."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def _statistics(plan: Plan, moments: dict[int, Moments]) -> dict[str, tuple[str,
 
 
 def recordings_table(plan: Plan, receipts: list[Receipt], moments: dict[int, Moments]) -> xr.Dataset:
-    """Return one row a recording of the source, with or without windows."""
+    """Return one row per recording of the source, with or without windows."""
     rows = []
     unread = {row: reason for receipt in receipts for row, reason in receipt.reasons.items()}
     unread |= {row: beyond_reason(reached, plan.geometry.step) for row, reached in _beyond(receipts).items()}

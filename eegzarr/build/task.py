@@ -53,7 +53,7 @@ class Piece:
     fingerprint : str
         Of the recording when the plan was made.
     as_it_stands : bool
-        Whether windows are read as they stand in the recording; else it is prepared as a whole.
+        Whether windows are read unchanged from the recording; else it is prepared as a whole.
     header : Header, optional
         Of the recording; None for windows that were cut elsewhere.
     """
@@ -259,7 +259,7 @@ def read_piece(task: ShardTask, piece: Piece, prepared: dict[int, str], out: npt
 
 
 def _read_as_it_stands(path: Path, task: ShardTask, piece: Piece, out: npt.NDArray[np.float32]) -> None:
-    """Read windows as they stand; where their recording lacks channels, fill these, some windows at a time."""
+    """Read windows unchanged; if their recording lacks channels, fill these, some windows at a time."""
     read = read_tiles if task.whole else read_windows
     if task.missing == "skip" or not header_of(piece).lacking(task.channels):
         read(path, piece.starts, task.channels, out, header_of(piece))
@@ -303,7 +303,7 @@ def prepare(task: ShardTask, piece: Piece) -> str:
     Returns
     -------
     str
-        Why that can't be, or "".
+        Why that is impossible, or "".
     """
     try:
         mixed = _mixing(task, piece)

@@ -106,7 +106,7 @@ class RawPart(Part):
 
 
 def _entities(epochs: mne.BaseEpochs) -> dict[str, str]:
-    """Return what a file name in the manner of BIDS, or the measurement info, says of the recording."""
+    """Return what the measurement info, or a file name like those of BIDS, says about the recording."""
     told = named_recording(str(epochs.filename or ""))
     subject = (epochs.info["subject_info"] or {}).get("his_id", "")
     return {

@@ -50,7 +50,7 @@ Read = Callable[[int, npt.NDArray[np.float32]], None]
 
 @dataclass(frozen=True, kw_only=True)
 class GivenWindows:
-    """Windows that are there already, in order, with what is known of them.
+    """Windows that exist already, in order, with what is known about them.
 
     Parameters
     ----------
@@ -64,13 +64,13 @@ class GivenWindows:
     n_times : int
         Samples in a window.
     labels : DataFrame
-        One row a window. ``subject``, ``session``, ``task``, ``run`` and ``recording``, with
+        One row per window. ``subject``, ``session``, ``task``, ``run`` and ``recording``, with
         ``release`` where they are of several, tell which windows are of one recording;
         ``start`` is in s from the recording's beginning, NaN where missing. What eegzarr derives
         from signals itself (``peak_to_peak``, ``valid`` …) is left out.
     fingerprint : str
         Changes when the signals do, as a file's size and time stamp. "" where nothing tells: a write that
-        goes on, or finds its group complete, then compares every window with what is stored.
+        resumes, or finds its group complete, then compares every window with what is stored.
     read : callable
         ``read(first, out)`` fills ``out``, (window, channel, time), in uV, with the windows
         from number `first` on.
@@ -119,7 +119,7 @@ def write_windows(
     """Write windows into the group ``<recipe>/<release>``, shard by shard.
 
     One shard of them is in memory at a time, as samples and encoded. A write that was stopped
-    goes on where it was when it is called again with the same windows.
+    resumes when it is called again with the same windows.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def write_windows(
     LakeError
         If the lake can't be written, or holds something else at this place.
     BuildStopped
-        If the disk is full: the same call goes on later.
+        If the disk is full: the same call resumes later.
     """
     started, watchers = time.monotonic(), tuple(listeners)
     check_storage(dtype, compression)

@@ -154,10 +154,9 @@ def losses(windows: xr.Dataset, ax: Axes | None = None) -> Axes:
     total = windows.sizes["window"] + counts.get(WITHOUT_A_PLACE, 0)
     with style():
         ax = one_axes(ax, height=1.4 + sum(0.25 + 0.17 * len(fill(reason, 42).splitlines()) for reason in lost))
-        ax.set_title("Windows lost by reason")
+        ax.set_title(f"{sum(lost.values()):,} of {counted(total, 'window')} lost")
         if not lost:
             ax.set_axis_off()
-            ax.text(0, 0.5, f"None of {counted(total, 'window')}.", transform=ax.transAxes, va="center")
             return ax
         reasons = list(lost)[::-1]
         values = [lost[reason] for reason in reasons]

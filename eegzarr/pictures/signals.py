@@ -47,7 +47,7 @@ def erp(windows: xr.Dataset, by: str | None = None, channel: str | None = None, 
     windows : Dataset
         As `eegzarr.open_windows` returns it, or a selection of it.
     by : str, optional
-        Label that tells the conditions; a number with many values is halved at its median.
+        Label that defines the conditions; a number with many values is halved at its median.
     channel : str, optional
         Default: over the parietal midline.
     """

@@ -1,4 +1,4 @@
-"""What events say of windows along a recording: which go on in them, and how long it is until one begins."""
+"""Labels of windows along a recording: which events they overlap, and how long it is until one begins."""
 
 from __future__ import annotations
 

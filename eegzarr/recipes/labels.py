@@ -14,7 +14,7 @@ from eegzarr.suggest import did_you_mean
 
 @dataclass(frozen=True, kw_only=True)
 class IntervalLabel:
-    """A label of windows along a recording: whether an event goes on in them.
+    """A label of windows along a recording: whether they overlap an event.
 
     Parameters
     ----------

@@ -117,7 +117,7 @@ class Preparation:
 
     @property
     def leaves_signals_alone(self) -> bool:
-        """Whether windows of recordings at the recipe's rate are read as they stand."""
+        """Whether windows of recordings at the recipe's rate are read unchanged."""
         return self == Preparation(resample=self.resample)
 
     @property
@@ -164,7 +164,7 @@ class Recipe:
     events : EventRules
         Which events count, and what they mean.
     labels : tuple of IntervalLabel or TimeLabel
-        Labels of windows along a recording, by the events that go on in them or come after them.
+        Labels of windows along a recording, by the events that they overlap, or that come after them.
     require : tuple of str
         Columns of the trial table without which a trial gives no window.
     preparation : Preparation
@@ -353,7 +353,7 @@ _MONTAGE = {"Pairs | str": checked_rename, "Pairs": checked_pairs, "Missing": ch
 
 
 def _checked(annotation: object, value: object, where: str) -> object:
-    """Hold a value from TOML or JSON against a field's annotation (as text)."""
+    """Compare a value from TOML or JSON with a field's annotation (as text)."""
     wanted = str(annotation)
     if wanted in _MONTAGE:
         return _MONTAGE[wanted](value, where)

@@ -1,7 +1,7 @@
 """Events to trials: pure functions on tables.
 
 The rules are those of ``eegdash.hbn.windows.build_trial_table``, which the challenge's start
-kit uses; tests hold the two against each other row by row.
+kit uses; tests compare the two row by row.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Trials:
 
 
 def trial_table(events: pd.DataFrame, values: EventRules) -> pd.DataFrame:
-    """Return one row a trial, in the order of their starts, as `find_trials` finds them."""
+    """Return one row per trial, in the order of their starts, as `find_trials` finds them."""
     import pandas as pd  # not in workers
 
     trials = find_trials(events, values).columns  # type: ignore[arg-type]

@@ -83,7 +83,7 @@ class WindowTable:
     ----------
     columns : mapping of str to array, shape (window,)
         ``start_sample``, `NO_TRIAL`, what `event_columns` names, and a `kept_column` for each that the recipe keeps:
-        texts as they stand, numbers.
+        texts unchanged, numbers.
     trials : int
         Trials or events that the recipe asks for; with the anchor ``interval`` windows in them. They are in
         `columns`, `dropped` or `left_out`.

@@ -21,7 +21,7 @@ _HALVES = (1, 2)  # an EDF file whose digital range isn't symmetric has its zero
 
 
 def recorded_step(path: Path, channels: tuple[str, ...], header: Header) -> float | None:
-    """Return the step in uV of which the channels' samples are multiples, as a recording's header tells it.
+    """Return the step in uV of which the channels' samples are multiples, by a recording's header.
 
     Known of EDF, BDF and BrainVision files of integers; None of others, and of channels without a common step.
 

@@ -134,7 +134,7 @@ def check_uninterrupted(edf: EdfFile, why: str) -> None:
         raise RecordingError("is interrupted (EDF+D) without annotations that tell when its records were")
     fastest = float(edf.width.max() / edf.seconds)
     if len(stretches_of(edf, read_timing(edf), fastest)) > 1:
-        raise RecordingError(f"is interrupted (EDF+D), and {why}: when each sample was can't be told")
+        raise RecordingError(f"is interrupted (EDF+D), and {why}: the time of each sample is unknown")
 
 
 def in_file(starts: npt.NDArray[np.int64], stretches: tuple[tuple[int, int], ...]) -> npt.NDArray[np.int64]:

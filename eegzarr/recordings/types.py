@@ -77,7 +77,7 @@ def channel_types(
         Types as the file's reader gives them.
     sidecars : Sidecars
         Where channels.tsv names a channel, its type counts, as `mne_bids.read_raw_bids` applies it: a type that
-        nobody knows is "misc". Other channels have the file's type, and EEG channels that of their name if
+        is unknown is "misc". Other channels have the file's type, and EEG channels that of their name if
         everybody knows it.
     naming : Naming
         What a recipe calls the channels, by which their names are judged, and what it says they are: that counts

@@ -1,4 +1,4 @@
-"""A small simulated BIDS dataset in the manner of HBN-EEG: ``python -m eegzarr.sample OUT``.
+"""A small simulated BIDS dataset like HBN-EEG: ``python -m eegzarr.sample OUT``.
 
 It has what a build must cope with: missed and wrong answers, presses before the target, a
 trial too close to the end of its recording, a recording without events, another task,

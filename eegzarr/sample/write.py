@@ -60,7 +60,7 @@ def write_sample(
     try:
         if is_there(root, size):
             return root
-        _write_text(root / SIZE, json.dumps(asdict(size)) + "\n")  # first: it tells what to go on with
+        _write_text(root / SIZE, json.dumps(asdict(size)) + "\n")  # first: it says what to continue with
         people = participants(size)
         recordings = [r for subject in range(subjects) for r in subject_recordings(subject, size)]
         _write_text(root / "participants.tsv", _tsv(people))

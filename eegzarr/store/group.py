@@ -172,7 +172,25 @@ def geometry_of(array: zarr.Array, name: str) -> Geometry:
 
 
 def finished_shards(lake: str, group: str) -> tuple[int, int]:
-    """Return how many shards of a group that is being built are finished, of how many; (0, 0) before any is begun.
+    """Return how many shards of a group that is being built are finished, of how many; (0, 0) before any is begun."""
+    finished, total = _receipts(lake, group)
+    return len(finished), total
+
+
+def finished_windows(lake: str, group: str) -> tuple[int, int]:
+    """Return how many windows are in finished shards of a group that is being built, of how many."""
+    finished, _ = _receipts(lake, group)
+    try:
+        signals = open_signals(lake, group)
+    except FileNotFoundError:
+        return 0, 0
+    per_shard = geometry_of(signals, f"{lake}/{group}/{EEG}").windows_per_shard
+    total = signals.shape[0]
+    return sum(min(per_shard, total - shard * per_shard) for shard in finished), total
+
+
+def _receipts(lake: str, group: str) -> tuple[list[int], int]:
+    """Return the numbers of the shards that have a receipt, and how many shards the group will have.
 
     By what a folder lists: each receipt is a file of its own, and all of HBN's are half a gigabyte.
     """
@@ -181,12 +199,12 @@ def finished_shards(lake: str, group: str) -> tuple[int, int]:
         with damage_named(f"{lake}/{receipts}"):
             total = open_array(lake, receipts).shape[0]
     except FileNotFoundError:
-        return 0, 0
+        return [], 0
     store = open_store(lake, read_only=True)
     try:
-        return sum(name.isdigit() for name in list_names(store, f"{receipts}/c")), total
+        return [int(name) for name in list_names(store, f"{receipts}/c") if name.isdigit()], total
     except FileNotFoundError:
-        return 0, total
+        return [], total
 
 
 def open_shards(store: Store, group: str) -> xr.Dataset:

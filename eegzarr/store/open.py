@@ -77,7 +77,7 @@ def open_windows(
     Returns
     -------
     Dataset
-        ``eeg`` (window, channel, time) in uV, a Dask array of one chunk a shard, and every
+        ``eeg`` (window, channel, time) in uV, a Dask array of one chunk per shard, and every
         label as a coordinate that is read when looked at, with what `eegzarr.store.quality`
         derives of them: the flat and
         noisy channels of a window's recording, and whether the start kit leaves its subject

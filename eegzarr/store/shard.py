@@ -62,7 +62,7 @@ class ShardEncoder:
     nbytes, crc32c : int
         Of what was passed on so far.
     content : int
-        Of a shard that is closed: what tells it from every other; see `content_number`.
+        Of a shard that is closed: a number that no other shard has; see `content_number`.
     checks : list of WindowChecks
         Of the windows of each frame.
     """

@@ -144,7 +144,7 @@ def _for_all(work: Callable[[Given], Awaitable[Result]], given: Iterable[Given])
         try:
             return list(await asyncio.gather(*tasks))
         finally:
-            # After one that failed, none may still be at work when the caller goes on.
+            # After one that failed, none may still be at work when the caller continues.
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -13,7 +13,7 @@ _EVEN = 1e-3  # relative: times are sums of rounded numbers
 
 
 def label_table(windows: xr.Dataset) -> pd.DataFrame:
-    """Return the labels of windows as a table, one row a window, without their signals.
+    """Return the labels of windows as a table, one row per window, without their signals.
 
     Parameters
     ----------

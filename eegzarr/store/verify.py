@@ -55,7 +55,7 @@ Kind = Literal["missing", "damaged", "stale", "unfinished", "stray"]
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """Something in a lake that isn't as it was written.
+    """A part of a lake that differs from what was written.
 
     Attributes
     ----------

@@ -122,7 +122,7 @@ class Decoder:
         offsets : sequence of array
             Where the crop of each of them begins.
         reading : Reading
-            What of it is chosen anew for each iteration: threads, batches ahead, pinned memory.
+            What of it is chosen again for each iteration: threads, batches ahead, pinned memory.
         """
         pool = self._buffers(max(map(len, members), default=0), reading.pin_memory)
         waiting: deque[tuple[torch.Tensor, list[Future[None]]]] = deque()

@@ -103,7 +103,7 @@ class EpochClock:
                 self.finish(self._given)
             slots = self._slots()
             begun = self._begun(self._next(slots), is_first=not slots)
-            self.set(begun.epoch)  # what is left early begins anew
+            self.set(begun.epoch)  # what is left early begins again
             return begun
         self._iterations += 1
         seed = worker.seed - worker.id  # one for all workers of a loader's iteration

@@ -25,7 +25,7 @@ _STATE = ("seed", "streams", "shares", "ranks")
 
 @dataclass(frozen=True)
 class PaddedBatch:
-    """A batch brought to the shape of the largest of a mixture.
+    """A batch, padded to the largest shape in a mixture.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class MixedStream(IterableDataset[Any]):
 
     Streams may differ in channels, rate, length, target and batch size. Without `weights` an epoch gives all of
     their batches once. With them it has as many batches, and each stream its share of these: a stream begins its next
-    epoch where its share is larger than its epoch, and goes on in the next epoch where it is smaller, so that all
+    epoch where its share is larger than its epoch, and continues in the next epoch where it is smaller, so that all
     of its windows come equally often in the long run.
 
     Parameters
@@ -143,7 +143,7 @@ class MixedStream(IterableDataset[Any]):
         return state if worker is None else {**state, "worker": worker.id, "workers": worker.num_workers}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Let the next iteration go on after the batches of a `state_dict`.
+        """Let the next iteration resume after the batches of a `state_dict`.
 
         Raises
         ------

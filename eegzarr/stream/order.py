@@ -103,7 +103,7 @@ def rank_batches(batches: int, rank: int, ranks: int, uneven: Uneven, start: int
 
 @dataclass(frozen=True, kw_only=True)
 class ShuffleQuality:
-    """How well an order mixes, beside a true permutation of the same windows.
+    """How well an order mixes, compared with a true permutation of the same windows.
 
     Attributes
     ----------

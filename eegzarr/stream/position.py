@@ -101,7 +101,7 @@ class Saved:
 
 
 def saved_position(state: dict[str, Any], own: dict[str, Any], *, may_shuffle_as_saved: bool) -> Saved:
-    """Return where to go on from a saved state.
+    """Return where to resume from a saved state.
 
     Parameters
     ----------

@@ -67,7 +67,7 @@ class Progress:
         self._restored = None
 
     def resume(self, saved: Saved) -> None:
-        """Choose to go on where a saved state says.
+        """Resume from a saved state.
 
         Raises
         ------

@@ -316,7 +316,7 @@ class OpenRows:
         self._filler = RowFiller(rows.shape, rows.layouts, self.readers, reader, held // max(1, len(self.readers)))
 
     def check(self) -> None:
-        """Refuse to go on if what was opened was written to, or built anew."""
+        """Refuse to continue if what was opened was written to, or rebuilt."""
         for reader in self.readers:
             reader.check()
 

@@ -29,7 +29,7 @@ _OF_WINDOWS = {"recording", "start", "valid", "subject", "release"}
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """Signals in memory: windows that are numbered as they lie there.
+    """Signals in memory: windows, numbered in their order in memory.
 
     Attributes
     ----------

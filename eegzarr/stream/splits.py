@@ -1,6 +1,6 @@
 """Splits that never let a subject, or another group of windows, stand on both sides.
 
-Two sites may both have a subject 00: where a name stands in several releases or datasets, it is told apart by these.
+Two sites may both have a subject 00: where a name stands in several releases or datasets, these distinguish it.
 """
 
 from __future__ import annotations

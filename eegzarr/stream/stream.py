@@ -32,7 +32,7 @@ _MIB = 2**20
 
 
 class WindowStream(AboutWindows, IterableDataset[Any]):
-    """Batches of a selection of windows, every window exactly once an epoch.
+    """Batches of a selection of windows, every window exactly once per epoch.
 
     The order depends on the selection, `seed` and the epoch alone: with any number of
     DataLoader workers it is the same sequence of batches, and ranks take turns in it. After an
@@ -58,7 +58,7 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
         Of permutations and random crops; at least 0.
     target : str, sequence of str, callable or None
         Label to give as y: any coordinate along ``window``; several, as columns; or a function of the
-        table of labels (DataFrame, a row a window) that returns one row a window. None gives x alone.
+        table of labels (DataFrame, a row per window) that returns one row per window. None gives x alone.
     classes : sequence of str, optional
         Classes of a target that is text, in the order of their codes; default all that the label has in
         the lake, in alphabetical order.
@@ -238,9 +238,9 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
         return {**self._identity(), **self._progress.state_at(epoch, batches)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Let the next iteration go on after the windows of a `state_dict`, on any number of ranks.
+        """Let the next iteration resume after the windows of a `state_dict`, on any number of ranks.
 
-        Another batch size goes on with the next window. Where ``shuffle=True`` left it open how to shuffle, the
+        With another batch size it continues at the next window. Where ``shuffle=True`` left it open how to shuffle, the
         order is the saved one.
 
         Raises

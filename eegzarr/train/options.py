@@ -29,7 +29,7 @@ _RENAMED = {"keep_start_kit_exclusions": "--keep-excluded", "model_arguments": "
 
 @dataclass(frozen=True, kw_only=True)
 class FitOptions:
-    """What a run is determined by; stored with it.
+    """The options of a run, which are stored with it.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """A study of better options with Optuna.
 
 Trials that fall behind the median of those before them are pruned. The study is a file in the
-output folder: the same command goes on with it, also in the trial that was stopped.
+output folder: the same command continues it, also in the trial that was stopped.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def search(
         If no trial came to an end, nothing is left to search, or the study is one of other windows or
         options, whose scores can't be compared.
     Stopped
-        If a signal came or memory ran short; the same call goes on.
+        If a signal came or memory ran short; the same call continues.
     """
     import optuna
     from optuna.storages import JournalStorage

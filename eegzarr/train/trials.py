@@ -24,7 +24,7 @@ _AUGMENTATIONS = {
     "noise+shift+channels": ("noise", "shift", "channels"),
 }
 _SAME = "same"  # attribute of a study
-_FREE = ("lake", "device", "threads")  # where its trials run; the lake's windows are told by their digests
+_FREE = ("lake", "device", "threads")  # where its trials run; the lake's windows are recognised by their digests
 
 
 def suggest(trial: optuna.Trial, options: FitOptions, kept: Collection[str] = ()) -> FitOptions:

@@ -21,7 +21,7 @@ from eegzarr.train.task import Given
 
 
 def predict(run: str | Path, windows: xr.Dataset, *, batch_size: int = 128, device: str = "cpu") -> pd.DataFrame:
-    """Return what a run's best model predicts of windows, whether they have a target or not.
+    """Return what a run's best model predicts for windows, with or without a target.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def predict(run: str | Path, windows: xr.Dataset, *, batch_size: int = 128, devi
     Returns
     -------
     DataFrame
-        A row a window, in the order of the selection, with ``release``, ``window`` and ``subject``. A number has the
+        A row per window, in the order of the selection, with ``release``, ``window`` and ``subject``. A number has the
         column ``prediction``, several ``prediction NAME`` each; classes have the most probable one in ``prediction``
         and the probability of each in ``P(CLASS)``.
 
@@ -68,7 +68,7 @@ def predict(run: str | Path, windows: xr.Dataset, *, batch_size: int = 128, devi
 
 
 def score(run: str | Path, windows: xr.Dataset, *, device: str = "cpu") -> PartScore:
-    """Score a run's best model on windows, beside a constant and a linear model of the run's training part.
+    """Score a run's best model on windows, beside a constant and a linear model that know the same training part.
 
     Of a challenge's recipe as its evaluator does. Whether the model has seen these subjects is not checked.
 

@@ -19,7 +19,7 @@ def follow(path: Path) -> FollowedLog:
 
 
 class FollowedLog:
-    """What a build's log tells so far.
+    """What a build's log says so far.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eegzarr.amounts import duration, memory
-from eegzarr.watch.view import View
+from eegzarr.watch.view import Bar, View
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _WIDTH = 60
@@ -22,12 +22,18 @@ def draw(view: View) -> RenderableType:
     bars.add_column(ratio=1)
     bars.add_column(justify="right")
     for bar in view.bars:
-        counted = f"{bar.done:,} of {bar.total:,} {bar.unit}" if bar.total else "starting"
-        bars.add_row(bar.name, ProgressBar(total=max(1, bar.total), completed=bar.done), counted)
+        bars.add_row(bar.name, ProgressBar(total=max(1, bar.total), completed=bar.done), _far(bar))
     figures = Table.grid(padding=(0, 2))
     for name, value in _figures(view).items():
         figures.add_row(Text(name, style="dim"), Text(value))
     return Panel(Group(bars, Text(), figures), title=f"{view.phase} · {view.title}", title_align="left")
+
+
+def _far(bar: Bar) -> str:
+    if not bar.total:
+        return "starting"
+    done = f"{bar.done:,} of {bar.total:,} {bar.unit}"
+    return f"{bar.also} ({done})" if bar.also else done
 
 
 def _figures(view: View) -> dict[str, str]:

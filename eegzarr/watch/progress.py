@@ -1,4 +1,4 @@
-"""A build's progress in the terminal: windows, windows/s, time left, memory."""
+"""A build's progress in the terminal: windows, windows per second, time left, memory."""
 
 from __future__ import annotations
 
@@ -7,13 +7,25 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
 
-from eegzarr.amounts import counted, memory
+from eegzarr.amounts import counted, duration, memory
 from eegzarr.errors import redacted
 from eegzarr.events import BuildBegan, Event, Inspected, MemorySampled, Noticed, ShardFinished
 
 _QUIET_INTERVAL = 10.0  # seconds between lines where there is no terminal
+
+
+class _Clock(ProgressColumn):
+    """The time left, or the time so far until that is known."""
+
+    max_refresh = 0.5  # s
+
+    def render(self, task: Task) -> Text:
+        if (left := task.time_remaining) is not None and not task.finished:
+            return Text(f"{duration(left)} left", style="progress.remaining")
+        return Text(f"{duration(task.elapsed or 0)} so far", style="progress.elapsed")
 
 
 class BuildProgress:
@@ -29,8 +41,7 @@ class BuildProgress:
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            _Clock(),
             TextColumn("{task.fields[memory]}"),
             console=self._console,
             transient=True,

@@ -55,7 +55,7 @@ def trackers(names: Sequence[str], folder: Path) -> Iterator[list[Listener]]:
     names : sequence of str
         Of `TRACKERS`.
     folder : Path
-        Of the run: TensorBoard's files lie in it, the others are told its name.
+        Of the run: TensorBoard's files are in it, the others get its name.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A fit's progress in the terminal: loss, windows/s, time left, and a line an epoch."""
+"""A fit's progress in the terminal: loss, windows/s, time left, and a line per epoch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from eegzarr.events import BatchEnded, EpochEnded, Event, FitBegan, Noticed
 
 
 class FitProgress:
-    """A listener that draws a bar an epoch on a terminal, and writes a line an epoch anywhere."""
+    """A listener that draws a bar per epoch on a terminal, and writes a line per epoch anywhere."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(file=sys.stderr)

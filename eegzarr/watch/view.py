@@ -13,10 +13,11 @@ from typing import Any
 
 import psutil
 
+from eegzarr.amounts import counted
 from eegzarr.errors import LakeError, UsageError, redacted
 from eegzarr.machine.memory import machine_used_share, private_memory
-from eegzarr.store.group import finished_shards, read_attributes
-from eegzarr.store.layout import COMPLETE, SHARDS, open_group, open_store
+from eegzarr.store.group import finished_shards, finished_windows, read_attributes
+from eegzarr.store.layout import COMPLETE, SHARDS, open_array, open_group, open_store
 from eegzarr.store.open import recipes
 from eegzarr.watch.follow import follow
 from eegzarr.watch.run import STATUS
@@ -26,12 +27,22 @@ _SILENT = 30.0  # s without news after which a process that is gone counts as de
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """How far one thing is."""
+    """How far one thing is.
+
+    Attributes
+    ----------
+    name, unit : str
+    done, total : int
+        In that unit.
+    also : str
+        The same in a unit that readers care more about: "1,280 of 7,315 windows".
+    """
 
     name: str
     done: int
     total: int
     unit: str
+    also: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,8 +154,7 @@ def _look_at_lake(lake: str, groups: Iterable[str]) -> View:
     bars, is_complete = [], True
     for group in groups:
         attributes = read_attributes(lake, group) or {}
-        done, total = _shards(lake, group, attributes)
-        bars.append(Bar(name=group, done=done, total=total, unit="shards"))
+        bars.append(_group_bar(lake, group, attributes))
         is_complete = is_complete and attributes.get("status") == COMPLETE
     log = _newest_log(lake)
     facts: dict[str, str] = {}
@@ -165,12 +175,16 @@ def _look_at_lake(lake: str, groups: Iterable[str]) -> View:
     )
 
 
-def _shards(lake: str, group: str, attributes: dict[str, Any]) -> tuple[int, int]:
+def _group_bar(lake: str, group: str, attributes: dict[str, Any]) -> Bar:
     if attributes.get("status") == COMPLETE:
         table = open_group(open_store(lake, read_only=True), f"{group}/{SHARDS}")
-        count = next((array.shape[0] for _, array in table.arrays()), 0)
-        return count, count
-    return finished_shards(lake, group)
+        done = total = next((array.shape[0] for _, array in table.arrays()), 0)
+        windows = total_windows = open_array(lake, f"{group}/recording").shape[0]
+    else:
+        done, total = finished_shards(lake, group)
+        windows, total_windows = finished_windows(lake, group)
+    also = f"{windows:,} of {counted(total_windows, 'window')}" if total_windows else ""
+    return Bar(name=group, done=done, total=total, unit="shards", also=also)
 
 
 def _newest_log(lake: str) -> Path | None:

@@ -101,7 +101,7 @@ def _explained(
 
 
 def _uses(recipe: Recipe) -> Callable[[str], str]:
-    """Return what tells the class of an event value, the label that it counts for, or its part in a trial."""
+    """Return the class of an event value, the label that it counts for, or its part in a trial."""
     rules = recipe.events
     if recipe.anchor in ("event", "interval"):
         class_of = rules.class_of

@@ -94,7 +94,7 @@ def _request_for(request: BuildRequest, montage: Montage, paths: tuple[str, ...]
 
 
 def _check_others(place: Placed, recipe: str, wanted: set[str]) -> None:
-    """Refuse a lake with groups of montages that the source doesn't have: their windows would stand there twice.
+    """Refuse a lake with groups of montages that the source doesn't have: their windows would be in the lake twice.
 
     Raises
     ------

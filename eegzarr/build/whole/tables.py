@@ -37,7 +37,7 @@ def kept_variables(plan: Plan) -> dict[str, Any]:
 
 
 def events_table(plan: Plan) -> xr.Dataset:
-    """Return all events of all recordings that have tiles, one row an event, in the order of the files.
+    """Return all events of all recordings that have tiles, one row per event, in the order of the files.
 
     Every column of events.tsv, of recordings without one the onset, duration and text of the file's annotations. A
     column has the type that its values have: onsets and durations are float64 in s, NaN where missing.

@@ -1,4 +1,4 @@
-"""What is read from a shard, held against its checksum: the index, frames, windows in frames."""
+"""What is read from a shard, compared with its checksum: the index, frames, windows in frames."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def frame_range(index: npt.NDArray[np.uint64], in_shard: int, name: str) -> tupl
 
 
 def checked_frame(stored: npt.NDArray[np.uint8], length: int, geometry: Geometry, name: str) -> Frame:
-    """Hold a frame against its checksum, and find the windows in it.
+    """Compare a frame with its checksum, and find the windows in it.
 
     Raises
     ------

@@ -43,7 +43,7 @@ class LocalReader(WindowReader):
     Attributes
     ----------
     nbytes_checked : int
-        Bytes of windows and frames that were held against their checksums.
+        Bytes of windows and frames that were compared with their checksums.
     """
 
     def __init__(self, lake: str, group: str, digest: str | None = None, *, beyond_memory: bool = False) -> None:

@@ -47,7 +47,7 @@ class SingleWindows:
         rows = -(-n_windows // geometry.windows_per_shard)
         try:
             arrays = [open_array(lake, f"{group}/{SHARDS}/{name}") for name in (WINDOW_NBYTES, WINDOW_CRC32C)]
-            # What the metadata claim is held against the windows before memory is taken for it.
+            # What the metadata claim is compared with the windows before memory is taken for it.
             is_whole = all(
                 array.shape == (rows, geometry.windows_per_shard)
                 and array.chunks[0] <= rows

@@ -18,8 +18,8 @@ class Spent:
     Attributes
     ----------
     read : float
-        Waiting for a disk, or for answers of a bucket. Of mapped files it is told from `check` where the system says
-        whether a thread has caused reads.
+        Waiting for a disk, or for answers of a bucket. For mapped files it is separated from `check` where the system
+        says whether a thread has caused reads.
     check : float
         Comparing checksums.
     decode : float

@@ -1,6 +1,6 @@
 """A group's labels and tables as xarray's variables, none of them read: claims checked first, damage named when read.
 
-Metadata of 1 kB may claim more than any memory holds. So what is claimed is held against the files that are there
+Metadata of 1 kB may claim more than any memory holds. So what is claimed is compared with the files that are there
 before anything is allocated.
 """
 

@@ -75,7 +75,7 @@ def resume(
     checkpoint_interval: float = 60.0,
     max_memory: float | str = "85%",
 ) -> FitSummary:
-    """Go on with a run where its last checkpoint is; as `fit`, with the run's own options.
+    """Resume a run from its last checkpoint, with the run's own options; see `fit`.
 
     Raises
     ------

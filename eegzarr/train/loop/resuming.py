@@ -11,11 +11,11 @@ from eegzarr.train.loop.ranks import Ranks
 from eegzarr.train.loop.run import RunFolder
 from eegzarr.train.options import FitOptions, option_name, option_text, options_json
 
-_FREE = {"lake"}  # may have moved: its windows are told by their digests
+_FREE = {"lake"}  # may have moved: its windows are recognised by their digests
 
 
 def check_resumable(saved: dict[str, Any], options: FitOptions, parts: Parts, ranks: Ranks, folder: RunFolder) -> None:
-    """Refuse to go on with other options, another lake or another number of processes.
+    """Refuse to resume with other options, another lake or another number of processes.
 
     Raises
     ------

@@ -29,7 +29,7 @@ class RunFolder:
     """Paths and files of a run.
 
     ``config.json``, ``environment.json`` and ``subjects.json`` are written at its beginning;
-    ``last.pt`` is what a run goes on from, ``best.pt`` the model of the best epoch. A run that
+    ``last.pt`` is what a run resumes from, ``best.pt`` the model of the best epoch. A run that
     diverged has ``diverged.txt``, which says so.
 
     Parameters
@@ -81,7 +81,7 @@ class RunFolder:
             raise FitDiverged(self.diverged.read_text().strip())
 
     def read_last(self) -> dict[str, Any]:
-        """Return the checkpoint to go on from.
+        """Return the checkpoint to resume from.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""What those who watch a fit are told while it runs."""
+"""The events of a fit, for those who watch it."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Teller:
         tell(self.watchers, Noticed(message=message))
 
     def batch_ended(self, position: Position, loss: torch.Tensor, pace: Pace, guard: MemoryGuard) -> None:
-        """Tell of a step, unless the last one told of is a moment ago and the epoch goes on."""
+        """Report a step, unless the last report was a moment ago and the epoch continues."""
         now = time.monotonic()
         if not self.watchers or (now - self.told_at < _INTERVAL and position.batch < self.batches):
             return

@@ -77,5 +77,5 @@ def _fit(features: npt.NDArray[np.float32], code: npt.NDArray[np.int64], strengt
 
 
 def _by_class(coefficients: npt.NDArray) -> npt.NDArray:
-    """Return a row a class: of two, scikit-learn gives that of the second alone."""
+    """Return a row per class: of two, scikit-learn gives that of the second alone."""
     return np.concatenate([np.zeros_like(coefficients), coefficients]) if len(coefficients) == 1 else coefficients

@@ -1,4 +1,4 @@
-"""How well classes were told apart, beside chance and a logistic regression."""
+"""How well classes were predicted, compared with chance and a logistic regression."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from eegzarr.train.scoring.predict import Predictions
 
 @dataclass(frozen=True, kw_only=True)
 class ClassScore:
-    """How well the classes of one part were told apart.
+    """How well the classes of one part were predicted.
 
     Attributes
     ----------

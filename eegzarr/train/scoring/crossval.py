@@ -1,4 +1,4 @@
-"""Cross-validation over subjects: a run a fold, each of which can be stopped and goes on."""
+"""Cross-validation over subjects: a run per fold, each of which can be stopped and resumed."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ def cross_validate(
     options : FitOptions
         With `folds`.
     folder : path
-        Gets a run a fold and ``cross-validation.json``.
+        Gets a run per fold and ``cross-validation.json``.
     fit_or_resume : callable
-        Trains a fold in its folder, or goes on with it.
+        Trains a fold in its folder, or resumes it.
 
     Raises
     ------

@@ -172,7 +172,7 @@ def evaluate(
     scores : dict of str to PartScore
         By part.
     rows : list of dict
-        The predictions, a row a window.
+        The predictions, a row per window.
     """
     from eegzarr.train.models.tangent import fit_tangent
     from eegzarr.train.scoring.people import age_and_sex_scores  # scikit-learn takes a second to load

@@ -61,7 +61,7 @@ def fit_seeds(
     count : int
         Seeds, at least 2.
     folder : path
-        Gets a run a seed, ``seeds.json`` and a card.
+        Gets a run per seed, ``seeds.json`` and a card.
     fit_or_resume : callable
         Trains a seed in its folder, or continues it.
 
