@@ -121,12 +121,12 @@ def _groups(summaries: list[GroupSummary]) -> str:
         )
         for s in summaries
     ]
-    return counted + page.card("Groups", page.table(header, rows))
+    return counted + page.card("", page.table(header, rows))
 
 
 def _splits(splits: dict[str, dict[str, dict[str, int] | None]]) -> str:
     rows = [(recipe, name, told_split(parts)) for recipe, kept in splits.items() for name, parts in kept.items()]
-    return page.card("Splits that the lake keeps", page.table(("recipe", "split", "parts"), rows))
+    return page.card("", page.table(("recipe", "split", "parts"), rows))
 
 
 def _recipe(lake: str | Path, windows: xr.Dataset, groups: list[GroupSummary], signals: bool) -> Iterator[str]:
@@ -223,9 +223,9 @@ def _checks(lake: str | Path) -> str:
     try:
         faults = verify_lake(lake)
     except LakeError as error:
-        return page.card("Checksums", f'<p class="bad">{escape(str(error))}</p>')
+        return page.card("", f'<p class="bad">{escape(str(error))}</p>')
     if not faults:
-        return page.card("Checksums", '<p class="good">All checksums match.</p>')
+        return page.card("", '<p class="good">All checksums match.</p>')
     rows = [(fault.path, fault.kind, fault.reason) for fault in faults]
     return page.card(counted(len(faults), "fault"), page.table(("file", "kind", "what"), rows))
 

@@ -70,8 +70,9 @@ def facts(values: Iterable[tuple[str, str]]) -> str:
 
 
 def card(heading: str, html: str) -> str:
-    """Return a box with a heading."""
-    return f'<div class="card"><h3>{escape(heading)}</h3>{html}</div>'
+    """Return a box with a heading; without one where that of the section says it."""
+    head = f"<h3>{escape(heading)}</h3>" if heading else ""
+    return f'<div class="card">{head}{html}</div>'
 
 
 def grid(cards: Iterable[str]) -> str:
