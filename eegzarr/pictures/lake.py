@@ -146,7 +146,8 @@ def _recipe(lake: str | Path, windows: xr.Dataset, groups: list[GroupSummary], s
         yield page.grid(_signals(windows))
     for group in groups:
         yield page.card(
-            f"{group.group}: labels", page.table(("label", "missing", "mean ± SD", "range", "values"), _labels(group))
+            f"{group.group}: labels",
+            page.table(("label", "missing", "mean ± SD", "range", "values (windows)"), _labels(group)),
         )
         yield _skipped(lake, group)
 

@@ -33,7 +33,9 @@ def _far(bar: Bar) -> str:
     if not bar.total:
         return "starting"
     done = f"{bar.done:,} of {bar.total:,} {bar.unit}"
-    return f"{bar.also} ({done})" if bar.also else done
+    if not bar.also:
+        return done
+    return f"{bar.also} ({done})" if bar.total > 1 else bar.also
 
 
 def _figures(view: View) -> dict[str, str]:

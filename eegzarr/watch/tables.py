@@ -68,13 +68,13 @@ def _label_table(summary: GroupSummary) -> Table:
     table = Table(title=f"{escape(summary.group)}: labels", title_justify="left", header_style="bold", box=SIMPLE_HEAD)
     table.add_column("label", no_wrap=True)
     table.add_column("missing", justify="right", no_wrap=True)
-    table.add_column("mean ± SD (range), or values", overflow="fold")
+    table.add_column("mean ± SD (range), or values (windows)", overflow="fold")
     for name, statistics in summary.labels.items():
         if name in LABELS or name.startswith("target"):
             missing = f"{statistics.missing:,}" if statistics.missing else ""
             mean, span, values = label_cells(statistics)
             told = f"{mean} ({span})" if mean else values
-            table.add_row(escape(label_title(summary, name)), missing, told)
+            table.add_row(escape(label_title(summary, name)), missing, escape(told))
     further = [name for name in summary.labels if name not in LABELS and not name.startswith("target")]
     if further:
         table.caption = f"and {counted(len(further), 'further label')}: {escape(', '.join(further))}"
@@ -105,4 +105,4 @@ def label_cells(statistics: NumberStatistics | TextStatistics) -> tuple[str, str
         )
     if statistics.kinds > len(statistics.counts):
         return "", "", f"{statistics.kinds:,} different"
-    return "", "", ", ".join(f"{escape(kind)} {count:,}" for kind, count in statistics.counts.items())
+    return "", "", ", ".join(f"{kind} ({count:,})" for kind, count in statistics.counts.items())
