@@ -1,4 +1,4 @@
-"""Plain English: phrases that readers stumbled over don't come back to pages and messages.
+"""Plain English: phrases that readers stumbled over don't come back to pages, messages and docstrings.
 
 `make lint` looks for misspelt words; this looks for what is spelt right and reads wrong. To use a phrase in its
 plain sense, find another wording.
@@ -43,6 +43,13 @@ STUMBLES = {
     r"\bthat can't be[.,;:|]": "invalid",
     r"\bas (any|every) other": "like any other",
     r"\bleads nowhere\b": "broken",
+    r"\b(one|a) (row|line|file|task|chunk|card|run|bar) an? (window|recording|subject|event|trial|epoch|fold)\b": "per",
+    r"\bcan't be told\b": "is unknown",
+    r"\bnot to be used\b": "don't use",
+    r"\bknows? nothing of\b": "doesn't support",
+    r"\bin each other\b": "overlap",
+    r"\blast(s)? no time\b": "without a duration",
+    r"\bon the way back\b": "in the reverse order",
 }
 # A test holds this reason of the table of recordings, which lakes have stored.
 STORED = re.compile(r"the link leads nowhere")
@@ -75,6 +82,17 @@ def messages(module: Path) -> list[str]:
 
 def test_messages_read_plainly() -> None:
     odd = {module.relative_to(ROOT).as_posix(): stumbles("\n".join(messages(module))) for module in MODULES}
+    assert not {module: found for module, found in odd.items() if found}
+
+
+def docstrings(module: Path) -> list[str]:
+    nodes = ast.walk(ast.parse(module.read_text(encoding="utf8")))
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    return [ast.get_docstring(node) or "" for node in nodes if isinstance(node, kinds)]
+
+
+def test_docstrings_read_plainly() -> None:
+    odd = {module.relative_to(ROOT).as_posix(): stumbles("\n".join(docstrings(module))) for module in MODULES}
     assert not {module: found for module, found in odd.items() if found}
 
 

@@ -1,8 +1,8 @@
 """The life of a group in a lake: begun, given shards and receipts, finished, given labels again.
 
 Every step can be done again, and what counts is written last: a shard before its receipt,
-all arrays before ``status = complete``, that before the lake's consolidated metadata. On the way back it is
-the other way round.
+all arrays before ``status = complete``, that before the lake's consolidated metadata. Whatever changes a group
+undoes these in the reverse order.
 """
 
 from __future__ import annotations

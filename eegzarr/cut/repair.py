@@ -37,7 +37,7 @@ def repair_lake(
     """Repair what was found: stored groups from their source, then cut groups from the lake's whole recordings.
 
     Of a cut group only faulty files are written again, each with the content that it had. Where its recordings were
-    built anew since it was cut, it is cut again.
+    rebuilt since it was cut, it is cut again.
 
     Parameters and errors are those of `eegzarr.build.repair.repair_lake`.
     """

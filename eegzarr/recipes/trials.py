@@ -73,7 +73,7 @@ def find_trials(events: Columns, values: EventRules, duration: float = np.nan) -
     Parameters
     ----------
     events : mapping of str to sequence
-        Columns of events.tsv, at least ``onset`` (s) and ``value`` (else ``trial_type``); ``feedback`` tells
+        Columns of events.tsv, at least ``onset`` (s) and ``value`` (else ``trial_type``); ``feedback`` says
         whether a response was correct. Rows without an onset are left out and counted.
     values : EventRules
         Which event values start a trial, are its stimulus, its response and its end.

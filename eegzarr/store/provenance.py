@@ -2,8 +2,8 @@
 
 xarray selects, reorders, repeats and joins signals without reading them, and what comes of it is a graph of
 Dask's. Here that graph is run on places instead of samples: whatever only picks and joins gives the places that
-were picked, and whatever computes fails. So a selection is told from a changed signal, and is what it is, whatever
-coordinates say. This module alone knows what Dask's graphs and xarray's lazy arrays are made of.
+were picked, and whatever computes fails. So a selection is known from a changed signal, whatever coordinates
+say. This module alone knows what Dask's graphs and xarray's lazy arrays are made of.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Hold a lake against its checksums: every shard, label, table and piece of metadata.
+"""Compare a lake with its checksums: every shard, label, table and piece of metadata.
 
 What a shard's file must be stands in its group's table `shards`, what the others must be in
 the group's table `checksums`; the lake's consolidated metadata must be what the groups' own say.
@@ -206,7 +206,7 @@ def _check_group(lake: str, store: Store, group: str) -> Iterator[Checked]:
 
 
 def _check_tiles(lake: str, group: str, attributes: dict[str, Any]) -> Iterator[Checked]:
-    """Hold what windows were cut from against what is there now."""
+    """Compare what windows were cut from with what is there now."""
     signals, path = str(attributes[SIGNALS]), f"{group}/{METADATA}"
     try:
         state = Tiles.of(lake, signals).state
@@ -285,7 +285,7 @@ def _content(lake: str, store: Store, path: str) -> npt.NDArray[np.uint8] | None
 
 
 def _content_number(content: npt.NDArray[np.uint8], geometry: Geometry, path: str) -> int:
-    """Return the number that tells the content of a whole shard from any other's."""
+    """Return the number that identifies the content of a whole shard."""
     tail = content[-index_bytes(geometry) :].tobytes()
     ends = [int(offset) + int(length) for offset, length in read_index(tail, geometry, path) if offset != NO_FRAME]
     return content_number(tail[:-4], b"".join(content[end - 4 : end].tobytes() for end in ends))
@@ -326,7 +326,7 @@ def is_stored_split(path: str) -> bool:
 
 
 def _check_splits(store: Store) -> Iterator[Fault]:
-    """Hold stored splits against their own digests, and the folders above them against plain groups."""
+    """Compare stored splits with their own digests, and the folders above them with plain groups."""
     for path in paths_below(store, f"{SPLITS}/"):
         if path.rpartition("/")[2] != METADATA or path.count("/") > 3:
             yield Fault(group="", path=path, kind="stray", reason="it is no stored split")

@@ -239,7 +239,7 @@ def _native(values: npt.NDArray) -> npt.NDArray:
 
 
 def _stored_recordings(windows: xr.Dataset, places: Places) -> npt.NDArray[np.int64]:
-    """Return each window's recording as the lake has it; hold the labels that name a window against it.
+    """Return each window's recording as the lake has it; compare the labels that name a window with it.
 
     Raises
     ------

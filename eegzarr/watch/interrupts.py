@@ -19,7 +19,7 @@ class Interrupts:
     SLURM ends a job with the second, a terminal that is closed with the third.
 
     What a signal's handler raises is lost where it comes while an object is being freed: Python
-    prints it and goes on. As a listener it is raised again at the next event then.
+    prints it and continues. As a listener it is raised again at the next event then.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Fit a model to a lake, or go on with a fit that was stopped."""
+"""Fit a model to a lake, or resume a fit that was stopped."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def fit(
     LakeError
         If the lake can't be read.
     FitStopped, FitInterrupted
-        If memory ran short or a signal came; its state is saved and `resume` goes on.
+        If memory ran short or a signal came; its state is saved and `resume` continues it.
     """
     return _fit(
         options,

@@ -163,7 +163,7 @@ class Learner:
         return {"model": {k: v.detach().cpu() for k, v in model.state_dict().items()}, "spec": self.spec}
 
     def state(self) -> dict[str, Any]:
-        """What `restored` goes on from."""
+        """What `restored` resumes from."""
         return {
             **self._saved(self.model),
             **({} if self.average is None else {"average": self.average.model.state_dict()}),

@@ -1,4 +1,4 @@
-"""A training loop that can be stopped anywhere and goes on as if it had not been.
+"""A training loop that can be stopped anywhere and resumed as if it had not been.
 
 What a step does depends on the options, the weights and the number of the step alone: batches on
 (seed, epoch), dropout and augmentation on (seed, step), the learning rate on the step. A
@@ -73,7 +73,7 @@ class Streams:
     def pass_and_batch(self, number: int) -> tuple[int, int]:
         """Return the pass over the training part that a step belongs to, and the batches done of it before.
 
-        Epochs that are shorter than a pass go on where the last one ended: every window is seen before any
+        Epochs that are shorter than a pass continue where the last one ended: every window is seen before any
         is seen twice.
         """
         return divmod(number, len(self.train))
