@@ -7,6 +7,7 @@ with 0, 1 and 2 workers, and the best counts.
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 import sys
 from collections.abc import Callable
@@ -155,7 +156,8 @@ def _best_workers(name: str, settings: Settings) -> int:
     """Return the number of DataLoader workers that gives most windows a second."""
     if not WAYS[name].uses_workers:
         return 0
-    trials = {str(workers): partial(_read, settings, name, "warm", workers) for workers in WORKERS}
+    briefly = dataclasses.replace(settings, seconds=settings.seconds / 2, warm_up=settings.warm_up / 5)
+    trials = {str(workers): partial(_read, briefly, name, "warm", workers) for workers in WORKERS}
     rates = in_turns(trials, 1, title=f"workers for {name}", journal=settings.journal)
     return max(WORKERS, key=lambda workers: float(rates[str(workers)][0]["windows_per_s"]))
 
