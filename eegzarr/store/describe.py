@@ -233,8 +233,10 @@ def label_statistics(windows: xr.Dataset) -> dict[str, NumberStatistics | TextSt
 
 
 def _with_classes(label: xr.DataArray) -> np.ndarray:
-    """Return the values of a label, names where they are codes of classes."""
+    """Return the values of a label, names where they are codes of classes, NaN for an answer that is unknown."""
     classes = classes_of(label.attrs)
+    if label.name == "correct":
+        return label.where(label >= 0).to_numpy()
     return label.to_numpy() if classes is None else names_of(label.to_numpy(), classes)
 
 

@@ -69,15 +69,20 @@ def _label_table(summary: GroupSummary) -> Table:
     table.add_column("label", no_wrap=True)
     table.add_column("missing", justify="right", no_wrap=True)
     table.add_column("mean ± SD (range), or values (windows)", overflow="fold")
-    for name, statistics in summary.labels.items():
-        if name in LABELS or name.startswith("target"):
-            missing = f"{statistics.missing:,}" if statistics.missing else ""
-            mean, span, values = label_cells(statistics)
-            told = f"{mean} ({span})" if mean else values
-            table.add_row(escape(label_title(summary, name)), missing, escape(told))
+    shown = {name: each for name, each in summary.labels.items() if name in LABELS or name.startswith("target")}
+    empty = [name for name, statistics in shown.items() if not any(label_cells(statistics))]
+    for name, statistics in shown.items():
+        if name in empty:
+            continue
+        missing = f"{statistics.missing:,}" if statistics.missing else ""
+        mean, span, values = label_cells(statistics)
+        told = f"{mean} ({span})" if mean else values
+        table.add_row(escape(label_title(summary, name)), missing, escape(told))
     further = [name for name in summary.labels if name not in LABELS and not name.startswith("target")]
-    if further:
-        table.caption = f"and {counted(len(further), 'further label')}: {escape(', '.join(further))}"
+    lines = [f"and {counted(len(further), 'further label')}: {', '.join(further)}"] if further else []
+    lines += [f"without a value: {', '.join(empty)}"] if empty else []
+    if lines:
+        table.caption = escape("\n".join(lines))
         table.caption_justify = "left"
     return table
 
@@ -105,4 +110,5 @@ def label_cells(statistics: NumberStatistics | TextStatistics) -> tuple[str, str
         )
     if statistics.kinds > len(statistics.counts):
         return "", "", f"{statistics.kinds:,} different"
-    return "", "", ", ".join(f"{kind} ({count:,})" for kind, count in statistics.counts.items())
+    # The count stays on the line of its value.
+    return "", "", ", ".join(f"{kind}\N{NO-BREAK SPACE}({count:,})" for kind, count in statistics.counts.items())

@@ -22,6 +22,7 @@ from eegzarr.store.open import recipes
 from eegzarr.watch.follow import follow
 from eegzarr.watch.run import STATUS
 
+FINISHED = "finished"  # the phase of a run
 _SILENT = 30.0  # s without news after which a process that is gone counts as dead
 
 
@@ -85,7 +86,7 @@ class View:
     @property
     def is_over(self) -> bool:
         """Whether nothing more will come."""
-        return self.phase in ("finished", "complete")
+        return self.phase in (FINISHED, "complete")
 
 
 def look(path: str) -> View:
@@ -119,7 +120,7 @@ def _look_at_run(folder: Path) -> View:
         raise UsageError(f"{folder / STATUS} is damaged: {error}") from error
     tree = _memory_of(state["pid"])
     phase = state["phase"]
-    if tree is None and phase not in ("finished", "stopped"):
+    if tree is None and phase not in (FINISHED, "stopped"):
         phase = "dead: resume with --resume" if time.time() - state["updated"] > _SILENT else phase
     epochs, batches = state["epochs"], max(1, state["batches"])
     done = min(epochs, state["epoch"] + state["batch"] / batches)
