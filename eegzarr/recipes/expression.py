@@ -114,7 +114,7 @@ def holds(
         Returns a column by its name, (row,): texts, "" where missing, if its second argument is true, else numbers.
         It is asked for texts where the condition compares the column with texts, or with a column of texts.
     has_numbers : callable
-        Tells whether all that a column of this name holds are numbers. It is asked for columns that are compared with
+        Says whether all that a column of this name holds are numbers. It is asked for columns that are compared with
         each other.
     count : int
         Rows.
