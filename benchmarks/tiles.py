@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 
 import eegzarr
@@ -183,6 +184,7 @@ def main() -> None:
     compile_gather()  # as long streams do, and once for all readers
     for delay in arguments.bucket:
         os.environ.update(CREDENTIALS)
+        fsspec.get_filesystem_class("s3").clear_instance_cache()  # of the server before
         with served(arguments.out, BUCKET, delay / 1000) as os.environ["AWS_ENDPOINT_URL"]:
             there = [reader for reader in READERS if reader.shuffle == "global"]
             runs: dict[str, list[tuple[float, ...]]] = {reader.name: [] for reader in there}

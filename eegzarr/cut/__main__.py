@@ -47,7 +47,11 @@ def cut(
     releases
         Releases to cut from. Default: all.
     """
-    for summary in cut_lake(lake, recipe, windows=windows, releases=releases or None, **options):
+    from eegzarr.watch.interrupts import Interrupts
+
+    with Interrupts():  # at SIGTERM, too, as SLURM ends a job
+        summaries = cut_lake(lake, recipe, windows=windows, releases=releases or None, **options)
+    for summary in summaries:
         print(describe(summary, lake))
     return 0
 

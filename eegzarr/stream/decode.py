@@ -24,6 +24,7 @@ from eegzarr.stream.rows import OpenRows, WindowRows
 # Windows a thread decodes at a time. Fewer share a batch out better, but each hand-over between
 # threads waits for Python's lock: 64 streamed a quarter faster than 16.
 _WINDOWS_A_JOB = 64
+_APART = 8  # batches between two uses of a frame from a bucket, above which it is fetched again
 _EXPECTED = 4  # batches that a disk is asked for before they are decoded: else it waits while all threads decode
 # Shards' files are looked at as often as takes a 200th of the time (2 us for each), between these limits, in s: a
 # file that is truncated in place ends the process once it is touched.
@@ -201,7 +202,7 @@ class _Lookahead:
         self._opened, self._batches = opened, list(zip(members, offsets, strict=True)) if opened.expects else []
         self._expected = 0
         opened.has_expected = False
-        last: dict[tuple[int, int], int] = {}
+        uses: list[tuple[int, int, int]] = []
         selection = rows.selection
         for batch, chosen in enumerate(members) if any(isinstance(r, RemoteReader) for r in readers) else ():
             reader_of = opened.reader[selection.source[chosen]]
@@ -211,14 +212,20 @@ class _Lookahead:
                     continue
                 mine = reader_of == number
                 own = np.concatenate(rows.frames(chosen[mine], offsets[batch][mine]))
-                for frame in dict.fromkeys(own.tolist()):
-                    if (number, frame) not in last:
-                        self._first.append((reader, frame))
-                    last[number, frame] = batch
+                uses += [(batch, number, frame) for frame in dict.fromkeys(own.tolist())]
+        remote = {number: one for number, one in enumerate(readers) if isinstance(one, RemoteReader)}
+        wanted = {use[1:] for use in uses}
+        apart = _APART if any(not remote[number].holds(len(wanted)) for number in remote) else len(members)
+        last: dict[tuple[int, int], int] = {}
+        for batch, number, frame in uses:
+            before = last.get((number, frame))
+            if before is None or batch - before > apart:
+                self._first.append((remote[number], frame))
+                if before is not None:  # else it would stand in the way of others until then
+                    self._dropped_after.setdefault(before, []).append((remote[number], frame))
+            last[number, frame] = batch
         for (number, frame), batch in last.items():
-            reader = readers[number]
-            assert isinstance(reader, RemoteReader)
-            self._dropped_after.setdefault(batch, []).append((reader, frame))
+            self._dropped_after.setdefault(batch, []).append((remote[number], frame))
 
     def reach(self, executor: ThreadPoolExecutor) -> None:
         """Begin to read and to fetch what comes next, as far as memory allows."""

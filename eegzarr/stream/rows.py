@@ -33,6 +33,7 @@ DTYPES = ("float32", "float16", "int16")
 _NORMALIZE = ("channel", "window", "recording", "robust")
 _SHARE_OF_MEMORY = 0.7  # that the page cache may have
 _SHARED = 1.5  # windows a tile from which on decoded tiles are worth holding
+_SPARSE = 1.5  # times a window's own bytes, from which on few windows of a frame are wanted
 _BLOCK_IN_MEMORY = 64  # windows; any number, where nothing is read in blocks
 
 
@@ -176,6 +177,16 @@ class WindowRows:
     def stored_bytes(self) -> int:
         """Bytes of a window as it is stored, of the largest where they differ."""
         return max(layout.window_bytes for layout in self.layouts)
+
+    @property
+    def mixed_bytes(self) -> int:
+        """Bytes that are held for a window while a block shuffle mixes it: of frames from a bucket its share."""
+        if not self.is_remote:
+            return self.stored_bytes
+        frames = len(np.unique(self.blocks()))
+        largest = max(one.windows_per_frame * one.window_bytes for one in self.geometries if one is not None)
+        share = frames * largest // max(1, len(self.selection))
+        return share if share > _SPARSE * self.stored_bytes else self.stored_bytes
 
     def fit_memory(self) -> bool:
         """Whether the page cache can hold all that is read."""

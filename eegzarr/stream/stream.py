@@ -190,7 +190,7 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
             rows=rows,
             seed=seed,
             shuffle=chosen,
-            buffer=max(batch_size, memory // 2 // rows.stored_bytes),
+            buffer=max(batch_size, memory // 2 // rows.mixed_bytes),
             balance=balance,
             random_crop=chosen is not None if random_crop is None else random_crop,
         )

@@ -230,6 +230,10 @@ class RemoteReader(WindowReader):
             if self._cache.get((self._number, number)) is None:
                 self._begin(number)
 
+    def holds(self, frames: int) -> bool:
+        """Tell whether the cache holds as many frames at a time."""
+        return frames * self.frame_nbytes <= self._cache.budget
+
     def prefetch(self, number: int) -> bool:
         """Begin to fetch a frame, if it isn't there and the cache has room; tell whether it is begun."""
         if self._cache.get((self._number, number)) is not None:
