@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import fsspec
@@ -17,7 +18,7 @@ from torch.utils.data import DataLoader
 import eegzarr
 from eegzarr.cut.api import cut_lake
 from eegzarr.errors import LakeError, UsageError
-from eegzarr.store.reading.remote import RangeFetcher
+from eegzarr.store.reading.remote import FrameCache, RangeFetcher
 from eegzarr.store.reading.signed import SignedRanges
 from eegzarr.store.verify import verify_lake
 from eegzarr.train import WindowStream
@@ -37,6 +38,24 @@ def server(sample_lake: Path, integer_lake: Path) -> Iterator[int]:
 def proxy(server: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     with used_through_proxy(server, monkeypatch) as proxy:
         yield proxy
+
+
+def test_frames_that_are_spare_go_first_and_count_as_room() -> None:
+    cache = FrameCache(4)
+    for number in range(4):
+        cache.hold((0, number), 1, Future)
+    assert not cache.has_room(1)
+    cache.spare((0, 2))
+    assert cache.has_room(1)
+    assert not cache.has_room(2)
+    cache.spare((0, 3))
+    cache.get((0, 3))  # wanted again
+    cache.hold((0, 4), 1, Future)
+    assert [number for number in range(5) if cache.get((0, number)) is not None] == [0, 1, 3, 4]
+    cache.hold((0, 5), 1, Future)
+    assert cache.get((0, 0)) is None
+    cache.drop((0, 5))
+    assert cache.has_room(1)
 
 
 def drain(stream) -> tuple[np.ndarray, np.ndarray]:

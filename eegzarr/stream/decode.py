@@ -24,7 +24,7 @@ from eegzarr.stream.rows import OpenRows, WindowRows
 # Windows a thread decodes at a time. Fewer share a batch out better, but each hand-over between
 # threads waits for Python's lock: 64 streamed a quarter faster than 16.
 _WINDOWS_A_JOB = 64
-_APART = 8  # batches between two uses of a frame from a bucket, above which it is fetched again
+_APART = 8  # batches between two uses of a frame from a bucket, above which it may have to be fetched again
 _EXPECTED = 4  # batches that a disk is asked for before they are decoded: else it waits while all threads decode
 # Shards' files are looked at as often as takes a 200th of the time (2 us for each), between these limits, in s: a
 # file that is truncated in place ends the process once it is touched.
@@ -197,6 +197,7 @@ class _Lookahead:
         readers = opened.readers
         self._first: list[tuple[RemoteReader, int]] = []
         self._dropped_after: dict[int, list[tuple[RemoteReader, int]]] = {}
+        self._spared_after: dict[int, list[tuple[RemoteReader, int]]] = {}
         self._begun = 0
         self._batch = 0
         self._opened, self._batches = opened, list(zip(members, offsets, strict=True)) if opened.expects else []
@@ -221,8 +222,8 @@ class _Lookahead:
             before = last.get((number, frame))
             if before is None or batch - before > apart:
                 self._first.append((remote[number], frame))
-                if before is not None:  # else it would stand in the way of others until then
-                    self._dropped_after.setdefault(before, []).append((remote[number], frame))
+                if before is not None:  # else it might stand in the way of others until then
+                    self._spared_after.setdefault(before, []).append((remote[number], frame))
             last[number, frame] = batch
         for (number, frame), batch in last.items():
             self._dropped_after.setdefault(batch, []).append((remote[number], frame))
@@ -242,6 +243,8 @@ class _Lookahead:
         """Tell that the oldest batch is decoded: drop the frames that only it still needed."""
         for reader, frame in self._dropped_after.pop(self._batch, ()):
             reader.forget(frame)
+        for reader, frame in self._spared_after.pop(self._batch, ()):
+            reader.spare(frame)
         self._batch += 1
         if self._batch == len(self._batches) and not self._opened.has_expected:
             self._opened.expects = False  # all was read before

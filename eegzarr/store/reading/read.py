@@ -243,6 +243,10 @@ class RemoteReader(WindowReader):
         self._begin(number)
         return True
 
+    def spare(self, number: int) -> None:
+        """Let a frame go before others: it isn't needed soon."""
+        self._cache.spare((self._number, number))
+
     def forget(self, number: int) -> None:
         """Let a frame go."""
         self._cache.drop((self._number, number))

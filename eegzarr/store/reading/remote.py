@@ -82,7 +82,7 @@ def _asked(found: npt.NDArray[np.uint8], start: int, stop: int | None) -> npt.ND
 
 
 class FrameCache:
-    """Frames under way or fetched, by (group, number); the longest unused goes first.
+    """Frames under way or fetched, by (group, number); the longest unused goes first, before it those that are spare.
 
     Parameters
     ----------
@@ -93,19 +93,22 @@ class FrameCache:
     def __init__(self, budget: int) -> None:
         self.budget = budget
         self._frames: OrderedDict[tuple[int, int], tuple[Future[Any], int]] = OrderedDict()
+        self._spare: OrderedDict[tuple[int, int], None] = OrderedDict()
         self._held = 0
         self._lock = threading.Lock()
 
     def has_room(self, nbytes: int) -> bool:
-        """Tell whether a further frame fits beside those held."""
+        """Tell whether a further frame fits beside those held, but for those that are spare."""
         with self._lock:
-            return self._held + nbytes <= self.budget
+            spare = sum(self._frames[key][1] for key in self._spare)
+            return self._held - spare + nbytes <= self.budget
 
     def get(self, key: tuple[int, int]) -> Future[Any] | None:
         """Return a frame that is held or under way, or None."""
         with self._lock:
             if key not in self._frames:
                 return None
+            self._spare.pop(key, None)
             self._frames.move_to_end(key)
             return self._frames[key][0]
 
@@ -115,7 +118,7 @@ class FrameCache:
             if key in self._frames:
                 return self._frames[key][0]
             while self._frames and self._held + nbytes > self.budget:
-                self._held -= self._frames.popitem(last=False)[1][1]
+                self._drop(next(iter(self._spare or self._frames)))
             self._frames[key] = begin(), nbytes
             self._held += nbytes
             return self._frames[key][0]
@@ -128,8 +131,18 @@ class FrameCache:
                 self._frames[key] = frame, nbytes
                 self._held += nbytes - before
 
+    def spare(self, key: tuple[int, int]) -> None:
+        """Let a frame that isn't needed soon go before others."""
+        with self._lock:
+            if key in self._frames:
+                self._spare[key] = None
+
     def drop(self, key: tuple[int, int]) -> None:
         """Let a frame go that isn't needed any more."""
         with self._lock:
             if key in self._frames:
-                self._held -= self._frames.pop(key)[1]
+                self._drop(key)
+
+    def _drop(self, key: tuple[int, int]) -> None:
+        self._spare.pop(key, None)
+        self._held -= self._frames.pop(key)[1]
