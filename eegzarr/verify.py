@@ -51,10 +51,13 @@ def verify(lake: str, /, *, repair: bool = False, **options: Any) -> int:
     from eegzarr.cut.repair import repair_lake
     from eegzarr.watch.progress import BuildProgress
 
-    with BuildProgress() as progress:
-        repair_lake(lake, faults, listeners=(progress,), **options)
-    print("repaired; checking again")
-    return FAULTY if _check(lake) else 0
+    before: list[Fault] = []
+    while faults and faults != before:  # what hid behind other damage is found once that is repaired
+        with BuildProgress() as progress:
+            repair_lake(lake, faults, listeners=(progress,), **options)
+        print("repaired; checking again")
+        before, faults = faults, _check(lake)
+    return FAULTY if faults else 0
 
 
 def _check(lake: str) -> list[Fault]:
