@@ -62,6 +62,8 @@ def test_two_processes_report_the_scores_of_one(sample_lake: Path, tmp_path: Pat
         for name in ("nrmse", "ridge", "constant"):
             assert reported[part][name] == pytest.approx(getattr(scores[part], name), rel=1e-4)
     assert [row["window"] for row in written] == [str(row["window"]) for row in rows]
+    best = next(csv.DictReader(folder.metrics.open()))  # by a share of the windows in each process
+    assert float(best["valid_score"]) == pytest.approx(scores["valid"].value, abs=1e-6)
     folder.summary.unlink()  # as if it had been stopped before its end
     with pytest.raises(UsageError, match=r"was trained by 2 processes.* with torchrun --nproc-per-node 2"):
         resume(run)

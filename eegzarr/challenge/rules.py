@@ -10,6 +10,7 @@ START_KIT_EXCLUSIONS = (
 
 VALIDATION_RELEASE = "R5"  # set aside for validation
 SEEN_SECONDS = {"challenge2": 2.0}  # of a window, where the evaluator gives less than all of it
+GIVEN_SECONDS = 2.0  # of a window, to the models of both challenges
 SCORED_TASK = {"challenge1": "contrastChangeDetection", "challenge2": "contrastChangeDetection"}
 CROP_SEED = 42  # of the evaluator's crops, again for each recording
 WEIGHTS = {"challenge1": 0.3, "challenge2": 0.7}  # of the overall score

@@ -2,7 +2,8 @@
 
 The archive has one level: ``submission.py`` with the class ``Submission(SFREQ, DEVICE)``, and the
 weights. Its code is the text of `eegzarr.train.models.predictor`, which imports torch and braindecode
-alone. Several runs of one challenge are averaged.
+alone. Several runs of one challenge are averaged; a run that predicts the targets of both is in both,
+with one file of weights.
 """
 
 from __future__ import annotations
@@ -19,18 +20,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from eegzarr.challenge.presets import HBN_CHANNELS
-from eegzarr.challenge.rules import NUMBERS, SAME_IN_BRAINDECODE_1_2
+from eegzarr.challenge.presets import CHALLENGE1, CHALLENGE2, HBN_CHANNELS
+from eegzarr.challenge.rules import GIVEN_SECONDS, NUMBERS, SAME_IN_BRAINDECODE_1_2
 from eegzarr.errors import EegzarrError, UsageError
+from eegzarr.store.open import recipes
 from eegzarr.train.loop.run import RunFolder
 from eegzarr.train.models import predictor
-from eegzarr.train.models.predictor import MICROVOLTS
+from eegzarr.train.models.predictor import MICROVOLTS, Predictor
 from eegzarr.train.models.zoo import known_models, load_model
-from eegzarr.train.scoring.ensemble import held_out_windows
+from eegzarr.train.scoring.ensemble import unseen_windows
 from eegzarr.train.scoring.metrics import nrmse
 from eegzarr.train.scoring.predict import evaluation_stream, predict
 from eegzarr.train.task import NORMALIZED_BY_STREAM
 
+_TARGETS = {preset.name: str(preset.target) for preset in (CHALLENGE1, CHALLENGE2)}
 _CODE = '''
 
 import json
@@ -63,11 +66,11 @@ class Submission:
 
     def _model(self, challenge):
         members = []
-        for number, spec in enumerate(MODELS[challenge]):
+        for spec in MODELS[challenge]:
             if round(self.sfreq) != round(spec["sfreq"]):
                 raise ValueError(f"the model was trained at {{spec['sfreq']}} Hz, got {{self.sfreq}} Hz")
             model = build_predictor(spec)
-            path = _weights(f"weights_challenge_{{challenge}}_{{number}}.pt")
+            path = _weights(spec["weights"])
             try:
                 model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
             except RuntimeError as error:
@@ -75,7 +78,7 @@ class Submission:
 
                 told = f"{{spec['network']}} was trained with braindecode {{spec.get('braindecode', '?')}}"
                 raise RuntimeError(f"{{told}}, here is {{braindecode.__version__}}: {{error}}") from error
-            members.append(model)
+            members.append(model if spec["output"] is None else OneOutput(model, spec["output"]))
         return Ensemble(members).to(self.device).eval()
 '''
 
@@ -89,33 +92,19 @@ def write_submission(runs: Sequence[RunFolder], out: Path, unit: str = "V") -> d
         If a run is of no challenge, isn't finished, or the file can't be written.
     """
     by_challenge: dict[str, list[RunFolder]] = {}
-    for run in runs:
-        recipe = run.options().recipe
-        if recipe not in NUMBERS:
-            raise UsageError(f"{run.path} is of the recipe {recipe}: a submission has runs of {' and '.join(NUMBERS)}")
-        if run.options().target:
-            raise UsageError(f"{run.path} predicts {', '.join(run.options().target)}, not what the challenge asks for")
-        if ":" in run.options().model:
-            raise UsageError(
-                f"{run.path} is of {run.options().model}, which the challenge's evaluator doesn't have: a submission "
-                "has models of braindecode"
-            )
-        if run.options().normalize in NORMALIZED_BY_STREAM:
-            raise UsageError(
-                f"{run.path} takes windows normalised by {run.options().normalize}, of which the challenge's evaluator "
-                "knows nothing: train with --normalize channel or window"
-            )
-        by_challenge.setdefault(recipe, []).append(run)
     specs: dict[str, list[dict[str, Any]]] = {}
     weights: dict[str, dict[str, torch.Tensor]] = {}
-    for recipe, members in by_challenge.items():
-        number = NUMBERS[recipe]
-        for place, run in enumerate(members):
+    for run in runs:
+        name = ""
+        for challenge, output in _answered(run).items():
+            members, number = by_challenge.setdefault(challenge, []), NUMBERS[challenge]
+            name = name or f"weights_challenge_{number}_{len(members)}.pt"
+            members.append(run)
             saved_model = load_model(run.best)
-            _check_channels(run, saved_model.channels)
+            _check_fits(run, saved_model)
             spec = torch.load(run.best, map_location="cpu", weights_only=True)["spec"]
-            specs.setdefault(str(number), []).append(spec | {"unit": unit})
-            weights[f"weights_challenge_{number}_{place}.pt"] = saved_model.state_dict()
+            specs.setdefault(str(number), []).append(spec | {"unit": unit, "weights": name, "output": output})
+            weights[name] = saved_model.state_dict()
     code = inspect.getsource(predictor) + _CODE.format(models=json.dumps(specs))
     part = out.with_name(f"{out.name}.partial")
     try:
@@ -134,7 +123,7 @@ def write_submission(runs: Sequence[RunFolder], out: Path, unit: str = "V") -> d
 def braindecode_lines(by_challenge: Mapping[str, Sequence[RunFolder]]) -> list[str]:
     """Return which version of braindecode an archive's models need, in lines."""
     lines = []
-    for run in (run for runs in by_challenge.values() for run in runs):
+    for run in {str(run.path): run for runs in by_challenge.values() for run in runs}.values():
         spec = run.read_json(run.config)["model"]
         trained_with = spec.get("braindecode", "an unknown version")
         if spec["network"] in SAME_IN_BRAINDECODE_1_2:
@@ -147,11 +136,50 @@ def braindecode_lines(by_challenge: Mapping[str, Sequence[RunFolder]]) -> list[s
     return lines
 
 
-def _check_channels(run: RunFolder, channels: Sequence[str] | None) -> None:
+def _answered(run: RunFolder) -> dict[str, int | None]:
+    """Return the challenges that a run can answer, and for each the place of its target among several.
+
+    Raises
+    ------
+    UsageError
+        If there is none, or the challenge's evaluator lacks what the model needs.
+    """
+    options, task = run.options(), run.task()
+    asked = "the challenge asks for " + " and ".join(_TARGETS.values())
+    if task.classes:
+        raise UsageError(f"{run.path} predicts classes of {task.names[0]}: {asked}, as numbers")
+    several = len(task.names) > 1
+    found = {
+        challenge: task.names.index(target) if several else None
+        for challenge, target in _TARGETS.items()
+        if target in task.names or (challenge == options.recipe and not options.target)
+    }
+    if not found:
+        raise UsageError(f"{run.path} predicts {', '.join(task.names)}: {asked}")
+    if ":" in options.model:
+        raise UsageError(
+            f"{run.path} is of {options.model}, which the challenge's evaluator doesn't have: a submission "
+            "has models of braindecode"
+        )
+    if options.normalize in NORMALIZED_BY_STREAM:
+        raise UsageError(
+            f"{run.path} takes windows normalised by {options.normalize}, of which the challenge's evaluator "
+            "knows nothing: train with --normalize channel or window"
+        )
+    return found
+
+
+def _check_fits(run: RunFolder, model: Predictor) -> None:
+    channels = model.channels
     if channels is not None and tuple(channels) != HBN_CHANNELS:
         raise UsageError(
             f"{run.path} takes {', '.join(channels[:3])} … ({len(channels)} channels), not those that the challenge's "
             "evaluator gives: E1 to E128 and Cz, in this order"
+        )
+    if (seconds := model.n_times / model.sfreq) > GIVEN_SECONDS:
+        raise UsageError(
+            f"{run.path} takes {seconds:g} s of a window, and the challenge's evaluator gives {GIVEN_SECONDS:g} s: "
+            f"train with --crop {GIVEN_SECONDS:g}"
         )
 
 
@@ -184,12 +212,16 @@ def score_submission(
     Returns
     -------
     dict of str to float
-        NRMSE by recipe.
+        NRMSE by challenge; without one whose windows the lake of its runs doesn't have.
     """
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     scores = {}
     for recipe, runs in by_challenge.items():
-        windows = held_out_windows(runs)
+        own = [run for run in runs if run.options().recipe == recipe] or runs
+        lake = own[0].options().lake
+        if recipe not in recipes(lake):
+            continue
+        windows = unseen_windows(runs, recipe, lake, own[0].options().releases)
         with tempfile.TemporaryDirectory() as folder:
             submission = load_submission(path, Path(folder), float(windows.attrs["sampling_rate"]), device)
             model: nn.Module = getattr(submission, f"get_model_challenge_{NUMBERS[recipe]}")()

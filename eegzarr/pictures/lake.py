@@ -135,7 +135,7 @@ def _recipe(lake: str | Path, windows: xr.Dataset, groups: list[GroupSummary], s
             _drawn("Subjects", subjects(windows)),
             _drawn("Windows per subject", windows_by_subject(windows)),
             *_targets(windows),
-            _drawn("Windows lost, by reason", losses(windows)),
+            _drawn("Windows lost by reason", losses(windows)),
             _drawn("Amplitude", amplitudes(windows)),
         ]
     )
@@ -187,6 +187,8 @@ def _signals(windows: xr.Dataset) -> list[str]:
 
 
 def _drawn(heading: str, axes: Any) -> str:
+    if getattr(axes, "get_title", str)() == heading:
+        axes.set_title("")  # the card has it
     return page.card(heading, page.picture(as_svg(axes), heading))
 
 

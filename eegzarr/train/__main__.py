@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 from datetime import datetime
@@ -34,6 +35,7 @@ def train(
     config: Path | None = None,
     checkpoint_interval: float = 60.0,
     max_memory: str = "85%",
+    timeout: float = 300.0,
     tmux: bool = False,
     seeds: int = 1,
     log: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = (),
@@ -60,6 +62,8 @@ def train(
         Seconds of training that kill -9 loses at most.
     max_memory
         Share of the machine's memory in use above which the training stops.
+    timeout
+        Seconds that the processes of a torchrun wait for one that hangs.
     tmux
         Start in a tmux session, with the monitor beside it.
     seeds
@@ -72,6 +76,8 @@ def train(
     share = parse_share(max_memory)
     if not 0 < checkpoint_interval < float("inf"):
         raise UsageError(f"--checkpoint-interval must be above 0 s, got {checkpoint_interval}")
+    if not 0 < timeout < float("inf"):
+        raise UsageError(f"--timeout must be above 0 s, got {timeout}")
     if resume and (lake or out):
         raise UsageError("--resume RUN continues with the run's own options: leave out LAKE and --out")
     if resume and (given := [option_name(name) for name in options] + _names(config=config, model_arg=model_arg)):
@@ -89,7 +95,10 @@ def train(
     _check_lake(chosen)
     if seeds < 1 or (seeds > 1 and (resume or (chosen and chosen.folds))):
         raise UsageError(f"--seeds {seeds}: at least 1, and neither with --resume nor with --folds")
-    settings = {"checkpoint_interval": checkpoint_interval, "max_memory": share}
+    if (seeds > 1 or (chosen and chosen.folds)) and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        given = "--seeds" if seeds > 1 else "--folds"
+        raise UsageError(f"{given} trains one run after another, each in one process: leave out torchrun")
+    settings = {"checkpoint_interval": checkpoint_interval, "max_memory": share, "timeout": timeout}
     with needs("train", "training"):
         return _train(chosen, run, str(invocation), settings, seeds, log)
 

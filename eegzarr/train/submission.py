@@ -8,8 +8,10 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from eegzarr.amounts import counted
 from eegzarr.challenge.rules import NUMBERS, WEIGHTS
 from eegzarr.cli.run import Command
+from eegzarr.errors import redacted
 from eegzarr.extras import needs
 
 
@@ -24,7 +26,8 @@ def submit(
     """Pack runs for the EEG Foundation Challenge and score the archive.
 
     Runs of challenge 1 and of challenge 2 go into one archive for the challenge's evaluator; several of one challenge
-    are averaged. The archive is loaded as the evaluator loads it, and scored on the subjects that the runs held out.
+    are averaged, and a run that predicts the targets of both answers both. The archive is loaded as the evaluator
+    loads it, and scored on the subjects that the runs held out.
 
     Parameters
     ----------
@@ -49,7 +52,8 @@ def submit(
         by_challenge = write_submission([RunFolder(path) for path in (run, *runs)], out, unit)
         versions = braindecode_lines(by_challenge)
     missing = sorted(set(NUMBERS) - set(by_challenge))
-    print(f"{out}: {sum(map(len, by_challenge.values()))} models, input in {unit}")
+    models = {str(run.path) for members in by_challenge.values() for run in members}
+    print(f"{out}: {counted(len(models), 'model')}, input in {unit}")
     for line in versions:
         print(f"  {line}")
     if missing:
@@ -60,9 +64,12 @@ def submit(
         return 0
     scores = score_submission(out, by_challenge, unit)
     for recipe, score in scores.items():
-        print(f"  {recipe}: NRMSE {score:.3f} on the held-out subjects, loaded from the archive")
+        print(f"  {recipe}: NRMSE {score:.4f} on the held-out subjects, loaded from the archive")
+    for recipe in sorted(set(by_challenge) - set(scores)):
+        lake = redacted(by_challenge[recipe][0].options().lake)
+        print(f"  {recipe}: not scored, {lake} has no windows of it (python -m eegzarr.build … --recipe {recipe})")
     if set(scores) == set(WEIGHTS):
-        print(f"  overall: {overall_nrmse(scores):.3f} (0.3 of challenge 1, 0.7 of challenge 2)")
+        print(f"  overall: {overall_nrmse(scores):.4f} (0.3 of challenge 1, 0.7 of challenge 2)")
     return 0
 
 

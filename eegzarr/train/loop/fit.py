@@ -16,7 +16,7 @@ from eegzarr.train.loop.learner import Learner
 from eegzarr.train.loop.optimize import choose_device
 from eegzarr.train.loop.parts import Parts, make_parts
 from eegzarr.train.loop.position import Position
-from eegzarr.train.loop.ranks import Ranks, joined_ranks, local_rank
+from eegzarr.train.loop.ranks import PATIENCE, Ranks, joined_ranks, local_rank
 from eegzarr.train.loop.resuming import check_resumable
 from eegzarr.train.loop.run import RunFolder
 from eegzarr.train.loop.stop import MemoryGuard, StopSignals
@@ -34,6 +34,7 @@ def fit(
     *,
     checkpoint_interval: float = 60.0,
     max_memory: float | str = "85%",
+    timeout: float = PATIENCE,
 ) -> FitSummary:
     """Train a model on subjects, keep the epoch that predicts unseen subjects best, and score it.
 
@@ -48,6 +49,8 @@ def fit(
         Seconds of training that a killed process loses at most.
     max_memory : float or str
         Share of the machine's memory in use above which look-ahead shrinks, and then the fit stops.
+    timeout : float
+        Seconds that the processes of a torchrun wait for one that doesn't come.
 
     Raises
     ------
@@ -56,7 +59,7 @@ def fit(
     LakeError
         If the lake can't be read.
     FitStopped, FitInterrupted
-        If memory ran short or a signal came; its state is saved and `resume` continues it.
+        If memory ran short, a process of several hangs, or a signal came; its state is saved and `resume` continues it.
     """
     return _fit(
         options,
@@ -64,6 +67,7 @@ def fit(
         tuple(listeners),
         checkpoint_interval,
         as_share(max_memory, "--max-memory"),
+        timeout,
         is_new=True,
     )
 
@@ -74,6 +78,7 @@ def resume(
     *,
     checkpoint_interval: float = 60.0,
     max_memory: float | str = "85%",
+    timeout: float = PATIENCE,
 ) -> FitSummary:
     """Resume a run from its last checkpoint, with the run's own options; see `fit`.
 
@@ -87,9 +92,8 @@ def resume(
     """
     folder = RunFolder(run)
     options = folder.options()
-    return _fit(
-        options, folder, tuple(listeners), checkpoint_interval, as_share(max_memory, "--max-memory"), is_new=False
-    )
+    share = as_share(max_memory, "--max-memory")
+    return _fit(options, folder, tuple(listeners), checkpoint_interval, share, timeout, is_new=False)
 
 
 def _fit(
@@ -98,6 +102,7 @@ def _fit(
     watchers: tuple[Listener, ...],
     interval: float,
     max_memory: float,
+    timeout: float,
     is_new: bool,
 ) -> FitSummary:
     _check_folder(folder, is_new)  # in vain if another process begins now, but soon
@@ -108,7 +113,7 @@ def _fit(
     parts = make_parts(options)
     evaluated = evaluated_streams(parts, options.batch_size)
     parts = replace(parts, notes=(*parts.notes, *notes_on_windows(parts, evaluated)))
-    with joined_ranks(device) as ranks:
+    with joined_ranks(device, timeout) as ranks:
         watchers = watchers if ranks.is_first else ()
         streams = training_streams(options, parts, evaluated, ranks)
         with StopSignals() as signals, MemoryGuard(max_memory) as guard:

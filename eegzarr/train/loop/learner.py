@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from eegzarr.train.loop.average import WeightAverage
 from eegzarr.train.loop.optimize import choose_precision, fitting_batch, make_loss, make_optimizer, rate_share
 from eegzarr.train.loop.parts import Parts
 from eegzarr.train.loop.ranks import Ranks
+from eegzarr.train.loop.run import RunFolder
 from eegzarr.train.models.augment import Augmentation, parse_augmentation
 from eegzarr.train.models.baseline import fit_baseline
 from eegzarr.train.models.predictor import Predictor
@@ -61,7 +63,9 @@ class Learner:
         self.scaler = torch.amp.GradScaler(ranks.device.type, enabled=self.precision == torch.float16)
         core: nn.Module = _Standardized(model)
         # It gives all processes the first one's weights.
-        core = core if ranks.count == 1 else DistributedDataParallel(core)
+        if ranks.count > 1:
+            with ranks.together():
+                core = DistributedDataParallel(core)
         self.core: nn.Module = torch.compile(core) if options.compile else core  # type: ignore[assignment]
         self.average = WeightAverage(self.model, options.ema) if options.ema else None
 
@@ -85,9 +89,11 @@ class Learner:
         model = make_model(spec)
         is_scaled_before = options.normalize != "channel"
         set_scales(model, None if is_scaled_before else channel_scales(parts.train), stream.targets)
-        if model.readout is not None and ranks.is_first:
+        if model.readout is not None:  # in each process: none waits for another one's
             model.readout.load_state_dict(fit_baseline(parts.train, model, parts.given).state_dict())
-        notes = (take_weights(model, options.init_from),) if options.init_from else ()
+        notes: tuple[str, ...] = ()
+        if options.init_from:
+            notes = (take_weights(model, options.init_from), *_seen_before(Path(options.init_from), parts))
         return cls(options, spec, model, ranks, notes)
 
     @classmethod
@@ -95,7 +101,7 @@ class Learner:
         """Return what learned until `state` was called."""
         model = make_model(saved["spec"])
         load_weights(model, saved["model"], saved["spec"], "the checkpoint")
-        learner = cls(options, saved["spec"], model, ranks)
+        learner = cls(options, saved["spec"], model, ranks, tuple(saved.get("notes", ())))
         learner.optimizer.load_state_dict(saved["optimizer"])
         learner.scaler.load_state_dict(saved["scaler"])
         if learner.average is not None:
@@ -117,7 +123,7 @@ class Learner:
         _seed_everything(options.seed, 1 + number * self.ranks.count + self.ranks.rank)
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=device)
-        with fitting_batch(min(len(y), options.batch_size), device):
+        with fitting_batch(min(len(y), options.batch_size), device), self.ranks.together():
             # A copy that doesn't block could still be under way when its buffer is filled again.
             x, y = x.to(device), y.to(device)
             x = self.augmentation(model.scaled(x.float()), number)
@@ -128,6 +134,7 @@ class Learner:
                     with torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32):
                         predicted = self.core(some)
                     loss = self.loss(predicted, theirs) * (len(theirs) / len(y))
+                    self.ranks.come()
                     self.scaler.scale(loss).backward()
                 total += loss.detach()
             if options.clip:
@@ -169,6 +176,7 @@ class Learner:
             **({} if self.average is None else {"average": self.average.model.state_dict()}),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "notes": list(self.notes),
         }
 
 
@@ -221,6 +229,21 @@ def model_spec(
 def _places(positions: npt.NDArray[np.float32]) -> list[list[float] | None]:
     """Return where electrodes are, in m; None where unknown."""
     return [[float(one) for one in place] if np.isfinite(place).all() else None for place in positions]
+
+
+def _seen_before(run: Path, parts: Parts) -> tuple[str, ...]:
+    """Return a note on subjects that are scored, if the weights to begin with were trained on them."""
+    folder, subjects = RunFolder(run if run.is_dir() else run.parent), parts.subjects()
+    if not folder.subjects.exists():
+        return ()
+    scored = {*subjects["valid"], *subjects["test"]}
+    seen = scored & set(folder.read_json(folder.subjects)["train"])
+    if not seen:
+        return ()
+    return (
+        f"{run} was trained on {len(seen)} of the {len(scored)} subjects that are scored here, so scores may be too "
+        "good: give both runs one split of people that the lake keeps, with --split NAME",
+    )
 
 
 def _seed_everything(seed: int, number: int) -> None:

@@ -25,7 +25,7 @@ from eegzarr.train.loop.stop import MemoryGuard, StopSignals
 from eegzarr.train.loop.telling import Pace, Teller
 from eegzarr.train.options import FitOptions, options_json
 from eegzarr.train.scoring.evaluate import PartScore, epoch_stream, metric_of
-from eegzarr.train.scoring.predict import EvaluationStream, predict
+from eegzarr.train.scoring.predict import EvaluationStream, joined, predict
 from eegzarr.train.scoring.results import score_best, write_results
 from eegzarr.train.scoring.summary import FitSummary
 from eegzarr.train.task import Task
@@ -60,7 +60,7 @@ class Streams:
     evaluated : dict of str to EvaluationStream
         ``valid`` and, unless a release is the validation part, ``test``.
     each_epoch : EvaluationStream
-        What an epoch is scored on: ``valid``, or some windows of it.
+        What an epoch is scored on: ``valid``, or some windows of it; of these this process's share.
     batches : int
         Of this process, between two validations.
     """
@@ -200,14 +200,16 @@ class Training:
         tell(self.watchers, ended)
 
     def _score(self) -> float:
-        """Return the metric of the model, as it is, on the validation part."""
+        """Return the metric of the model, as it is, on the validation part, of which each process predicts a share."""
+        model, precision, stream = self.learner.judged, self.learner.precision, self.streams.each_epoch
+        self.ranks.give_weights(model)  # statistics of batches are each process's own
+        mine = []
+        if stream.batches:
+            mine = [predict(model, stream, self.device, precision=precision, between=self._stop_if_alone)]
+        shares = self.ranks.gathered(mine)
         score = float("inf")
         if self.ranks.is_first:
-            model, precision = self.learner.judged, self.learner.precision
-            predicted = predict(
-                model, self.streams.each_epoch, self.device, precision=precision, between=self._stop_if_alone
-            )
-            score = metric_of(predicted, self.task)
+            score = metric_of(joined([one for share in shares for one in share]), self.task)
         return self.ranks.from_first(score if math.isfinite(score) else float("inf"))
 
     def _diverged(self, reason: str) -> FitDiverged:
@@ -233,7 +235,7 @@ class Training:
             )
 
     def _stop_if_alone(self) -> None:
-        # Other processes wait for a score: what they don't do can't be agreed on.
+        # Others may be elsewhere: what they don't do can't be agreed on.
         if self.ranks.count == 1:
             self._stop_if_told()
 
@@ -325,7 +327,9 @@ def training_streams(
     batches = len(train)
     if options.epoch_windows:
         batches = min(batches, max(1, options.epoch_windows // (options.step_windows * ranks.count)))
-    each_epoch = epoch_stream(parts, evaluated, options.batch_size, options.valid_windows)
+    each_epoch = epoch_stream(
+        parts, evaluated, options.batch_size, options.valid_windows, rank=ranks.rank, ranks=ranks.count
+    )
     return Streams(train=train, evaluated=evaluated, each_epoch=each_epoch, batches=batches)
 
 

@@ -252,6 +252,20 @@ class Ensemble(nn.Module):
         return torch.stack([member(x) for member in self.members]).mean(0)
 
 
+class OneOutput(nn.Module):
+    """One of the numbers that a model of several predicts."""
+
+    def __init__(self, model: nn.Module, place: int) -> None:
+        super().__init__()
+        self.model = model
+        self.place = place
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return its predictions, (batch, 1), for windows, (batch, channel, time)."""
+        predicted: torch.Tensor = self.model(x)
+        return predicted[:, self.place : self.place + 1]
+
+
 def network_class(name: str) -> Callable[..., nn.Module]:
     """Return a class of ``braindecode.models`` by its name, or any by ``package.module:Class``."""
     if ":" in name:

@@ -46,13 +46,25 @@ def held_out_windows(
         raise UsageError(f"runs of {' and '.join(recipes)} predict different things: give those of one recipe")
     if len(targets) > 1:
         raise UsageError(f"runs that predict {', '.join(targets)} can't be averaged: give those of one --target")
-    windows = open_windows(
-        lake or options[0].lake, recipes[0], releases or (None if lake else list(options[0].releases) or None)
-    )
+    return unseen_windows(runs, recipes[0], lake or options[0].lake, releases or (() if lake else options[0].releases))
+
+
+def unseen_windows(runs: Sequence[RunFolder], recipe: str, lake: str, releases: Sequence[str] = ()) -> xr.Dataset:
+    """Return windows of a recipe, of subjects that no run was trained or selected on.
+
+    Raises
+    ------
+    UsageError
+        If no subject is left.
+    LakeError
+        If there are no such windows.
+    """
+    windows = open_windows(lake, recipe, list(releases) or None)
+    options = [run.options() for run in runs]
     if not options[0].keep_start_kit_exclusions:
         windows, _ = drop_start_kit_exclusions(windows)
     conditions = {one.valid_where for one in options}
-    if len(conditions) == 1:
+    if len(conditions) == 1 and options[0].recipe == recipe:  # another recipe's windows may not have its labels
         windows = where_holds(windows, conditions.pop(), "--valid-where", "test", [])
     parts = [run.read_json(run.subjects) for run in runs]
     # Without a test part the validation part is what is scored, as in the challenge.

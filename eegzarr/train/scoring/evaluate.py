@@ -84,18 +84,27 @@ def evaluated_streams(parts: Parts, batch_size: int) -> dict[str, EvaluationStre
     return {part: _scorable(part, windows, batch_size, parts.given) for part, windows in there.items()}
 
 
-def epoch_stream(parts: Parts, evaluated: dict[str, EvaluationStream], batch_size: int, count: int) -> EvaluationStream:
-    """Return what an epoch is scored on: the validation part, or so many windows of it.
+def epoch_stream(
+    parts: Parts,
+    evaluated: dict[str, EvaluationStream],
+    batch_size: int,
+    count: int,
+    *,
+    rank: int = 0,
+    ranks: int = 1,
+) -> EvaluationStream:
+    """Return what an epoch is scored on: the validation part, or so many windows of it; of these a process's share.
 
     Raises
     ------
     UsageError
         If these can't be scored.
     """
-    if not 0 < count < evaluated["valid"].n_windows:
-        return evaluated["valid"]
-    scored = scored_windows(parts.valid, str(parts.valid.attrs[RECIPE_NAME]))
-    return _scorable("valid", spread_over_subjects(scored, count), batch_size, parts.given)
+    windows, whole = parts.valid, evaluated["valid"]
+    if 0 < count < whole.n_windows:
+        windows = spread_over_subjects(scored_windows(windows, str(windows.attrs[RECIPE_NAME])), count)
+        whole = _scorable("valid", windows, batch_size, parts.given)
+    return whole if ranks == 1 else evaluation_stream(windows, batch_size, given=parts.given, rank=rank, ranks=ranks)
 
 
 def notes_on_windows(parts: Parts, evaluated: dict[str, EvaluationStream]) -> tuple[str, ...]:

@@ -48,8 +48,9 @@ def subject_interval(
     *,
     other: npt.ArrayLike | None = None,
     level: float = 0.95,
+    fewest: int = FEWEST_SUBJECTS,
 ) -> tuple[float, float] | None:
-    """Return a confidence interval of the NRMSE over subjects, None below `FEWEST_SUBJECTS` subjects.
+    """Return a confidence interval of the NRMSE over subjects, None below `fewest` subjects.
 
     Windows of one subject are no independent evidence: the jackknife leaves out whole subjects. The
     interval is that of Student's t around the logarithm of the NRMSE. Simulated, an interval of 95 % holds
@@ -66,6 +67,8 @@ def subject_interval(
         both leave out the same subject, so that subjects who are hard for both don't widen it.
     level : float
         How often such intervals hold the truth.
+    fewest : int
+        Simulations alone have a reason to go below the default.
 
     References
     ----------
@@ -73,7 +76,7 @@ def subject_interval(
     """
     true = np.asarray(target, np.float64)
     code, count = _coded(subject)
-    if count < FEWEST_SUBJECTS:
+    if count < fewest:
         return None
     own = _nrmse_without_each(true, prediction, code, count)
     if own is None:

@@ -45,7 +45,7 @@ class EvaluationStream:
     """Windows to be scored, in their stored order, each as a model is to see it.
 
     Of a challenge's recipe: the windows that its evaluator scores, and of each the samples that it gives.
-    All of them come, however many processes there are.
+    Each comes once, in one of the processes that the stream is shared out to.
 
     Attributes
     ----------
@@ -66,8 +66,14 @@ class EvaluationStream:
 
     @property
     def n_windows(self) -> int:
-        """Windows that are scored."""
+        """Windows that are scored, over all processes."""
         return self.stream.n_windows
+
+    @property
+    def batches(self) -> int:
+        """Batches of this process: as its turns come, without those that fill up the last one."""
+        rank, ranks = self.stream.ranks
+        return len(range(rank, -(-self.n_windows // self.stream.batch_size), ranks))
 
     @property
     def targets(self) -> npt.NDArray:
@@ -76,8 +82,10 @@ class EvaluationStream:
         return self.stream.targets
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, dict[str, Any]]]:
-        for x, y, labels in self.stream:
-            yield self._seen(x, labels), y, labels
+        own = self.batches
+        for number, (x, y, labels) in enumerate(self.stream):
+            if number < own:
+                yield self._seen(x, labels), y, labels
 
     def _seen(self, x: torch.Tensor, labels: dict[str, Any]) -> torch.Tensor:
         if self.channels is not None:
@@ -95,6 +103,8 @@ def evaluation_stream(
     channels: npt.NDArray[np.int64] | None = None,
     given: Given = AS_STORED,
     classes: Sequence[str] | None = None,
+    rank: int = 0,
+    ranks: int = 1,
 ) -> EvaluationStream:
     """Return what is scored of a part.
 
@@ -108,6 +118,8 @@ def evaluation_stream(
         How they are given to the model.
     classes : sequence of str, optional
         Those of the model, where windows of another lake may have others.
+    rank, ranks : int
+        Which share of the batches to give; all by default, also to one of several processes.
 
     Raises
     ------
@@ -118,8 +130,9 @@ def evaluation_stream(
     scored = scored_windows(windows, recipe)
     stored = windows.sizes["time"]
     n_times = seen_samples(recipe, stored, float(windows.attrs["sampling_rate"]))
-    # Not this process's share of them: who evaluates, evaluates all.
-    stream = given.stream(scored, batch_size, classes=classes or None, with_labels=NAMES, rank=0, ranks=1)
+    stream = given.stream(
+        scored, batch_size, classes=classes or None, with_labels=NAMES, rank=rank, ranks=ranks, uneven="pad"
+    )
     first = _first_samples(scored, stored - n_times) if n_times < stored else None
     return EvaluationStream(stream=stream, n_times=n_times, first=first, channels=channels)
 
