@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,16 +15,17 @@ import torch
 from test_train_tasks import QUICK, WINDOWS, imagery_lake
 
 import eegzarr
-from eegzarr.errors import UsageError
-from eegzarr.events import Noticed
+from eegzarr.errors import FitInterrupted, UsageError
+from eegzarr.events import EpochEnded, Noticed
 from eegzarr.train import load_model, predict, score
 from eegzarr.train.__main__ import main as train
 from eegzarr.train.loop.average import WeightAverage
-from eegzarr.train.loop.fit import fit
+from eegzarr.train.loop.fit import fit, resume
 from eegzarr.train.loop.parts import make_parts
 from eegzarr.train.models.zoo import make_model
 from eegzarr.train.options import FitOptions
 from eegzarr.train.scoring.metrics import nrmse
+from eegzarr.watch.trackers import Tracker
 
 SPEC = {"arguments": {}, "n_chans": 6, "n_times": 100, "sfreq": 100.0, "residual": False, "views": 1, "unit": "uV"}
 
@@ -172,6 +174,27 @@ def test_a_run_begins_with_the_weights_of_another(options: FitOptions, run: Path
         fit(replace(tuned, model="ShallowFBCSPNet"), tmp_path / "other", max_memory=1.0)
 
 
+def test_a_fine_tuning_resumes_and_says_whom_the_pretraining_saw(
+    options: FitOptions, run: Path, tmp_path: Path
+) -> None:
+    def stop(event: object) -> None:
+        if isinstance(event, EpochEnded) and event.epoch == 0:
+            signal.raise_signal(signal.SIGTERM)
+
+    tuned = replace(options, init_from=str(run), target=("side",), split_seed=7, epochs=2)
+    whole = fit(tuned, tmp_path / "whole", max_memory=1.0)
+    with pytest.raises(FitInterrupted):
+        fit(tuned, tmp_path / "stopped", [stop], max_memory=1.0)
+    resumed = resume(tmp_path / "stopped", max_memory=1.0)
+    ours, theirs = (load_model(tmp_path / name).state_dict() for name in ("stopped", "whole"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    before, now = (json.loads((folder / "subjects.json").read_text()) for folder in (run, tmp_path / "whole"))
+    scored = {*now["valid"], *now["test"]}
+    seen = len(scored & set(before["train"]))
+    assert f"{run} was trained on {seen} of the {len(scored)} subjects that are scored here" in resumed.notes[-1]
+    assert resumed.notes == whole.notes
+
+
 def test_accumulated_batches_take_the_step_of_one_large_batch(options: FitOptions, tmp_path: Path) -> None:
     # Without dropout and batch statistics the steps are the same but for rounding.
     linear = replace(options, optimizer="sgd", learning_rate=1e-2, model="torch_linear_23:Flat", epoch_windows=64)
@@ -227,6 +250,20 @@ def test_a_tracker_that_is_not_installed_says_how_to_install_it(
     assert train([str(lake), "--recipe", "imagery", "--out", str(tmp_path / "run"), "--log", "mlflow"]) != 0
     assert "pip install mlflow" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_trackers_get_the_scores_of_epochs_and_those_of_the_best_model(options: FitOptions, tmp_path: Path) -> None:
+    sent: list[tuple[dict[str, float], int]] = []
+    tracker = Tracker(lambda: lambda numbers, step: sent.append((numbers, step)), tmp_path / "run")
+    summary = fit(replace(options, epochs=2), tmp_path / "run", [tracker], max_memory=1.0)
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        rows = [float(row["valid_score"]) for row in csv.DictReader(file)]
+    steps = {step: numbers["valid/nrmse"] for numbers, step in sent if "valid/nrmse" in numbers}
+    assert list(steps.values()) == rows
+    last, step = sent[-1]
+    assert step == max(steps) == 2 * min(steps)
+    assert last["best/test_nrmse"] == summary.scores["test"].value
+    assert last["best/valid_ridge"] == summary.scores["valid"].references["ridge"]
 
 
 def test_predictions_and_scores_from_python_are_those_of_the_run(run: Path, lake: Path) -> None:

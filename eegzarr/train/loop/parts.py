@@ -220,7 +220,7 @@ def _split(
         if shared:
             notes.append(f"{shared} subjects of {VALIDATION_RELEASE} left out of training")
         return train, valid, None
-    at_least = 2 if _belongs_to_person(windows, options.target or (TARGET,)) else 1
+    at_least = 2 if _belongs_to_person(windows, options.target or (TARGET, *_recipe_targets(windows))) else 1
     train, valid, test = split_by_subject(windows, options.fractions, seed=options.split_seed, at_least=at_least)
     if options.folds:
         rest, _ = without_subjects(windows, test["subject"].to_numpy().tolist())
@@ -229,7 +229,7 @@ def _split(
 
 
 def _belongs_to_person(windows: xr.Dataset, targets: Sequence[str]) -> bool:
-    """Tell whether the windows of a subject all have one target."""
+    """Tell whether a target is the same in all windows of a subject."""
     labels = [name for name in targets if name in windows.variables]
     columns = windows.reset_coords()[["subject", *labels]].to_dataframe()
-    return bool((columns.groupby("subject")[labels].nunique() <= 1).all(axis=None)) if labels else False
+    return bool((columns.groupby("subject")[labels].nunique() <= 1).all().any()) if labels else False
