@@ -19,6 +19,7 @@ from eegzarr.errors import FitStopped
 
 PATIENCE = 300.0  # s that processes wait for one that doesn't come
 _BEGINNING = 900.0  # s that they wait at the beginning, for machines that start at different times
+_SHOWN = 160  # characters of a message that isn't ours
 _FITS = itertools.count()  # of this process
 Value = TypeVar("Value")
 
@@ -64,8 +65,9 @@ class Meeting:
             for rank, (times, _, where) in ((rank, text.partition(" ")) for rank, text in told.items())
             if int(times) < self._times
         ]
-        who = f"{' and '.join(behind)} didn't come" if behind else "another process ended, or didn't answer"
-        return f"{who} within the {self._patience:g} s of --timeout, or lost the connection"
+        if not behind:
+            return "another process ended or doesn't answer"
+        return f"{' and '.join(behind)} didn't come within {self._patience:g} s (--timeout), or ended"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,9 +109,9 @@ class Ranks:
             # Gloo's errors have no class of their own.
             if self.meeting is None or not (isinstance(error, distributed.DistError) or "gloo" in str(error)):
                 raise
+            cause = next(iter(str(error).splitlines()), "")[:_SHOWN]
             raise FitStopped(
-                f"{self.meeting.missing()}. It hangs or waits for data: see what it does, and continue with "
-                "--resume RUN"
+                f"{self.meeting.missing()} ({cause}). See what it does there, and continue with --resume RUN"
             ) from error
 
     def come(self) -> None:
