@@ -25,7 +25,7 @@ from eegzarr.train.loop.stop import MemoryGuard, StopSignals
 from eegzarr.train.loop.telling import Pace, Teller
 from eegzarr.train.options import FitOptions, options_json
 from eegzarr.train.scoring.evaluate import PartScore, epoch_stream, metric_of
-from eegzarr.train.scoring.predict import EvaluationStream, joined, predict
+from eegzarr.train.scoring.predict import EvaluationStream, Predictions, joined, predict
 from eegzarr.train.scoring.results import score_best, write_results
 from eegzarr.train.scoring.summary import FitSummary
 from eegzarr.train.task import Task
@@ -203,7 +203,7 @@ class Training:
         """Return the metric of the model, as it is, on the validation part, of which each process predicts a share."""
         model, precision, stream = self.learner.judged, self.learner.precision, self.streams.each_epoch
         self.ranks.give_weights(model)  # statistics of batches are each process's own
-        mine = []
+        mine: list[Predictions] = []
         if stream.batches:
             mine = [predict(model, stream, self.device, precision=precision, between=self._stop_if_alone)]
         shares = self.ranks.gathered(mine)
