@@ -96,8 +96,8 @@ def train(
     if seeds < 1 or (seeds > 1 and (resume or (chosen and chosen.folds))):
         raise UsageError(f"--seeds {seeds}: at least 1, and neither with --resume nor with --folds")
     if (seeds > 1 or (chosen and chosen.folds)) and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        given = "--seeds" if seeds > 1 else "--folds"
-        raise UsageError(f"{given} trains one run after another, each in one process: leave out torchrun")
+        several = "--seeds" if seeds > 1 else "--folds"
+        raise UsageError(f"{several} trains one run after another, each in one process: leave out torchrun")
     settings = {"checkpoint_interval": checkpoint_interval, "max_memory": share, "timeout": timeout}
     with needs("train", "training"):
         return _train(chosen, run, str(invocation), settings, seeds, log)
