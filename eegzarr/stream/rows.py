@@ -22,7 +22,7 @@ from eegzarr.store.reading.local import LocalReader
 from eegzarr.store.reading.read import RemoteReader, WindowReader
 from eegzarr.store.reading.remote import FrameCache
 from eegzarr.store.reading.spent import Spent
-from eegzarr.store.tiles.gather import Needed
+from eegzarr.store.tiles.gather import Needed, spanned
 from eegzarr.stream.anywhere import Anywhere, anywhere_in
 from eegzarr.stream.selection import Selection, select
 from eegzarr.stream.shape import Layout, Normalize, RowFiller, RowShape, parse_seconds, picks
@@ -290,11 +290,8 @@ class OpenRows:
 
     Attributes
     ----------
-    spent : Spent
-    expects : bool
-        Whether `expect` is worth calling.
-    has_expected : bool
-        Whether it has begun to read anything.
+    expects, has_expected : bool
+        Whether `expect` is worth calling, and has begun to read anything.
     """
 
     def __init__(self, rows: WindowRows, memory: int, concurrency: int, held: int = 0) -> None:
@@ -342,7 +339,7 @@ class OpenRows:
         first, last = self._rows.stored_in(chosen, offsets)
         for number, reader in self._local.items():
             own = self._is_stored[source] & (self.reader[source] == number)
-            if reader.expect(_spanned(first[own], last[own])):
+            if reader.expect(spanned(first[own], last[own])):
                 self.has_expected = True
 
     def fill(self, rows: npt.NDArray, chosen: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> None:
@@ -352,13 +349,6 @@ class OpenRows:
             self._filler.fill(
                 rows, selection.source[chosen], selection.window[chosen], selection.recording[chosen], offsets
             )
-
-
-def _spanned(first: npt.NDArray[np.int64], last: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return all numbers from each first to its last, once and in order."""
-    counts = last - first + 1
-    nth = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.unique(np.repeat(first, counts) + nth)
 
 
 def _datasets(windows: xr.Dataset | Sequence[xr.Dataset]) -> list[xr.Dataset]:

@@ -61,6 +61,13 @@ class Needed:
         return self.order, self.firsts, self.offsets
 
 
+def spanned(first: npt.NDArray[np.int64], last: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return all numbers from each first to its last, once and in order."""
+    counts = last - first + 1
+    nth = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.unique(np.repeat(first, counts) + nth)
+
+
 class TileGatherer:
     """Gathers windows out of the tiles of one group; one a process, any number of threads.
 
