@@ -14,6 +14,8 @@ import xarray as xr
 import eegzarr
 from eegzarr.errors import UsageError
 from eegzarr.stream import MixedStream, WindowDataset, WindowStream
+from eegzarr.stream.alone import normalized_alone
+from eegzarr.train.models.predictor import Predictor
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +35,21 @@ def test_a_flat_channel_is_0_after_normalising_whatever_its_level(normalize: str
     x = torch.cat(list(WindowStream(flat, 16, target=None, normalize=normalize)))  # type: ignore[arg-type]
     assert float(x[:, 1].abs().max()) < 1e-4
     assert float(x[:, 0].std()) > 0.1
+
+
+@pytest.mark.parametrize("n_times", [1, 2, 97, 127, 1000])
+def test_windows_are_normalised_alike_in_streams_and_models_and_flat_channels_are_0_exactly(n_times: int) -> None:
+    rng = np.random.default_rng(n_times)
+    x = rng.normal(40, 12, (5, 60, n_times)).astype(np.float32)
+    x[:, 30:] = rng.uniform(1, 2, (5, 30, 1)).astype(np.float32)  # NumPy's mean of 127 of these is off by 4 units
+    found = normalized_alone(x)
+    std = x.astype(float).std(axis=2, keepdims=True)
+    expected = (x - x.mean(axis=2, keepdims=True, dtype=float)) / np.where(std > 1e-5, std, 1)
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+    assert not found[:, 30:].any()
+    model = Predictor(torch.nn.Identity(), 60, n_times, 100.0, normalize="window")
+    np.testing.assert_allclose(model.scaled(torch.from_numpy(x)).numpy(), found, atol=2e-5)
+    assert not model.scaled(torch.from_numpy(x))[:, 30:].any()
 
 
 @pytest.mark.parametrize("dtype", [">f4", "longdouble", "float64", "int64", "uint8", "int8"])

@@ -24,6 +24,7 @@ from eegzarr.challenge.presets import CHALLENGE1, CHALLENGE2, HBN_CHANNELS
 from eegzarr.challenge.rules import GIVEN_SECONDS, NUMBERS, SAME_IN_BRAINDECODE_1_2
 from eegzarr.errors import EegzarrError, UsageError
 from eegzarr.store.open import recipes
+from eegzarr.stream.alone import normalized_alone
 from eegzarr.train.loop.run import RunFolder
 from eegzarr.train.models import predictor
 from eegzarr.train.models.predictor import MICROVOLTS, Predictor
@@ -34,6 +35,7 @@ from eegzarr.train.scoring.predict import evaluation_stream, predict
 from eegzarr.train.task import NORMALIZED_BY_STREAM
 
 _TARGETS = {preset.name: str(preset.target) for preset in (CHALLENGE1, CHALLENGE2)}
+_IMPORTED = "from eegzarr.stream.alone import normalized_alone\n"
 _CODE = '''
 
 import json
@@ -105,7 +107,7 @@ def write_submission(runs: Sequence[RunFolder], out: Path, unit: str = "V") -> d
             spec = torch.load(run.best, map_location="cpu", weights_only=True)["spec"]
             specs.setdefault(str(number), []).append(spec | {"unit": unit, "weights": name, "output": output})
             weights[name] = saved_model.state_dict()
-    code = inspect.getsource(predictor) + _CODE.format(models=json.dumps(specs))
+    code = _predictor_alone() + _CODE.format(models=json.dumps(specs))
     part = out.with_name(f"{out.name}.partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -118,6 +120,13 @@ def write_submission(runs: Sequence[RunFolder], out: Path, unit: str = "V") -> d
     except OSError as error:
         raise UsageError(f"{out} can't be written: {error.strerror or error}") from error
     return by_challenge
+
+
+def _predictor_alone() -> str:
+    """Return the text of the predictor's module, in place of its import the function that it has of eegzarr."""
+    before, imported, after = inspect.getsource(predictor).partition(_IMPORTED)
+    assert imported, "the predictor imports something else of eegzarr"
+    return f"{before}\n{inspect.getsource(normalized_alone)}\n{after}"
 
 
 def braindecode_lines(by_challenge: Mapping[str, Sequence[RunFolder]]) -> list[str]:

@@ -16,12 +16,12 @@ from eegzarr.store.integers import LARGEST
 from eegzarr.store.reading.integers import IntegerDecoder, Picked
 from eegzarr.store.reading.read import WindowDecoder, WindowReader
 from eegzarr.store.tiles.gather import TileGatherer
+from eegzarr.stream.alone import normalized_alone
 
 Normalize = Literal["channel", "window", "recording", "robust"]
 # Bytes of windows that are decoded before they are cropped and converted. What Python does between two
 # calls keeps other threads waiting: with 4 windows at a time float32 from float16 streamed a third as fast.
 _TOGETHER = 4 * 2**20
-_ROUNDING = 4 * float(np.finfo(np.float32).eps)
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
@@ -291,17 +291,15 @@ class RowFiller:
         if shape.normalize is None:
             return
         if shape.normalize == "window":
-            mean, std = values.mean(axis=2, keepdims=True), values.std(axis=2, keepdims=True)
-            # Of a flat channel that isn't 0 these are what rounding has left: divided, it would be 1 in place of 0.
-            std[std <= _ROUNDING * np.abs(mean)] = 1
+            values[:] = normalized_alone(values)
         else:
             assert layout.mean is not None
             assert layout.std is not None
             mean, std = layout.mean, layout.std
             if shape.normalize in ("recording", "robust"):
                 mean, std = mean[recordings], std[recordings]
-        values -= mean
-        values /= std
+            values -= mean
+            values /= std
         if shape.clamp is not None:
             np.clip(values, -shape.clamp, shape.clamp, out=values)
 

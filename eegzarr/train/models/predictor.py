@@ -1,7 +1,7 @@
 """From windows to predictions: the module that a run saves and a submission ships.
 
 It imports torch and braindecode alone, because its text is copied into ``submission.py``: what
-the challenge's evaluator runs is what scored in the run.
+the challenge's evaluator runs is what scored in the run. The one function that it has of eegzarr is copied with it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+
+from eegzarr.stream.alone import normalized_alone
 
 MICROVOLTS = {"uV": 1.0, "V": 1e6}
 _BANDS = ((1.0, 4.0), (4.0, 8.0), (8.0, 13.0), (13.0, 30.0), (30.0, 45.0))  # Hz: delta to low gamma
@@ -213,11 +215,7 @@ class Predictor(nn.Module):
 
         NaN, which stands for a channel that a recording doesn't have, becomes 0: the channel's mean.
         """
-        if self.normalize == "window":
-            std = x.std(-1, keepdim=True, correction=0)
-            scaled = (x - x.mean(-1, keepdim=True)) / torch.where(std > 0, std, 1.0)
-        else:
-            scaled = (x - self.channel_mean) / self.channel_std
+        scaled = normalized_alone(x) if self.normalize == "window" else (x - self.channel_mean) / self.channel_std
         scaled = torch.where(scaled.isnan(), 0.0, scaled)
         return scaled if self.clamp is None else scaled.clamp(-self.clamp, self.clamp)
 
