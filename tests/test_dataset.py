@@ -187,7 +187,7 @@ TORCH_ALONE = """
 import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"mne", "braindecode", "numba", "matplotlib", "skorch", "torchaudio"}:
+        if name.split(".")[0] in {"mne", "braindecode", "numba", "llvmlite", "matplotlib", "skorch", "torchaudio"}:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Blocked())
 import eegzarr

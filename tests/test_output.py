@@ -215,6 +215,7 @@ def test_streaming_needs_torch_alone(sample_lake: Path) -> None:
         "braindecode",
         "torchaudio",
         "torchdata",
+        "llvmlite",
         "numba",
         "matplotlib",
         "optuna",

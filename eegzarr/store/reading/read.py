@@ -19,7 +19,7 @@ from eegzarr.errors import LakeError
 from eegzarr.store.group import check_windows, geometry_of, open_signals, stored_digest
 from eegzarr.store.layout import EEG, METADATA, Geometry
 from eegzarr.store.reading.checked import Frame, checked_frame, frame_range, index_bytes, read_index, undecodable
-from eegzarr.store.reading.gather import compiled_gather
+from eegzarr.store.reading.gather import plain_loop
 from eegzarr.store.reading.remote import FrameCache, RangeFetcher
 from eegzarr.store.reading.spent import Spent
 
@@ -142,11 +142,11 @@ class WindowDecoder:
             C-contiguous, of the stored dtype.
         """
         self.wish(groups, windows)
-        gather = compiled_gather()
-        if gather is not None:
+        loop = plain_loop()
+        if loop is not None:
             addresses, held = self.addresses(groups, windows)
             if addresses.all():
-                failed = gather.plain(addresses, rows.ctypes.data, rows[0].nbytes)
+                failed = loop(addresses, rows)
                 del held
                 if failed >= 0:
                     raise undecodable(self.readers[groups[failed]].name, int(windows[failed]))
