@@ -13,6 +13,7 @@ import json
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,11 +28,13 @@ from benchmarks.settings import GROUP
 from eegzarr.store.crc import crc32c
 from eegzarr.store.layout import Geometry
 from eegzarr.store.reading.checked import index_bytes, read_index
+from eegzarr.store.reading.lent import LentMemory
 from eegzarr.store.reading.local import LocalReader
 from eegzarr.store.reading.remote import RangeFetcher
 
 LAKE = "float32.zarr"
 REQUESTS_AT_ONCE = 16  # as many as eegzarr has under way
+MEMORY = 192 * 2**20  # for frames, as a stream has
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,12 @@ def by_plain_requests(asked: Sequence[Range], bucket: str, use: Callable[[memory
 
 def by_eegzarr(asked: Sequence[Range], bucket: str, *, signed: bool) -> None:
     """Fetch as a stream does: over connections of our own by signed URLs, or all by s3fs."""
-    fetcher = RangeFetcher(f"s3://{bucket}/{LAKE}", REQUESTS_AT_ONCE)
+    fetcher = RangeFetcher(f"s3://{bucket}/{LAKE}", REQUESTS_AT_ONCE, LentMemory(MEMORY))
     if not signed:
         fetcher._signed = None
-    for under_way in [fetcher.submit(fetcher.fetch, one.key, one.start, one.stop) for one in asked]:
-        under_way.result()
+    under_way = deque(fetcher.submit(fetcher.fetch, one.key, one.start, one.stop) for one in asked)
+    while under_way:  # held by nobody any more once it has come, as in a stream
+        under_way.popleft().result()
     fetcher.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -23,6 +24,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # another test is beside
 # What a shell starts in the background ignores Ctrl-C, and so would all processes that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if not is_missing("torch"):
+    # Else each DataLoader worker of a forkserver imports PyTorch anew: three of them took 7 s of a busy machine.
+    multiprocessing.set_forkserver_preload(["eegzarr.stream.stream"])
 settings.register_profile("laws", deadline=None)  # a law holds on a busy machine too
 settings.load_profile("laws")
 

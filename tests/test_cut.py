@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import xarray as xr
 from conftest import SMALL_SHARDS, run_command, tree_digests
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
 import eegzarr
 from eegzarr.cut.api import cut_lake
@@ -23,7 +25,7 @@ from eegzarr.store.reading import gather as compiling
 from eegzarr.store.reading.local import LocalReader
 from eegzarr.store.tiles.gather import TileGatherer
 from eegzarr.store.verify import verify_lake
-from eegzarr.stream import WindowDataset, WindowStream
+from eegzarr.stream import MixedStream, WindowDataset, WindowStream
 from eegzarr.train.loop.fit import fit
 from eegzarr.train.options import FitOptions
 
@@ -89,6 +91,76 @@ def test_cut_windows_are_those_of_a_build_bit_for_bit(name: str, direct: Path, l
         np.testing.assert_array_equal(one[variable], other[variable], err_msg=str(variable))
     part = {"window": [7, 3, 3, 90], "channel": [2, 0], "time": slice(None, None, -3)}
     np.testing.assert_array_equal(eegzarr.open_windows(lake, name).eeg.isel(part), wanted.eeg.isel(part))
+
+
+@st.composite
+def odd_pick(draw: st.DrawFn, size: int) -> slice | list[int] | np.ndarray:
+    """Any way to pick along a dimension of a size: stepped, reversed, repeated, by numbers from its end or a mask."""
+    number = st.integers(-size, size - 1)
+    numbers = draw(st.lists(number, min_size=1, max_size=6))
+    mask = np.zeros(size, bool)
+    mask[numbers] = True
+    step = draw(st.sampled_from([-7, -1, 1, 3]))
+    first = draw(st.integers(0, size - 1))
+    part = slice(first, None if step > 0 else max(0, first - 60) or None, step)
+    return draw(st.sampled_from([part, numbers, np.array(numbers), mask]))
+
+
+def picked_oddly(windows: xr.Dataset, data: st.DataObject) -> list[Callable[[xr.Dataset], xr.Dataset]]:
+    """Draw selections that can be applied one after another."""
+    steps: list[Callable[[xr.Dataset], xr.Dataset]] = []
+    for _ in range(data.draw(st.integers(1, 3))):
+        axes = data.draw(st.lists(st.sampled_from(["window", "channel", "time"]), min_size=1, max_size=3, unique=True))
+        keys = {axis: data.draw(odd_pick(windows.sizes[axis])) for axis in axes}
+        ways: list[Callable[[xr.Dataset], xr.Dataset]] = [
+            lambda ds, keys=keys: ds.isel(keys),
+            lambda ds, keys=keys: ds.isel(keys).transpose("time", "window", "channel"),
+            lambda ds, names=windows["channel"].values[[0, -1]]: ds.sel(channel=names),
+            lambda ds, keys=keys: xr.concat(
+                [ds.isel(keys), ds.isel({**keys, "window": [0]})],
+                "window",
+                data_vars="minimal",
+                coords="minimal",
+                compat="override",
+            ),
+        ]
+        if windows["channel"].to_index().has_duplicates:
+            del ways[2]
+        steps.append(data.draw(st.sampled_from(ways)))
+        windows = steps[-1](windows)
+    return steps
+
+
+# Bare, then through DataLoader workers: 3 once are enough, since they take a while to start.
+@pytest.mark.parametrize(("workers", "examples"), [(None, 12), (0, 3), (1, 1), (3, 1)])
+def test_odd_selections_of_cut_windows_are_those_of_plain_xarray(
+    workers: int | None, examples: int, direct: Path, lake: Path
+) -> None:
+    @settings(max_examples=examples, database=None)
+    @given(st.data())
+    def law(data: st.DataObject) -> None:
+        name, kind = data.draw(st.sampled_from(list(RECIPES))), data.draw(st.sampled_from(["stream", "dataset", "mix"]))
+        plain = xr.open_zarr(direct, group=f"{name}/R1", chunks=None)
+        cut = eegzarr.open_windows(lake, name)
+        some = {"window": slice(None, None, data.draw(st.integers(5, 9)))}
+        steps = picked_oddly(plain.isel(some), data)
+        for step in (lambda ds: ds.isel(some), *steps):
+            plain, cut = step(plain), step(cut)
+        wanted = plain["eeg"].transpose("window", "channel", "time").to_numpy()
+        wanted = wanted[plain["valid"].to_numpy()]
+        stream, dataset = WindowStream(cut, 7, target=None), WindowDataset(cut, target=None)
+        if kind == "dataset":
+            batches = [dataset[:]] if workers is None else list(DataLoader(dataset, 9, num_workers=workers))
+        elif kind == "stream":
+            read = stream if workers is None else DataLoader(stream, batch_size=None, num_workers=workers)
+            batches = list(read)
+        else:
+            mixed = MixedStream({"a": stream, "b": WindowStream(cut, 5, target=None, shuffle="block")})
+            read = mixed if workers is None else DataLoader(mixed, batch_size=None, num_workers=workers)
+            batches = [x for of, x in read if of == "a"]
+        np.testing.assert_array_equal(torch.cat(batches).numpy(), wanted)
+
+    law()
 
 
 def test_windows_cut_from_integers_are_within_half_a_step(direct: Path, integers: Path) -> None:

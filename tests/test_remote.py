@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 import eegzarr
 from eegzarr.cut.api import cut_lake
 from eegzarr.errors import LakeError, UsageError
+from eegzarr.store.reading.lent import LentMemory
 from eegzarr.store.reading.remote import FrameCache, RangeFetcher
 from eegzarr.store.reading.signed import SignedRanges
 from eegzarr.store.verify import verify_lake
@@ -159,7 +160,7 @@ def test_a_bucket_that_declines_signed_urls_is_read_by_s3fs(proxy: Proxy, sample
 @pytest.mark.parametrize(("start", "stop"), [(0, 10), (7, 19), (-5, None), (3, None)])
 def test_signed_ranges_are_those_of_s3fs(start: int, stop: int | None, anonymously: bool, proxy: Proxy) -> None:
     filesystem = fsspec.filesystem("s3", anon=anonymously)
-    ranges = SignedRanges.of(filesystem)
+    ranges = SignedRanges.of(filesystem, LentMemory(0))
     assert ranges is not None
     path = f"{URL.removeprefix('s3://')}/zarr.json"
     for _ in range(2):  # the connection is used again
@@ -170,8 +171,8 @@ def test_signed_ranges_are_those_of_s3fs(start: int, stop: int | None, anonymous
 
 def test_where_a_proxy_is_set_requests_are_left_to_s3fs(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    assert SignedRanges.of(fsspec.filesystem("s3")) is None
-    assert SignedRanges.of(fsspec.filesystem("memory")) is None
+    assert SignedRanges.of(fsspec.filesystem("s3"), LentMemory(0)) is None
+    assert SignedRanges.of(fsspec.filesystem("memory"), LentMemory(0)) is None
 
 
 def test_memory_bounds_what_is_fetched_ahead(proxy: Proxy) -> None:
@@ -183,6 +184,35 @@ def test_memory_bounds_what_is_fetched_ahead(proxy: Proxy) -> None:
     assert max(held) <= 2 * frame
     with pytest.raises(UsageError, match="can't hold one frame"):
         WindowStream(windows, 16, memory=frame - 1)
+
+
+@pytest.mark.parametrize("frames", [3, 4.5, 5, 7, 8])
+def test_what_a_batch_needs_is_fetched_while_the_one_before_is_decoded(frames: float, sample_lake: Path) -> None:
+    frame, size = 32 * 129 * 200 * 4, 16
+    memory = int(frames * frame)
+    stream = WindowStream(eegzarr.open_windows(sample_lake, "challenge1"), size, shuffle="block", memory=memory)
+    number = stream._rows.selection.window[stream._sequence.order(0)] // 32
+    uses = {one: np.flatnonzero(number == one) // size for one in np.unique(number).tolist()}
+    for batch in range(1, len(stream)):
+        held = [one for one, batches in uses.items() if batches[0] <= batch and batches[-1] >= batch - 1]
+        assert len(held) * frame <= memory  # none of them was compressed, at the worst
+
+
+def test_memory_for_frames_is_used_again_once_nobody_holds_it() -> None:
+    memory = LentMemory(5 * 2**20)
+    first = memory.take(2**20)
+    view = np.frombuffer(first[5:-4].data, np.uint8)[:10]
+    address, other = first.ctypes.data, memory.take(2**20).ctypes.data
+    del first
+    assert memory.take(2**20 - 99).ctypes.data == other != address  # the view still shares the first
+    del view
+    assert memory.take(2**20).ctypes.data == address
+    held = [memory.take(2**20) for _ in range(9)]
+    assert len({one.ctypes.data for one in held}) == 9
+    assert memory.nbytes <= 5 * 2**20
+    del held
+    assert len(memory.take(4 * 2**20)) == 4 * 2**20  # for which the smaller ones go
+    assert memory.nbytes <= 5 * 2**20
 
 
 def test_a_global_shuffle_also_works(proxy: Proxy, sample_lake: Path) -> None:

@@ -72,7 +72,7 @@ def test_workers_give_the_same_sequence(context: str, windows: xr.Dataset) -> No
     stream = WindowStream(windows, 32, shuffle=True, seed=5)
     expected = drain(stream)  # the parent has read from the lake before it forks
     stream.set_epoch(0)
-    workers = 3 if context == "fork" else 2
+    workers = 2 if context == "spawn" else 3
     loader = DataLoader(stream, batch_size=None, num_workers=workers, multiprocessing_context=context)
     got = drain(loader)
     np.testing.assert_array_equal(got[0], expected[0])

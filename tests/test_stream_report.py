@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,17 +83,46 @@ def test_a_dataset_and_a_mixture_report_too(windows: xr.Dataset) -> None:
 
 
 def test_where_nothing_was_read_there_is_no_report(windows: xr.Dataset) -> None:
-    stream = WindowStream(windows, 32)
     read = WindowStream(windows, 32)
     list(read)
-    list(stream)  # before workers read: their report would be taken for this one
-    list(DataLoader(stream, batch_size=None, num_workers=1))
-    mixed = MixedStream({"a": stream})
-    for one in (stream, WindowDataset(windows), mixed, pickle.loads(pickle.dumps(read))):
-        with pytest.raises(UsageError, match=r"nothing to report.*num_workers=0"):
+    for one in (WindowStream(windows, 32), WindowDataset(windows), MixedStream({"a": read}), deepcopy(read)):
+        with pytest.raises(UsageError, match="nothing to report: nothing was read yet"):
             one.report()
+    with pytest.raises(UsageError, match="nothing to report"):
+        pickle.loads(pickle.dumps(read)).report()
+
+
+@pytest.mark.parametrize("context", ["fork", "forkserver"])
+def test_what_workers_measure_is_seen_together(context: str, windows: xr.Dataset) -> None:
+    stream = WindowStream(windows, 16, shuffle=True, transform=napping)
+    dataset = WindowDataset(windows)
+    mixed = MixedStream({"a": stream, "b": WindowStream(windows, 50)})
+    options = {"num_workers": 2, "multiprocessing_context": context, "persistent_workers": True}
+    loaders = (
+        (DataLoader(stream, batch_size=None, **options), stream, len(stream)),
+        (DataLoader(mixed, batch_size=None, **options), mixed, len(mixed)),
+        (DataLoader(dataset, 50, **options), dataset, -(-len(dataset) // 50)),
+    )
+    for loader, read, batches in loaders if context == "fork" else loaders[:1]:
+        for epoch in range(2 if context == "fork" else 1):
+            for _ in loader:
+                pass
+            report = read.report()
+            times = epoch + 1 if read is dataset else 1  # these workers have no epochs, and count on
+            assert (report.workers, report.batches) == (2, times * batches)
+            assert report.windows == times * len(dataset) * (2 if read is mixed else 1)
+            assert in_the_loop(report) == pytest.approx(report.elapsed)
+            assert report.check + report.decode + report.read > 0
+            assert "2 workers, on average: opening" in str(report)
+            if read is not dataset:
+                assert report.transform >= len(stream) * NAP / 2
     list(stream)
-    assert stream.report().windows == stream.n_windows
+    assert (stream.report().workers, stream.report().windows) == (0, len(dataset))
+
+
+def test_workers_that_wait_are_said_to_keep_up() -> None:
+    told = advice(replace(QUICK, wait=0.5, consumer=9.5, workers=3), HERE)
+    assert told.startswith("The workers keep up: 95%")
 
 
 QUICK = Report(
@@ -130,10 +160,11 @@ def test_idle_cores_are_offered() -> None:
 
 def test_what_is_counted_otherwise_is_not_decoding() -> None:
     spent = Spent()
-    with spent.decoding():
-        with spent.checking_mapped():
-            time.sleep(NAP)
-        with spent.waiting():
-            time.sleep(NAP)
+    begun = spent.decoding_begins()
+    with spent.checking_mapped():
+        time.sleep(NAP)
+    with spent.waiting():
+        time.sleep(NAP)
+    spent.decoding_ends(*begun)
     assert spent.read + spent.check >= NAP
     assert spent.decode < NAP

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from xarray.core import indexing
 
 __all__ = ["Buffer", "BufferPrototype", "blosc_address", "get_buffer", "get_bytes", "indexing", "run", "set_bytes"]
-__all__ += ["set_bytes_if_missing"]
+__all__ += ["set_bytes_if_missing", "signed_url"]
 
 _Result = TypeVar("_Result")
 
@@ -36,6 +36,16 @@ def __getattr__(name: str) -> Any:
 def run(work: Coroutine[Any, Any, _Result]) -> _Result:
     """Run what a store promises in zarr-python's own loop, and wait for it."""
     return sync(work)
+
+
+def signed_url(filesystem: Any, path: str, seconds: int) -> str:
+    """Return a URL at which an object of s3fs can be read for so long; a filesystem of a store signs in its loop.
+
+    To make another one, outside of the loop, takes botocore a quarter of a second.
+    """
+    options = {"expires": seconds, **filesystem.req_kw}
+    url: str = run(filesystem._url(path, **options)) if filesystem.asynchronous else filesystem.url(path, **options)
+    return url
 
 
 async def get_buffer(store: Store, path: str) -> Buffer | None:

@@ -15,12 +15,15 @@ import xarray as xr
 from torch.utils.data import Dataset
 
 from eegzarr.errors import UsageError
-from eegzarr.store.reading.gather import compile_gather, is_worth_compiling
+from eegzarr.store.reading.gather import compile_gather, compile_plain, is_worth_compiling
 from eegzarr.stream.about import AboutWindows
-from eegzarr.stream.report import Circumstances, Meter, Report, report_of
+from eegzarr.stream.report import Circumstances, Report, report_of
 from eegzarr.stream.rows import OpenRows, RowOptions, WindowRows
 from eegzarr.stream.shape import Normalize
 from eegzarr.stream.targets import Target
+from eegzarr.stream.times.board import Board
+from eegzarr.stream.times.meter import Meter
+from eegzarr.stream.times.times import latest
 
 _MIB = 2**20
 _CHECKED_EVERY = 1.0  # s
@@ -72,7 +75,9 @@ class WindowDataset(AboutWindows, Dataset[Any]):
         self._random_crop = random_crop
         self._memory = memory
         self._opened: OpenRows | None = None
+        self._converts = any(layout.step or layout.is_cut for layout in self._rows.layouts)
         self._meter: Meter | None = None
+        self._board = Board()
         self._checked = 0.0
 
     def __len__(self) -> int:
@@ -97,14 +102,18 @@ class WindowDataset(AboutWindows, Dataset[Any]):
         return [_sample(batch, i, with_positions=self._rows.with_positions) for i in range(len(places))]
 
     def report(self) -> Report:
-        """Return where the time went since the first window was asked for in this process, and what to change.
+        """Return where the time went since the first window was asked for, and what to change.
+
+        Where DataLoader workers were the last to begin, it is what they have measured together.
 
         Raises
         ------
         UsageError
-            If nothing was read in this process: DataLoader workers have reports of their own.
+            If nothing was read yet.
         """
-        return report_of(self._meter, Circumstances.of(self._rows, ahead=0, concurrency=_CONCURRENCY))
+        own = None if self._meter is None else self._meter.measured()
+        at = Circumstances.of(self._rows, ahead=0, concurrency=_CONCURRENCY)
+        return report_of(latest(own, self._board.latest()), at)
 
     def __repr__(self) -> str:
         return f"WindowDataset of {self._summary()}"
@@ -133,17 +142,19 @@ class WindowDataset(AboutWindows, Dataset[Any]):
             offsets = torch.randint(0, room + 1, (len(chosen),)).numpy()
         if len(chosen):
             opened, meter = self._open()
-            with meter.call(len(chosen)):
-                opened.fill(rows.numpy(), chosen, offsets)
-        if is_worth_compiling(len(chosen)):
+            asked = time.perf_counter()
+            opened.fill(rows.numpy(), chosen, offsets)
+            meter.took(asked, len(chosen))
+        if self._converts and is_worth_compiling(len(chosen)):
             compile_gather()
         return self._rows.batch(rows, chosen)
 
     def _open(self) -> tuple[OpenRows, Meter]:
         opened, meter = self._opened, self._meter
         if opened is None or meter is None or opened.pid != os.getpid():
-            meter = self._meter = Meter(threads=1)
+            meter = self._meter = Meter(threads=1, row=self._board.own())
             opened = self._opened = OpenRows(self._rows, self._memory, _CONCURRENCY)
+            compile_plain()
             meter.opened(opened.spent)
         if time.monotonic() - self._checked > _CHECKED_EVERY:
             opened.check()

@@ -15,7 +15,7 @@ from torch.utils.data import get_worker_info
 
 from eegzarr.errors import UsageError
 from eegzarr.machine.system import usable_cores
-from eegzarr.store.reading.gather import compile_gather, is_worth_compiling
+from eegzarr.store.reading.gather import FEW, compile_gather, compile_plain, is_worth_compiling
 from eegzarr.store.reading.read import RemoteReader
 from eegzarr.stream.buffers import BufferPool
 from eegzarr.stream.counts import whole
@@ -77,12 +77,10 @@ class Reading:
         ------
         UsageError
         """
-        for geometry in rows.geometries:
-            frame = 0 if geometry is None else geometry.windows_per_frame * geometry.window_bytes
-            if rows.is_remote and self.memory < frame:
-                raise UsageError(
-                    f"memory of {self.memory} bytes can't hold one frame of {frame} bytes: give at least that"
-                )
+        if rows.is_remote and self.memory < rows.frame_bytes:
+            raise UsageError(
+                f"memory of {self.memory} bytes can't hold one frame of {rows.frame_bytes} bytes: give at least that"
+            )
 
 
 class Decoder:
@@ -98,6 +96,7 @@ class Decoder:
 
     def __init__(self, rows: WindowRows, reading: Reading, *, by_block: bool = False) -> None:
         self._rows = rows
+        self._converts = any(layout.step or layout.is_cut for layout in rows.layouts)
         # What a block shuffle mixes, and an eighth for tiles that its windows reach into.
         held = reading.memory // 16 * 9 if by_block and rows.windows_share_tiles() else 0
         self.opened = rows.open(reading.memory, reading.concurrency, held)
@@ -131,6 +130,11 @@ class Decoder:
         upcoming = iter(zip(members, offsets, strict=True))
         executor = ThreadPoolExecutor(reading.n_threads, thread_name_prefix="eegzarr-decode")
         try:
+            windows = sum(map(len, members))
+            if windows >= FEW:
+                executor.submit(compile_plain)
+            if self._converts and is_worth_compiling(windows):
+                executor.submit(compile_gather)
             self.opened.check()
             checked, pause = time.monotonic(), _LEAST_PAUSE
             while True:
@@ -150,8 +154,6 @@ class Decoder:
                 for job in jobs:
                     job.result()
                 lookahead.passed()
-                if is_worth_compiling(len(batch)):
-                    executor.submit(compile_gather)
                 yield batch
                 del batch  # or its buffer would be held here while the next is looked for
         finally:

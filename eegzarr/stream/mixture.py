@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal
@@ -16,8 +15,11 @@ from torch.utils.data import IterableDataset, get_worker_info
 from eegzarr.errors import UsageError
 from eegzarr.stream.counts import epoch_number, whole
 from eegzarr.stream.epochs import Begun, EpochClock
-from eegzarr.stream.report import Meter, Report, report_of_mixture
+from eegzarr.stream.report import Report, report_of_mixture
 from eegzarr.stream.stream import WindowStream
+from eegzarr.stream.times.board import Board
+from eegzarr.stream.times.meter import Meter
+from eegzarr.stream.times.times import latest
 
 _MIXTURE = 3  # what random numbers are drawn for, beside those of eegzarr.stream.order
 _STATE = ("seed", "streams", "shares", "ranks")
@@ -110,6 +112,7 @@ class MixedStream(IterableDataset[Any]):
         self._done = 0
         self._restored: dict[str, Any] | None = None
         self._meter: Meter | None = None
+        self._board = Board()
 
     @property
     def epoch(self) -> int:
@@ -165,17 +168,19 @@ class MixedStream(IterableDataset[Any]):
     def report(self) -> Report:
         """Return where the time of the last iteration went, or of the one under way, and what to change.
 
+        Of DataLoader workers it is what they have measured together.
+
         Raises
         ------
         UsageError
-            If nothing was read in this process, or DataLoader workers have read since.
+            If nothing was read yet.
         """
+        own = latest(None if self._meter is None else self._meter.measured(), self._board.latest())
         parts = {}
-        for name, stream in self.streams.items():
-            with suppress(UsageError):  # of which no batch came
-                parts[name] = stream.report(), stream.circumstances()
-        seen_by_workers = get_worker_info() is None and self._clock.has_workers
-        return report_of_mixture(None if seen_by_workers else self._meter, parts)
+        for name, stream in self.streams.items() if own is not None else ():
+            if (times := stream.times(since=own.began)) is not None:
+                parts[name] = times, stream.circumstances()
+        return report_of_mixture(own, parts)
 
     def __repr__(self) -> str:
         shares = ", ".join(f"{count} of {name!r}" for name, count in self._shares().items())
@@ -189,15 +194,16 @@ class MixedStream(IterableDataset[Any]):
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         begun, places = self._begin()
         names = self._names(begun.epoch)
-        meter = self._meter = Meter(threads=1)
+        meter = self._meter = Meter(threads=1, row=self._board.own(begun.epoch))
         readers = {name: self._reader(name, begun.epoch, names, places) for name in self.streams}
         try:
             for place in places.tolist():
                 name = names[place]
-                with meter.waiting():
-                    batch = next(readers[name])
-                    given = batch if self._collate is None else self._padded(name, batch)
-                    del batch
+                meter.waits()
+                batch = next(readers[name])
+                given = batch if self._collate is None else self._padded(name, batch)
+                del batch
+                meter.has_batch()
                 self._done = place + 1
                 if place == places[-1]:
                     self._clock.gave_last(begun)
@@ -238,7 +244,7 @@ class MixedStream(IterableDataset[Any]):
         turns = stream.turns()
         begins = epoch * len(own)  # batches of the stream in all epochs before
         numbers = [begins + number for number, place in enumerate(own) if place in wanted]
-        return stream.read([(number // len(turns), turns[number % len(turns)]) for number in numbers])
+        return stream.read([(number // len(turns), turns[number % len(turns)]) for number in numbers], epoch)
 
     def _names(self, epoch: int) -> list[str]:
         """Return which stream each batch of an epoch is of."""

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from eegzarr.errors import UsageError
 from eegzarr.machine.system import usable_cores
-from eegzarr.store.reading.spent import Spent
 from eegzarr.stream.rows import WindowRows
+from eegzarr.stream.times.times import Times
 
 _KEEPS_UP = 0.1  # share of waiting below which a faster stream would change little
 _BUSY = 0.5  # share of the threads' time from which they are what limits
@@ -46,6 +43,9 @@ class Report:
         That decode.
     advice : str
         What to change.
+    workers : int
+        DataLoader workers that read, 0 where this process did. With workers, the first four times are those of a
+        worker's loop on average: `consumer` is waiting until a further batch is wanted.
     """
 
     windows: int
@@ -60,6 +60,7 @@ class Report:
     decode: float
     threads: int
     advice: str = ""
+    workers: int = 0
 
     def __str__(self) -> str:
         rate = self.windows / self.elapsed if self.elapsed else 0.0
@@ -69,13 +70,14 @@ class Report:
                 "opening": self.opening,
                 "waiting for batches": self.wait,
                 "transform": self.transform,
-                "its own work": self.consumer,
+                "waiting until one is wanted" if self.workers else "its own work": self.consumer,
             }.items()
         )
+        told = f"{self.workers} worker{'s' if self.workers > 1 else ''}, on average" if self.workers else "the loop"
         threads = f"read {self.read:.2f} s, check {self.check:.2f} s, decode {self.decode:.2f} s"
         return (
             f"{self.windows} windows in {self.batches} batches, {self.elapsed:.2f} s, {rate:,.0f} windows/s\n"
-            f"the loop: {loop}\n"
+            f"{told}: {loop}\n"
             f"{self.threads} thread{'s' if self.threads > 1 else ''}: {threads}\n"
             f"{self.advice}"
         )
@@ -120,6 +122,11 @@ def advice(report: Report, at: Circumstances) -> str:
     if report.opening > max(waited, report.consumer):
         return "Most of this short iteration was opening the lake: measure a longer one."
     if waited < _KEEPS_UP * report.elapsed:
+        if report.workers:
+            return (
+                f"The workers keep up: {report.consumer / report.elapsed:.0%} of their time they wait until a batch is "
+                "wanted. If the loop waits, too, copies between processes limit: num_workers=0 needs none."
+            )
         return f"The stream keeps up: {report.consumer / report.elapsed:.0%} of the time is the loop's own work."
     if report.transform > report.wait:
         return "The function transform= limits: make it cheaper, or call it on the GPU after the batch is moved there."
@@ -145,116 +152,26 @@ def advice(report: Report, at: Circumstances) -> str:
     return "Decoding limits, on all cores: a lake that was built with --compression none takes less."
 
 
-class Meter:
-    """Measures an iteration: the loop that takes batches, and what threads spent meanwhile.
-
-    Parameters
-    ----------
-    threads : int
-        That decode.
-    """
-
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
-        self._began = time.perf_counter()
-        self._opening = self._wait = self._transform = self._consumer = 0.0
-        self._windows = self._batches = 0
-        self._spent: Spent | None = None
-        self._before = (0.0, 0.0, 0.0)
-        self._given: float | None = None
-        self._lock = threading.Lock()
-
-    def opened(self, spent: Spent) -> None:
-        """Note that reading begins now, and who counts what threads spend."""
-        self._spent, self._before = spent, (spent.read, spent.check, spent.decode)
-        self._opening = time.perf_counter() - self._began
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Count what is done inside the ``with`` as waiting for a batch."""
-        begun = time.perf_counter()
-        yield
-        self._wait += time.perf_counter() - begun
-
-    @contextmanager
-    def transforming(self) -> Iterator[None]:
-        """Count what is done inside the ``with`` as the transform."""
-        begun = time.perf_counter()
-        yield
-        self._transform += time.perf_counter() - begun
-
-    def gives(self, windows: int) -> None:
-        """Note that a batch is given now."""
-        self._windows += windows
-        self._batches += 1
-        self._given = time.perf_counter()
-
-    def resumes(self) -> None:
-        """Note that the next batch is asked for."""
-        if self._given is not None:
-            self._consumer += time.perf_counter() - self._given
-            self._given = None
-
-    @contextmanager
-    def call(self, windows: int) -> Iterator[None]:
-        """Count what is done inside the ``with`` as waiting for windows, and what was done before as the loop's."""
-        begun = time.perf_counter()
-        yield
-        with self._lock:  # any thread may ask
-            self._wait += time.perf_counter() - begun
-            self._windows += windows
-            self._batches += 1
-            passed = time.perf_counter() - self._began - self._opening
-            self._consumer = max(0.0, passed - self._wait)
-
-    def measured(self) -> Report:
-        """Return what was measured, without an advice.
-
-        Raises
-        ------
-        UsageError
-            If nothing was given yet.
-        """
-        if not self._batches:
-            raise _nothing_measured()
-        spent = self._spent
-        now = self._before if spent is None else (spent.read, spent.check, spent.decode)
-        read, check, decode = (after - before for after, before in zip(now, self._before, strict=True))
-        return Report(
-            windows=self._windows,
-            batches=self._batches,
-            elapsed=self._opening + self._wait + self._transform + self._consumer,
-            opening=self._opening,
-            wait=self._wait,
-            transform=self._transform,
-            consumer=self._consumer,
-            read=read,
-            check=check,
-            decode=decode,
-            threads=self._threads,
-        )
-
-
-def report_of(meter: Meter | None, at: Circumstances) -> Report:
-    """Return what a meter has measured, with an advice.
+def report_of(times: Times | None, at: Circumstances) -> Report:
+    """Return what was measured, with an advice.
 
     Raises
     ------
     UsageError
-        If there is none, or it has measured nothing.
+        If nothing was.
     """
-    if meter is None:
+    if times is None:
         raise _nothing_measured()
-    found = meter.measured()
+    found = _reported(times)
     return replace(found, advice=advice(found, at))
 
 
-def report_of_mixture(meter: Meter | None, parts: Mapping[str, tuple[Report, Circumstances]]) -> Report:
-    """Return what the meter of a mixture has measured, with what its streams' threads spent and an advice.
+def report_of_mixture(own: Times | None, parts: Mapping[str, tuple[Times, Circumstances]]) -> Report:
+    """Return what was measured of a mixture, with what its streams' threads spent and an advice.
 
     Parameters
     ----------
-    parts : mapping of str to (Report, Circumstances)
+    parts : mapping of str to (Times, Circumstances)
         Of each stream that has given a batch.
 
     Raises
@@ -262,28 +179,46 @@ def report_of_mixture(meter: Meter | None, parts: Mapping[str, tuple[Report, Cir
     UsageError
         If nothing was given yet.
     """
-    if meter is None or not parts:
+    if own is None or not parts:
         raise _nothing_measured()
-    own = meter.measured()
-    reports = [report for report, _ in parts.values()]
-    transform, opening = sum(one.transform for one in reports), sum(one.opening for one in reports)
-    found = replace(
-        own,
-        windows=sum(one.windows for one in reports),
-        opening=own.opening + opening,
-        transform=transform,
-        wait=max(0.0, own.wait - transform - opening),  # the mixture waits for all that a stream does
-        read=sum(one.read for one in reports),
-        check=sum(one.check for one in reports),
-        decode=sum(one.decode for one in reports),
-        threads=max(one.threads for one in reports),
+    streams = [times for times, _ in parts.values()]
+    transform, opening = sum(one.transform for one in streams), sum(one.opening for one in streams)
+    found = _reported(
+        replace(
+            own,
+            windows=sum(one.windows for one in streams),
+            opening=own.opening + opening,
+            transform=transform,
+            wait=max(0.0, own.wait + own.transform - transform - opening),  # a mixture waits for all that a stream does
+            read=sum(one.read for one in streams),
+            check=sum(one.check for one in streams),
+            decode=sum(one.decode for one in streams),
+            threads=max(one.threads for one in streams),
+        )
     )
     slowest = max(parts, key=lambda name: parts[name][0].wait + parts[name][0].transform)
     return replace(found, advice=f"{advice(found, parts[slowest][1])} Waited for most: {slowest!r}.")
 
 
-def _nothing_measured() -> UsageError:
-    return UsageError(
-        "nothing to report: this process has read nothing yet, or DataLoader workers have read since, whose time it "
-        "can't see. Read some batches with num_workers=0, then ask for the report"
+def _reported(times: Times) -> Report:
+    opening, wait, transform, consumer = (
+        seconds / times.loops for seconds in (times.opening, times.wait, times.transform, times.consumer)
     )
+    return Report(
+        windows=int(times.windows),
+        batches=int(times.batches),
+        elapsed=opening + wait + transform + consumer,
+        opening=opening,
+        wait=wait,
+        transform=transform,
+        consumer=consumer,
+        read=times.read,
+        check=times.check,
+        decode=times.decode,
+        threads=int(times.threads),
+        workers=times.workers,
+    )
+
+
+def _nothing_measured() -> UsageError:
+    return UsageError("nothing to report: nothing was read yet. Read some batches, then ask for the report")

@@ -179,13 +179,17 @@ class WindowRows:
         return max(layout.window_bytes for layout in self.layouts)
 
     @property
+    def frame_bytes(self) -> int:
+        """Bytes of a frame before compression, of the largest where they differ; 0 where all are in memory."""
+        stored = (one for one in self.geometries if one is not None)
+        return max((one.windows_per_frame * one.window_bytes for one in stored), default=0)
+
+    @property
     def mixed_bytes(self) -> int:
         """Bytes that are held for a window while a block shuffle mixes it: of frames from a bucket its share."""
-        if not self.is_remote:
-            return self.stored_bytes
-        frames = len(np.unique(self.blocks()))
-        largest = max(one.windows_per_frame * one.window_bytes for one in self.geometries if one is not None)
-        share = frames * largest // max(1, len(self.selection))
+        share = 0
+        if self.is_remote:
+            share = len(np.unique(self.blocks())) * self.frame_bytes // max(1, len(self.selection))
         return share if share > _SPARSE * self.stored_bytes else self.stored_bytes
 
     def fit_memory(self) -> bool:
@@ -345,10 +349,11 @@ class OpenRows:
     def fill(self, rows: npt.NDArray, chosen: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> None:
         """Fill `rows` with the chosen windows, each from a sample on."""
         selection = self._selection
-        with self.spent.decoding():
-            self._filler.fill(
-                rows, selection.source[chosen], selection.window[chosen], selection.recording[chosen], offsets
-            )
+        begun = self.spent.decoding_begins()
+        self._filler.fill(
+            rows, selection.source[chosen], selection.window[chosen], selection.recording[chosen], offsets
+        )
+        self.spent.decoding_ends(*begun)
 
 
 def _datasets(windows: xr.Dataset | Sequence[xr.Dataset]) -> list[xr.Dataset]:

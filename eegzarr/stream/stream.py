@@ -22,11 +22,14 @@ from eegzarr.stream.epochs import Ranks
 from eegzarr.stream.order import Shuffle, ShuffleQuality, Uneven
 from eegzarr.stream.position import Dealing, Turn, saved_position
 from eegzarr.stream.progress import Progress
-from eegzarr.stream.report import Circumstances, Meter, Report, report_of
+from eegzarr.stream.report import Circumstances, Report, report_of
 from eegzarr.stream.rows import RowOptions, WindowRows
 from eegzarr.stream.sequence import EpochSequence, chosen_shuffle
 from eegzarr.stream.shape import Normalize
 from eegzarr.stream.targets import Target
+from eegzarr.stream.times.board import Board
+from eegzarr.stream.times.meter import Meter
+from eegzarr.stream.times.times import Times, latest
 
 _MIB = 2**20
 
@@ -52,7 +55,7 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
         Windows in a batch; the last one of an epoch can be smaller.
     shuffle : bool or {"global", "block"}
         ``"global"`` is a true random permutation. ``"block"`` reads whole frames in random
-        order and mixes their windows through a buffer of half of `memory`: for lakes in a
+        order and mixes their windows through a buffer of nearly half of `memory`: for lakes in a
         bucket, or larger than the machine's memory. True chooses between them.
     seed : int
         Of permutations and random crops; at least 0.
@@ -105,7 +108,7 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
         Give batches in page-locked memory, for copies to a GPU that don't block. In DataLoader workers it has no
         effect.
     memory : int
-        Bytes of frames that are held at most from a bucket; ``"block"`` mixes half as much.
+        Bytes of frames that are held at most from a bucket; ``"block"`` mixes less than half as much.
     concurrency : int
         Requests to a bucket that are under way at a time.
     rank, ranks : int, optional
@@ -190,7 +193,9 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
             rows=rows,
             seed=seed,
             shuffle=chosen,
-            buffer=max(batch_size, memory // 2 // rows.mixed_bytes),
+            # A frame less than half of the memory, since the last frame of a block comes whole: so the next block has
+            # room beside it, and no block begins with waiting for its last frames.
+            buffer=max(batch_size, (memory // 2 - rows.frame_bytes) // rows.mixed_bytes),
             balance=balance,
             random_crop=chosen is not None if random_crop is None else random_crop,
         )
@@ -199,6 +204,7 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
         self.views = views
         self._decoder: Decoder | None = None
         self._meter: Meter | None = None
+        self._board = Board()
 
     @property
     def shuffle(self) -> Shuffle | None:
@@ -276,7 +282,7 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         begun, turns = self._progress.begin()
-        batches = self.read([(begun.epoch, turn) for turn in turns])
+        batches = self.read([(begun.epoch, turn) for turn in turns], begun.epoch)
         try:
             for turn in turns:
                 batch = next(batches)
@@ -291,9 +297,9 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
         """Return the batches of an epoch that this rank gives."""
         return self._progress.turns()
 
-    def read(self, turns: Sequence[tuple[int, Turn]]) -> Generator[Any, None, None]:
-        """Yield batches, each named by its epoch and its turn there."""
-        meter = self._meter = Meter(self._reading.n_threads)
+    def read(self, turns: Sequence[tuple[int, Turn]], iteration: int) -> Generator[Any, None, None]:
+        """Yield batches, each named by its epoch and its turn there; by `iteration` workers' reports are told apart."""
+        meter = self._meter = Meter(self._reading.n_threads, self._board.own(iteration))
         views = range(self.views)
         orders = {
             epoch: (self._sequence.order(epoch), [self._sequence.offsets(epoch, view) for view in views])
@@ -315,24 +321,31 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
     def report(self) -> Report:
         """Return where the time of the last iteration went, or of the one under way, and what to change.
 
+        Of DataLoader workers it is what they have measured together.
+
         Raises
         ------
         UsageError
-            If nothing was read in this process, or DataLoader workers have read since.
+            If nothing was read yet.
         """
-        return report_of(None if self._progress.is_read_by_workers else self._meter, self.circumstances())
+        return report_of(self.times(), self.circumstances())
+
+    def times(self, since: float = 0.0) -> Times | None:
+        """Return what was measured of the last iteration, of those that began since a time."""
+        own = None if self._meter is None else self._meter.measured()
+        return latest(own, self._board.latest(), since=since)
 
     def circumstances(self) -> Circumstances:
         """Return what else an advice depends on."""
         return Circumstances.of(self._rows, ahead=self._reading.ahead, concurrency=self._reading.concurrency)
 
     def _next(self, tensors: Iterator[torch.Tensor], chosen: npt.NDArray[np.int64], meter: Meter) -> Any:
-        with meter.waiting():
-            x = next(tensors)
+        meter.waits()
+        x = next(tensors)
+        meter.has_batch()
         if self.views > 1:
             x = x.unflatten(0, (len(chosen), self.views))
-        with meter.transforming():
-            batch = self._rows.batch(x, chosen)
+        batch = self._rows.batch(x, chosen)
         meter.gives(len(chosen))
         return batch
 

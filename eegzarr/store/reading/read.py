@@ -214,7 +214,7 @@ class RemoteReader(WindowReader):
         self._url = f"{lake}/{group}/{EEG}"
         self._cache = cache
         self._number = number
-        self._fetcher = RangeFetcher(lake, concurrency)
+        self._fetcher = RangeFetcher(lake, concurrency, cache.memory)
         self._indexes: dict[int, Future[npt.NDArray[np.uint64]]] = {}
         self._lock = threading.Lock()
 

@@ -14,6 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from eegzarr.errors import LakeError
+from eegzarr.store.bucket import BucketStore
+from eegzarr.store.layout import open_store
+from eegzarr.store.reading.lent import LentMemory
 from eegzarr.store.reading.signed import Declined, SignedRanges
 
 _ATTEMPTS = 6
@@ -30,11 +33,16 @@ class RangeFetcher:
         Any that fsspec knows.
     concurrency : int
         Threads, and so requests under way at a time.
+    memory : LentMemory, optional
+        For what comes.
     """
 
-    def __init__(self, url: str, concurrency: int) -> None:
-        self._filesystem, self._root = fsspec.core.url_to_fs(url)
-        self._signed = SignedRanges.of(self._filesystem)
+    def __init__(self, url: str, concurrency: int, memory: LentMemory | None = None) -> None:
+        self._url = url
+        store = open_store(url, read_only=True)
+        assert isinstance(store, BucketStore)
+        self._root = store.path
+        self._signed = SignedRanges.of(store.fs, memory or LentMemory(0))
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="eegzarr-fetch")
 
     def submit(self, function: Callable[..., _Result], *arguments: Any) -> Future[_Result]:
@@ -67,7 +75,8 @@ class RangeFetcher:
                 return self._signed.get(path, start, stop)
             except Declined:
                 self._signed = None  # s3fs knows more ways in
-        return np.frombuffer(self._filesystem.cat_file(path, start=start, end=stop), np.uint8)
+        filesystem, _ = fsspec.core.url_to_fs(self._url)  # one that waits for its answers; fsspec keeps it
+        return np.frombuffer(filesystem.cat_file(path, start=start, end=stop), np.uint8)
 
     def close(self) -> None:
         """End the threads; what is under way is let go."""
@@ -88,10 +97,16 @@ class FrameCache:
     ----------
     budget : int
         Bytes that are held at most; one frame always is.
+
+    Attributes
+    ----------
+    memory : LentMemory
+        For these frames.
     """
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
+        self.memory = LentMemory(budget)
         self._frames: OrderedDict[tuple[int, int], tuple[Future[Any], int]] = OrderedDict()
         self._spare: OrderedDict[tuple[int, int], None] = OrderedDict()
         self._held = 0

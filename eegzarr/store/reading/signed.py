@@ -18,6 +18,9 @@ from urllib.parse import SplitResult, urlsplit
 import numpy as np
 import numpy.typing as npt
 
+from eegzarr.store.private import signed_url
+from eegzarr.store.reading.lent import LentMemory
+
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
@@ -38,20 +41,22 @@ class SignedRanges:
     ----------
     filesystem : s3fs.S3FileSystem
         Signs.
+    memory : LentMemory
+        For what comes.
     """
 
-    def __init__(self, filesystem: AbstractFileSystem) -> None:
-        self._filesystem = filesystem
+    def __init__(self, filesystem: AbstractFileSystem, memory: LentMemory) -> None:
+        self._filesystem, self._memory = filesystem, memory
         self._signed: dict[str, tuple[float, SplitResult]] = {}
         self._own = threading.local()
 
     @classmethod
-    def of(cls, filesystem: AbstractFileSystem) -> SignedRanges | None:
+    def of(cls, filesystem: AbstractFileSystem, memory: LentMemory) -> SignedRanges | None:
         """Return them for a filesystem of S3 that is reached without a proxy, else None."""
         protocols = [filesystem.protocol] if isinstance(filesystem.protocol, str) else filesystem.protocol
         if "s3" not in protocols or urllib.request.getproxies():
             return None
-        return cls(filesystem)
+        return cls(filesystem, memory)
 
     def get(self, path: str, start: int, stop: int | None) -> npt.NDArray[np.uint8]:
         """Return bytes of an object; a negative `start` counts from its end.
@@ -84,7 +89,7 @@ class SignedRanges:
     def _url(self, path: str) -> SplitResult:
         renewed_at, url = self._signed.get(path, (0.0, None))
         if url is None or time.monotonic() > renewed_at:
-            url = urlsplit(self._filesystem.url(path, expires=_SIGNED_FOR, **self._filesystem.req_kw))
+            url = urlsplit(signed_url(self._filesystem, path, _SIGNED_FOR))
             self._signed[path] = time.monotonic() + _RENEWED_AFTER, url
         return url
 
@@ -120,7 +125,7 @@ class SignedRanges:
             if response.status >= 500 or response.status in _AGAIN:
                 raise OSError(f"{path}: the server answered {response.status} {response.reason}")
             raise Declined(f"{path}: the server answered {response.status} {response.reason}")
-        content = np.empty(int(response.headers["Content-Length"]), np.uint8)
+        content = self._memory.take(int(response.headers["Content-Length"]))
         left = content.data
         while left:
             count = response.readinto(left)

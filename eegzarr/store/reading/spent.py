@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from eegzarr.machine.system import thread_disk_reads
+from eegzarr.machine.system import thread_usage
 
 
 class Spent:
@@ -55,32 +55,35 @@ class Spent:
     @contextmanager
     def checking_mapped(self) -> Iterator[None]:
         """Count as checking, and as reading where bytes of a mapped file had to come from the disk for it."""
-        begun, computed = time.perf_counter(), time.thread_time()
-        disk = getattr(self._own, "disk", None)  # since the job began: what was wished for then is waited for here
-        disk = thread_disk_reads() if disk is None else disk
+        begun, (disk, computed) = time.perf_counter(), thread_usage()
+        # Since the job began: what was wished for then is waited for here.
+        disk = getattr(self._own, "disk", disk)
         yield
-        took, computed = time.perf_counter() - begun, time.thread_time() - computed
-        waited = max(0.0, took - computed) if thread_disk_reads() > disk else 0.0
+        took, (disk_now, computed_now) = time.perf_counter() - begun, thread_usage()
+        waited = max(0.0, took - (computed_now - computed)) if disk_now > disk else 0.0
         self.add(read=waited, check=took - waited)
-        self._not_decoding(took, computed)
+        self._not_decoding(took, computed_now - computed)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Count as nothing: another thread is counted for it."""
-        begun, computed = time.perf_counter(), time.thread_time()
+        begun, (_, computed) = time.perf_counter(), thread_usage()
         yield
-        self._not_decoding(time.perf_counter() - begun, time.thread_time() - computed)
+        self._not_decoding(time.perf_counter() - begun, thread_usage()[1] - computed)
 
-    @contextmanager
-    def decoding(self) -> Iterator[None]:
-        """Count as decoding what isn't counted otherwise inside the ``with``, but waits for a disk as reading."""
+    def decoding_begins(self) -> tuple[float, float]:
+        """Return what `decoding_ends` needs to know. A ``with`` would take as long as all else of this."""
         own = self._own
-        begun, computed, own.disk = time.perf_counter(), time.thread_time(), thread_disk_reads()
-        own.otherwise, own.computed_otherwise = 0.0, 0.0
-        yield
+        own.disk, computed = thread_usage()
+        own.otherwise = own.computed_otherwise = 0.0
+        return time.perf_counter(), computed
+
+    def decoding_ends(self, begun: float, computed: float) -> None:
+        """Count as decoding what wasn't counted otherwise since then, but waits for a disk as reading."""
+        own = self._own
         took = time.perf_counter() - begun - own.otherwise
-        computed = time.thread_time() - computed - own.computed_otherwise
-        waited = max(0.0, took - computed) if thread_disk_reads() > own.disk else 0.0
+        disk, computed_now = thread_usage()
+        waited = max(0.0, took - (computed_now - computed - own.computed_otherwise)) if disk > own.disk else 0.0
         self.add(read=waited, decode=took - waited)
 
     def _not_decoding(self, seconds: float, computed: float) -> None:

@@ -1,0 +1,1 @@
+"""Where the time of streaming goes: measured by each process, and seen together."""
