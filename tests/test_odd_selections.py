@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 import xarray as xr
 
 import eegzarr
-from eegzarr.errors import UsageError
+from eegzarr.errors import LakeError, UsageError
 from eegzarr.stream import MixedStream, WindowDataset, WindowStream
 from eegzarr.stream.alone import normalized_alone
 from eegzarr.train.models.predictor import Predictor
@@ -93,6 +94,9 @@ REFUSED: list[tuple[Callable[[xr.Dataset], xr.Dataset], dict[str, object], str]]
     (lambda ds: ds.isel(time=slice(0, 0)), {}, "no time is selected"),
     (lambda ds: ds.where(ds["target"].load() > 1.5, drop=True), {}, r"\.sel\(window=condition\), not \.where"),
     (lambda ds: ds.assign(eeg=ds["eeg"].load() > 0), {}, "must be floats or integers, these are bool"),
+    (lambda ds: None, {}, "must be a Dataset of windows, or several, got NoneType"),  # type: ignore[arg-type,return-value]
+    (lambda ds: ds["eeg"], {}, "must be a Dataset of windows, or several, got DataArray"),  # type: ignore[arg-type,return-value]
+    (lambda ds: ds, {"disjoint_from": 3}, "disjoint_from must be a WindowStream, got int"),
     (lambda ds: ds, {"target": 3}, "target must be a label, a list of labels, a function or None, got 3"),
     (lambda ds: ds, {"target": lambda labels: labels[[]]}, "must give a row for each of"),
     (lambda ds: ds, {"normalize": "channel", "statistics": "none"}, "the statistics are over no window"),
@@ -153,3 +157,83 @@ def test_normalising_a_few_channels_is_normalising_these_of_all(windows: xr.Data
         few = WindowDataset(windows.isel(channel=channels), target=None, normalize=normalize)[:]  # type: ignore[arg-type]
         every = WindowDataset(windows, target=None, normalize=normalize)[:]  # type: ignore[arg-type]
         np.testing.assert_array_equal(few.numpy(), every.numpy()[:, channels])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"windows": "many"}, "windows of a saved stream must be a whole number"),
+        ({"windows": -5}, "windows of a saved stream must be at least 0"),
+        ({"windows": 10**6}, "had given 1000000 windows, this one has"),
+        ({"epoch": None}, "an epoch must be a whole number"),
+        ({"dealt_from": 0.5}, "dealt_from must be a whole number"),
+        ({"batches": 10**6}, "had given 1000000 batches, this one has"),
+        ({"worker": 0, "workers": 2}, "state of a DataLoader worker"),
+    ],
+)
+def test_a_state_that_was_spoilt_is_refused(change: dict[str, object], told: str, windows: xr.Dataset) -> None:
+    stream = WindowStream(windows, 8)
+    mixed = MixedStream({"a": stream})
+    read = mixed if "batches" in change or "worker" in change else stream
+    with pytest.raises(UsageError, match=told):
+        read.load_state_dict({**read.state_dict(), **change})
+    for state in (None, {}, {"epoch": 0, "seed": 0}):
+        for one in (stream, mixed):
+            with pytest.raises(UsageError, match="this is no state of a"):
+                one.load_state_dict(state)  # type: ignore[arg-type]
+    assert len(list(stream)) == len(stream)
+
+
+def test_an_epoch_that_is_chosen_in_mid_iteration_holds(windows: xr.Dataset) -> None:
+    stream = WindowStream(windows, 8, shuffle=True, seed=4)
+    for number, _ in enumerate(stream):
+        if number == 1:
+            stream.set_epoch(5)
+    assert stream.epoch == 5
+    chosen = [y.tolist() for _, y in stream]
+    stream.set_epoch(5)
+    assert [y.tolist() for _, y in stream] == chosen
+    assert stream.epoch == 6
+
+
+def test_windows_by_number_take_whatever_holds_numbers(windows: xr.Dataset) -> None:
+    dataset, numbers = WindowDataset(windows, target=None), [3, -1, 3]
+    wanted = windows["eeg"].values[numbers]
+    for key in (pd.Index(numbers), pd.Series(numbers), xr.DataArray(numbers), tuple(numbers), np.array(numbers, "i1")):
+        np.testing.assert_array_equal(dataset[key], wanted)
+    with pytest.raises(UsageError, match="by number, a slice or an array of numbers, got True"):
+        dataset[True]
+
+
+def test_what_eegzarr_did_not_open_or_what_is_gone_is_said(sample_lake: Path, tmp_path: Path) -> None:
+    plain = xr.open_zarr(sample_lake, group="challenge1/R1")
+    with pytest.raises(UsageError, match=r"were not opened by eegzarr.*eegzarr\.open_windows"):
+        WindowStream(plain, 8)
+    loaded = plain.isel(window=slice(9)).load()
+    np.testing.assert_array_equal(next(iter(WindowStream(loaded, 8, target=None))), loaded["eeg"][:8])
+    lake = tmp_path / "lake.zarr"
+    shutil.copytree(sample_lake, lake)
+    opened = eegzarr.open_windows(lake, "challenge1")
+    lake.rename(tmp_path / "moved.zarr")
+    with pytest.raises(LakeError, match="isn't there any more where it was opened"):
+        WindowStream(opened, 8)
+
+
+def test_parts_that_make_no_sense_are_refused_by_name(windows: xr.Dataset, sample_lake: Path) -> None:
+    first = WindowStream(windows, 8, rank=0, ranks=2)
+    for rank, ranks in ((1, 2), (0, 1)):
+        with pytest.raises(UsageError, match=r"of one rank, these aren't: 'a' is rank 0 of 2, 'b' is rank"):
+            len(MixedStream({"a": first, "b": WindowStream(windows, 8, rank=rank, ranks=ranks)}))
+    with pytest.raises(UsageError, match="fractions must be numbers"):
+        eegzarr.split_by_subject(windows, "ab")  # type: ignore[arg-type]
+    for parts in ([windows], {"train": 5}):
+        with pytest.raises(UsageError, match="Datasets by name: give a dict"):
+            eegzarr.store_split(sample_lake, "challenge1", "odd", parts)  # type: ignore[arg-type]
+
+
+def test_lightning_data_says_what_it_decides(windows: xr.Dataset) -> None:
+    pytest.importorskip("lightning")
+    from eegzarr.stream import LightningData
+
+    with pytest.raises(UsageError, match="LightningData takes no shuffle: it shuffles the training part"):
+        LightningData(windows, shuffle=False)

@@ -238,6 +238,12 @@ def is_loaded(signals: xr.DataArray) -> bool:
     return bool(signals.variable._in_memory)
 
 
+def are_of_lake(signals: xr.DataArray) -> bool:
+    """Whether lazy signals are made of a lake's that eegzarr opened, whatever was done to them since."""
+    graph = ensure_dict(signals.variable.chunk({}).data.__dask_graph__())
+    return any(_stored(node)[0] is not None for node in graph.values())
+
+
 def places_of(signals: xr.DataArray) -> Places | None:
     """Return where lazy signals are stored, (window, channel, time), or None where they were changed.
 

@@ -87,10 +87,10 @@ class WindowDataset(AboutWindows, Dataset[Any]):
         """Return a window, (channel, time), and its target; of a slice, list or array of numbers a batch of them."""
         if isinstance(key, slice):
             return self._batch(np.arange(len(self))[key])
-        if isinstance(key, Sequence | np.ndarray | torch.Tensor) and np.ndim(key):
+        if (isinstance(key, Sequence) or hasattr(key, "__array__")) and np.ndim(key):
             return self._batch(self._places(np.asarray(key)))
         try:
-            number = operator.index(key)
+            number = operator.index(None if isinstance(key, bool) else key)
         except TypeError as error:
             raise UsageError(f"windows are taken by number, a slice or an array of numbers, got {key!r:.60}") from error
         return _sample(self._batch(self._places(np.array([number]))), 0, with_positions=self._rows.with_positions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -29,11 +29,14 @@ class Begun:
         Windows of the epoch, over all ranks, that come before the first to give.
     dealt_from : int
         Windows before those that ranks and workers have shared out; not more than `start`.
+    sets : int
+        How often an epoch had been chosen by then: what is chosen meanwhile holds.
     """
 
     epoch: int
     start: int = 0
     dealt_from: int = 0
+    sets: int = 0
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class EpochClock:
             slots = self._slots()
             begun = self._begun(self._next(slots), is_first=not slots)
             self.set(begun.epoch)  # what is left early begins again
-            return begun
+            return replace(begun, sets=int(self._shared[_SETS]))
         self._iterations += 1
         seed = worker.seed - worker.id  # one for all workers of a loader's iteration
         generation = zlib.crc32(f"{seed} {self._iterations}".encode()) % 2**24
@@ -132,7 +135,8 @@ class EpochClock:
     def finish(self, begun: Begun) -> None:
         """Note that an iteration was drained."""
         if get_worker_info() is None:
-            self.set(begun.epoch + 1)
+            if begun.sets == int(self._shared[_SETS]):
+                self.set(begun.epoch + 1)
         elif self._slot is not None:
             self._note(_Slot(**{**self._slot.__dict__, "is_drained": True}))
 

@@ -18,6 +18,8 @@ except ModuleNotFoundError:
     except ModuleNotFoundError as missing:
         raise UsageError("LightningData needs Lightning: pip install lightning") from missing
 
+_DECIDED = ("shuffle", "drop_last", "uneven")
+
 
 class LightningData(LightningDataModule):
     """Training, validation and test parts for Lightning's Trainer.
@@ -53,6 +55,11 @@ class LightningData(LightningDataModule):
         **options: Any,
     ) -> None:
         super().__init__()
+        if own := [name for name in options if name in _DECIDED]:
+            raise UsageError(
+                f"LightningData takes no {own[0]}: it shuffles the training part and drops its smaller last batch, and "
+                "gives the other parts in order; make a WindowStream of each part for anything else"
+            )
         self._num_workers = num_workers
         shared = {"batch_size": batch_size, **options}
         statistics = {"statistics": train} if options.get("normalize") == "channel" else {}

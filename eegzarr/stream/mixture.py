@@ -151,19 +151,26 @@ class MixedStream(IterableDataset[Any]):
         Raises
         ------
         UsageError
-            If it is of other streams, weights or ranks.
+            If it is of other streams, weights or ranks, or no such state.
         """
         own = self._state()
+        if not isinstance(state, dict) or not {"epoch", "batches", *_STATE} <= set(state):
+            raise UsageError(f"this is no state of a MixedStream: {state!r:.80}")
         for name in _STATE:
-            if not isinstance(state, dict) or state.get(name) != own[name]:
+            if state[name] != own[name]:
                 raise UsageError(
                     f"the saved mixture had other {name}: a mixture resumes with the same streams and ranks"
                 )
+        epoch, batches = epoch_number(state["epoch"]), whole("batches of a saved mixture", state["batches"], 0)
+        if batches > len(self):
+            raise UsageError(f"the saved mixture had given {batches} batches, this one has {len(self)}")
         if get_worker_info() is not None:
             self._restored = dict(state)
-            self._begun, self._done = Begun(epoch=state["epoch"]), state["batches"]
+            self._begun, self._done = Begun(epoch=epoch), batches
+        elif "worker" in state:
+            raise UsageError("this is the state of a DataLoader worker: load that of the StatefulDataLoader instead")
         else:
-            self._go_to(state["epoch"], state["batches"])
+            self._go_to(epoch, batches)
 
     def report(self) -> Report:
         """Return where the time of the last iteration went, or of the one under way, and what to change.
@@ -256,6 +263,10 @@ class MixedStream(IterableDataset[Any]):
 
     def _shares(self) -> dict[str, int]:
         """Return how many batches of an epoch each stream gives."""
+        ranks = {name: stream.ranks for name, stream in self.streams.items()}
+        if len(set(ranks.values())) > 1:
+            told = ", ".join(f"{name!r} is rank {rank} of {count}" for name, (rank, count) in ranks.items())
+            raise UsageError(f"the streams of a mixture are of one rank, these aren't: {told}")
         counts = {name: len(stream) for name, stream in self.streams.items()}
         total = sum(counts.values())
         if self._weights is None:

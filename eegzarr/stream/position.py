@@ -9,7 +9,7 @@ from typing import Any, get_args
 import numpy as np
 
 from eegzarr.errors import BatchTooLarge, UsageError
-from eegzarr.stream.counts import whole
+from eegzarr.stream.counts import epoch_number, whole
 from eegzarr.stream.order import SHUFFLES, Uneven, batch_count, rank_batches
 
 
@@ -131,13 +131,17 @@ def saved_position(state: dict[str, Any], own: dict[str, Any], *, may_shuffle_as
     if shuffle != own["shuffle"] and not (may_shuffle_as_saved and shuffle in SHUFFLES):
         raise UsageError(f"the saved stream had shuffle={shuffle!r}, this one has {own['shuffle']!r}")
     # What an earlier version saved counts batches; of the same size, or it would have to say so.
-    windows = int(state["windows"]) if "windows" in state else int(state["batches"]) * own["batch_size"]
+    windows = (
+        whole("windows of a saved stream", state["windows"], 0)
+        if "windows" in state
+        else whole("batches of a saved stream", state["batches"], 0) * own["batch_size"]
+    )
     return Saved(
-        epoch=int(state["epoch"]),
+        epoch=epoch_number(state["epoch"]),
         windows=windows,
-        dealt_from=int(state.get("dealt_from", 0 if "workers" in state else windows)),
+        dealt_from=whole("dealt_from", state.get("dealt_from", 0 if "workers" in state else windows), 0),
         shuffle=shuffle,
-        buffer=int(state.get("buffer", 0)),
+        buffer=whole("buffer", state.get("buffer", 0), 0),
         worker=(state["worker"], state["workers"]) if "workers" in state else None,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Real
 from typing import Any
@@ -357,7 +357,9 @@ class OpenRows:
 
 
 def _datasets(windows: xr.Dataset | Sequence[xr.Dataset]) -> list[xr.Dataset]:
-    parts = [windows] if isinstance(windows, xr.Dataset | str) else list(windows)
+    if isinstance(windows, xr.Dataset | xr.DataArray | str) or not isinstance(windows, Iterable):
+        return [windows]  # what it is, is judged with each of several
+    parts = list(windows)
     if not parts:
         raise UsageError("no windows to stream: the sequence of Datasets is empty")
     return parts

@@ -13,11 +13,11 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from eegzarr.errors import UsageError
+from eegzarr.errors import LakeError, UsageError
 from eegzarr.recipes.montage import without_montage
 from eegzarr.store.crc import crc32c
 from eegzarr.store.layout import EEG, open_dataset, open_store
-from eegzarr.store.provenance import Part, Places, check_dimensions, is_loaded, places_of
+from eegzarr.store.provenance import Part, Places, are_of_lake, check_dimensions, is_loaded, places_of
 from eegzarr.store.table import sampling_rate
 from eegzarr.stream.meanings import check_meanings
 from eegzarr.stream.targets import Target, Targets, label, targets_of
@@ -190,8 +190,9 @@ def select(
 
 def _find(windows: xr.Dataset) -> _Found:
     if not isinstance(windows, xr.Dataset):
+        told = repr(windows) if isinstance(windows, str) else type(windows).__name__
         hint = "; eegzarr.open_windows(lake, recipe) opens a lake" if isinstance(windows, str) else ""
-        raise UsageError(f"windows must be a Dataset of windows, or several, got {windows!r:.80}{hint}")
+        raise UsageError(f"windows must be a Dataset of windows, or several, got {told:.80}{hint}")
     if EEG not in windows:
         raise UsageError(f"this Dataset has no signals {EEG!r}: open windows with eegzarr.open_windows")
     signals = windows[EEG]
@@ -217,6 +218,12 @@ def _find(windows: xr.Dataset) -> _Found:
         loaded = Loaded(values, tuple(range(values.shape[1])))
         return _Found(windows, (loaded,), np.zeros(count, np.int32), np.arange(count), own, channels)
     places = places_of(signals)
+    if places is None and not are_of_lake(signals):
+        raise UsageError(
+            "these signals were not opened by eegzarr, and are not in memory: open them with "
+            "eegzarr.open_windows(lake, recipe) or xr.open_dataset(lake, engine='eegzarr'), or load them with .load() "
+            f"({signals.nbytes / _GIB:.2f} GiB)"
+        )
     if places is None:
         raise UsageError(
             f"these signals were changed after they were opened, and are not in memory: load them with .load() "
@@ -224,8 +231,11 @@ def _find(windows: xr.Dataset) -> _Found:
             "into a lake (eegzarr.exchange.write.write_windows, or a recipe's preparation). To pick windows by a "
             "label isn't to change them: use .sel(window=condition), not .where()"
         )
-    recording = _stored_recordings(windows, places) if count else own
-    check_meanings(windows, places)
+    try:
+        recording = _stored_recordings(windows, places) if count else own
+        check_meanings(windows, places)
+    except FileNotFoundError as error:
+        raise LakeError(f"the lake isn't there any more where it was opened ({error}): open it again") from error
     return _Found(windows, places.parts, places.part, places.window, recording, channels)
 
 

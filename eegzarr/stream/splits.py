@@ -225,9 +225,12 @@ def _people(windows: xr.Dataset) -> np.ndarray:
 
 
 def _shares(fractions: Sequence[float]) -> np.ndarray:
-    shares = np.asarray(fractions, dtype=float)
+    try:
+        shares = np.asarray(fractions, dtype=float)
+    except (TypeError, ValueError):
+        raise UsageError(f"fractions must be numbers, such as (0.8, 0.1, 0.1), got {fractions!r:.60}") from None
     if shares.ndim != 1 or not shares.size or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
-        raise UsageError(f"fractions must be positive and add up to 1, got {tuple(fractions)}")
+        raise UsageError(f"fractions must be positive and add up to 1, got {fractions!r:.60}")
     return shares
 
 

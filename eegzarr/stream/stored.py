@@ -62,6 +62,10 @@ def store_split(
     LakeError
         If the lake or the recipe isn't there.
     """
+    if not isinstance(parts, Mapping) or not all(isinstance(part, xr.Dataset) for part in parts.values()):
+        raise UsageError(
+            "the parts of a split are Datasets by name: give a dict, such as {'train': train, 'valid': valid}"
+        )
     if not parts:
         raise UsageError("a split needs at least one part")
     _check_name(name)

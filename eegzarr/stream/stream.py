@@ -55,7 +55,7 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
         Windows in a batch; the last one of an epoch can be smaller.
     shuffle : bool or {"global", "block"}
         ``"global"`` is a true random permutation. ``"block"`` reads whole frames in random
-        order and mixes their windows through a buffer of nearly half of `memory`: for lakes in a
+        order and mixes their windows through a buffer of half of `memory`: for lakes in a
         bucket, or larger than the machine's memory. True chooses between them.
     seed : int
         Of permutations and random crops; at least 0.
@@ -108,7 +108,7 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
         Give batches in page-locked memory, for copies to a GPU that don't block. In DataLoader workers it has no
         effect.
     memory : int
-        Bytes of frames that are held at most from a bucket; ``"block"`` mixes less than half as much.
+        Bytes of frames that are held at most from a bucket; ``"block"`` mixes half as much.
     concurrency : int
         Requests to a bucket that are under way at a time.
     rank, ranks : int, optional
@@ -180,6 +180,8 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
         )
         self._rows = rows = WindowRows.of(windows, RowOptions.among(locals()), anywhere=anywhere)
         self._reading.check_holds(rows)
+        if disjoint_from is not None and not isinstance(disjoint_from, AboutWindows):
+            raise UsageError(f"disjoint_from must be a WindowStream, got {type(disjoint_from).__name__}")
         if disjoint_from is not None:
             _check_disjoint(rows.selection.people, disjoint_from._rows.selection.people)
         self.batch_size = batch_size
@@ -193,9 +195,7 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
             rows=rows,
             seed=seed,
             shuffle=chosen,
-            # A frame less than half of the memory, since the last frame of a block comes whole: so the next block has
-            # room beside it, and no block begins with waiting for its last frames.
-            buffer=max(batch_size, (memory // 2 - rows.frame_bytes) // rows.mixed_bytes),
+            buffer=max(batch_size, _whole_frames(memory // 2, rows.frame_bytes) // rows.mixed_bytes),
             balance=balance,
             random_crop=chosen is not None if random_crop is None else random_crop,
         )
@@ -374,3 +374,8 @@ def _check_disjoint(own: frozenset[tuple[str, str]], other: frozenset[tuple[str,
             f"{len(shared)} subjects are also in the stream to train on ({names} …): "
             "split with eegzarr.split_by_subject, or leave out disjoint_from"
         )
+
+
+def _whole_frames(nbytes: int, frame: int) -> int:
+    """Return bytes without what no frame fills: a block has whole frames, and the next one needs room beside it."""
+    return nbytes - nbytes % frame if 0 < frame <= nbytes else nbytes

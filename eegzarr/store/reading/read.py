@@ -277,7 +277,7 @@ class RemoteReader(WindowReader):
             stored = self._fetcher.fetch(key, offset, offset + length)
         # What compression has saved is room for further frames: without it the last frames of each block were asked
         # for only when the block before was done.
-        self._cache.settle((self._number, number), length)
+        self._cache.settle((self._number, number), min(length, self.frame_nbytes))
         with self.spent.checking():
             return checked_frame(stored, length, self.geometry, name)
 
