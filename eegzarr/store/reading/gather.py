@@ -6,7 +6,8 @@ that numcodecs brings, so that a whole job runs without the lock: 1.2 times the 
 float32 lakes, 1.3 to 1.5 times from float16. The plain loop is ready in 0.03 s, so that it is made when a process
 begins to read some hundred windows. Those that also convert integers or put tiles together are Numba's: to import it
 takes a quarter of a second, and to compile them seconds, once on a machine, since their code is cached on the disk. So
-that is done once a process has decoded some thousand windows. Where a compiler is missing, numcodecs does it window by window.
+that is done once a process has decoded some thousand windows. Where a compiler is missing, numcodecs does it window by
+window.
 """
 
 from __future__ import annotations
