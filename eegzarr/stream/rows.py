@@ -25,7 +25,7 @@ from eegzarr.store.reading.spent import Spent
 from eegzarr.store.tiles.gather import Needed, spanned
 from eegzarr.stream.anywhere import Anywhere, anywhere_in
 from eegzarr.stream.selection import Selection, select
-from eegzarr.stream.shape import Layout, Normalize, RowFiller, RowShape, parse_seconds, picks
+from eegzarr.stream.shape import Layout, Normalize, RowFiller, RowShape, one_step, parse_seconds, picks
 from eegzarr.stream.statistics import dataset_statistics, recording_statistics, robust_statistics
 from eegzarr.stream.targets import Target
 
@@ -138,7 +138,7 @@ class WindowRows:
             told = ", ".join(f"{count} with {reason}" for reason, count in selection.left_out.items() if count)
             raise UsageError(f"no window to give: {f'{told} were left out' if told else 'the selection is empty'}")
         geometries = [_geometry(source) if isinstance(source, Part) else None for source in selection.sources]
-        scale = _one_step(geometries) if options.dtype == "int16" else 1.0
+        scale = one_step(geometries) if options.dtype == "int16" else 1.0
         scales: Sequence[tuple[Any, Any]] = [(None, None)] * len(geometries)
         if options.normalize == "channel":
             over = parts if options.statistics is None else _datasets(options.statistics)
@@ -372,23 +372,6 @@ def _geometry(source: Part) -> Geometry | None:
     if geometry is None:
         raise LakeError(f"{source.lake}/{source.group} has no array of signals")
     return geometry
-
-
-def _one_step(geometries: Sequence[Geometry | None]) -> float:
-    """Return the step in uV that the integers of all sources share.
-
-    Raises
-    ------
-    UsageError
-        If they have several, or there are other samples among them.
-    """
-    steps = sorted({0.0 if geometry is None else geometry.step for geometry in geometries})
-    if len(steps) == 1 and steps[0]:
-        return steps[0]
-    if steps[0]:
-        told = " and ".join(f"{step:g} uV" for step in steps)
-        raise UsageError(f"dtype='int16' needs one step, these lakes have {told}: stream float32, or each by itself")
-    raise UsageError("dtype='int16' gives integers as an int16 lake stores them; these samples are floats: use float32")
 
 
 def _crop_times(selection: Selection, crop: str | float | None, *, is_free: bool) -> int:

@@ -13,6 +13,7 @@ import torch
 
 from eegzarr.errors import UsageError
 from eegzarr.store.integers import LARGEST
+from eegzarr.store.layout import Geometry
 from eegzarr.store.reading.integers import IntegerDecoder, Picked
 from eegzarr.store.reading.read import WindowDecoder, WindowReader
 from eegzarr.store.tiles.gather import TileGatherer
@@ -122,6 +123,23 @@ def picks(numbers: Sequence[int]) -> slice | npt.NDArray[np.int64]:
     if len(numbers) and len(steps) == 1 and (step := steps.pop()) > 0:
         return slice(numbers[0], numbers[-1] + 1, step)
     return np.array(numbers, np.int64)
+
+
+def one_step(geometries: Sequence[Geometry | None]) -> float:
+    """Return the step in uV that the integers of all sources share.
+
+    Raises
+    ------
+    UsageError
+        If they have several, or there are other samples among them.
+    """
+    steps = sorted({0.0 if geometry is None else geometry.step for geometry in geometries})
+    if len(steps) == 1 and steps[0]:
+        return steps[0]
+    if steps[0]:
+        told = " and ".join(f"{step:g} uV" for step in steps)
+        raise UsageError(f"dtype='int16' needs one step, these lakes have {told}: stream float32, or each by itself")
+    raise UsageError("dtype='int16' gives integers as an int16 lake stores them; these samples are floats: use float32")
 
 
 class RowFiller:
