@@ -57,7 +57,7 @@ class LentMemory:
         with self._lock:
             piece = self._free(nbytes) or self._made(nbytes)
             # Out of a memoryview: what is made of it refers to this array then, not to the piece.
-            lent = np.frombuffer(memoryview(piece.memory)[:nbytes], np.uint8)
+            lent = np.frombuffer(piece.memory.data[:nbytes], np.uint8)
             piece.lent = weakref.ref(lent)
             return lent
 
