@@ -90,9 +90,13 @@ class WindowDataset(AboutWindows, Dataset[Any]):
         if (isinstance(key, Sequence) or hasattr(key, "__array__")) and np.ndim(key):
             return self._batch(self._places(np.asarray(key)))
         try:
-            number = operator.index(None if isinstance(key, bool) else key)
+            number = operator.index(key)
         except TypeError as error:
             raise UsageError(f"windows are taken by number, a slice or an array of numbers, got {key!r:.60}") from error
+        if isinstance(key, bool):
+            raise UsageError(
+                f"windows are taken by number, a slice or an array of numbers, got {key}: choose by an array"
+            )
         return _sample(self._batch(self._places(np.array([number]))), 0, with_positions=self._rows.with_positions)
 
     def __getitems__(self, numbers: Sequence[int]) -> list[Any]:

@@ -184,8 +184,8 @@ class MixedStream(IterableDataset[Any]):
         """
         own = latest(None if self._meter is None else self._meter.measured(), self._board.latest())
         parts = {}
-        for name, stream in self.streams.items() if own is not None else ():
-            if (times := stream.times(since=own.began)) is not None:
+        for name, stream in self.streams.items():
+            if own is not None and (times := stream.times(since=own.began)) is not None:
                 parts[name] = times, stream.circumstances()
         return report_of_mixture(own, parts)
 
