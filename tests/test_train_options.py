@@ -22,6 +22,7 @@ from eegzarr.train.__main__ import main as train
 from eegzarr.train.loop.average import WeightAverage
 from eegzarr.train.loop.fit import fit, resume
 from eegzarr.train.loop.parts import make_parts
+from eegzarr.train.models.checkpoint import read_checkpoint
 from eegzarr.train.models.zoo import make_model
 from eegzarr.train.options import FitOptions
 from eegzarr.train.scoring.metrics import nrmse
@@ -147,6 +148,11 @@ def test_a_network_of_ones_own_gets_what_its_signature_names(
         "        self.head = nn.Linear(n_chans * n_times, n_outputs)\n"
         "    def forward(self, x):\n"
         "        return self.head(x.flatten(1))\n"
+        "class Mean(nn.Module):\n"
+        "    def __init__(self, n_chans):\n"
+        "        super().__init__()\n"
+        "    def forward(self, x):\n"
+        "        return x.mean((1, 2))[:, None].expand(-1, 3)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     fit(replace(options, model="own_networks_23:Own", target=("side",)), tmp_path / "run", max_memory=1.0)
@@ -155,7 +161,19 @@ def test_a_network_of_ones_own_gets_what_its_signature_names(
     windows = eegzarr.open_windows(options.lake, "imagery")
     np.testing.assert_allclose(network.places, np.stack([windows[a] for a in "xyz"], axis=1), atol=1e-6)
     assert network.head.weight.shape == (3, 600)
+    with pytest.raises(UsageError, match="own_networks_23:Mean has no weights that can be trained"):
+        fit(replace(options, model="own_networks_23:Mean", target=("side",)), tmp_path / "mean", max_memory=1.0)
+    with pytest.raises(UsageError, match="give --model own_networks_23:Own"):
+        fit(replace(options, init_from=str(tmp_path / "run")), tmp_path / "tuned", max_memory=1.0)
     sys.modules.pop("own_networks_23")
+
+
+def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
+    torch.save([1, 2], tmp_path / "last.pt")
+    with pytest.raises(UsageError, match=r"last\.pt is damaged \(it holds a list, not what a run saves\): copy"):
+        read_checkpoint(tmp_path / "last.pt", "copy it")
+    with pytest.raises(UsageError, match=r"best\.pt isn't there: .* holds no finished epoch of a run"):
+        load_model(tmp_path)
 
 
 def test_a_run_begins_with_the_weights_of_another(options: FitOptions, run: Path, tmp_path: Path) -> None:

@@ -31,12 +31,14 @@ def read_checkpoint(path: Path, remedy: str) -> dict[str, Any]:
         If it isn't there, or is damaged.
     """
     if not path.is_file():
-        raise UsageError(f"{path.parent} holds no finished epoch of a run: {path.name} is missing")
+        raise UsageError(f"{path} isn't there: {path.parent} holds no finished epoch of a run")
     with checked_contents(path, remedy):
         with zipfile.ZipFile(path) as archive:  # PyTorch doesn't compare checksums
             if (damaged := archive.testzip()) is not None:
                 raise ValueError(f"the checksum of {damaged} is wrong")
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds a {type(content).__name__}, not what a run saves")
     return content
 
 

@@ -26,7 +26,7 @@ def take_weights(model: Predictor, run: str) -> str:
     """
     before = load_model(Path(run))
     if type(before.network) is not type(model.network):
-        names = [type(one.network).__name__ for one in (before, model)]
+        names = [_name(type(one.network)) for one in (before, model)]
         raise UsageError(f"--init-from {run} holds a {names[0]}, this run trains a {names[1]}: give --model {names[0]}")
     same_count = len(before.channel_mean) == len(model.channel_mean)
     if same_count and before.channels != model.channels and before.channels and model.channels:
@@ -44,6 +44,12 @@ def take_weights(model: Predictor, run: str) -> str:
     anew = [name for name in learned if name not in fitting]
     told = f"{len(learned) - len(anew)} of {len(learned)} weights are those of {run}"
     return f"{told}; {_some(anew)} {'begins' if len(anew) == 1 else 'begin'} anew" if anew else told
+
+
+def _name(network: type) -> str:
+    """Return what ``--model`` calls a network."""
+    is_known = network.__module__.partition(".")[0] == "braindecode"
+    return network.__name__ if is_known else f"{network.__module__}:{network.__name__}"
 
 
 def _some(names: list[str]) -> str:

@@ -63,12 +63,14 @@ def make_model(spec: dict[str, Any]) -> Predictor:
     except _UNFIT as error:
         raise UsageError(
             f"--model {name} doesn't fit windows of {shape[1]} channels, {shape[2]} samples: {error}"
-        ) from (error)
+        ) from error
     wanted = model.n_points or (max(1, *model.outputs) if model.outputs else 1)
     if not isinstance(output, torch.Tensor) or output.shape[0] != 2 or output.numel() != 2 * wanted:
         given = f"{tuple(output.shape[1:])}" if isinstance(output, torch.Tensor) else type(output).__name__
         kind = "each point of --soft-argmax" if model.n_points else "each class" if model.classes else "each target"
         raise UsageError(f"--model {name} gives {given} for a window where {wanted} is wanted, one for {kind}")
+    if not any(weight.requires_grad for weight in model.network.parameters()):
+        raise UsageError(f"--model {name} has no weights that can be trained")
     return model
 
 
