@@ -298,7 +298,7 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
         return self._progress.turns()
 
     def read(self, turns: Sequence[tuple[int, Turn]], iteration: int) -> Generator[Any, None, None]:
-        """Yield batches, each named by its epoch and its turn there; by `iteration` workers' reports are told apart."""
+        """Yield batches, each named by its epoch and its turn there; `iteration` distinguishes workers' reports."""
         meter = self._meter = Meter(self._reading.n_threads, self._board.own(iteration))
         views = range(self.views)
         orders = {

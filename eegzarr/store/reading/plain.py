@@ -1,6 +1,6 @@
 """The loop that decodes whole windows, in LLVM's own language; imported where it is worth importing llvmlite.
 
-It is compiled anew in each process, which takes 0.03 s with llvmlite's import. Numba, which compiles the loops that
+Each process compiles it again, which takes 0.03 s with llvmlite's import. Numba, which compiles the loops that
 also convert and put together, takes 0.15 s to be imported, half a second beside threads that decode, and seconds once
 on a machine. Blosc is called by its address, which is an argument.
 """

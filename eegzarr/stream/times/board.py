@@ -25,7 +25,7 @@ Row = npt.NDArray[np.float64]
 class Board:
     """A row for each worker of the last iteration, which it alone writes to.
 
-    A forked worker inherits the memory, which takes no file descriptor; to one that starts anew it is sent.
+    A forked worker inherits the memory, which takes no file descriptor; a new process is sent it.
     """
 
     def __init__(self) -> None:
