@@ -489,11 +489,12 @@ def wait_for(condition, build: subprocess.Popen[str], seconds: float = 60) -> No
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a system without terminals that hang up")
 def test_a_terminal_that_is_closed_interrupts_a_build_unless_it_was_started_with_nohup() -> None:
-    with pytest.raises(KeyboardInterrupt), Interrupts():
-        os.kill(os.getpid(), signal.SIGHUP)
-        time.sleep(0.01)
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may themselves be run with nohup
     try:
+        with pytest.raises(KeyboardInterrupt), Interrupts():
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.01)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         with Interrupts():
             os.kill(os.getpid(), signal.SIGHUP)
             time.sleep(0.01)
