@@ -110,16 +110,19 @@ def test_whatever_happens_to_workers_the_bytes_are_those_of_a_local_build(
 
     out = cluster.lakes / "disturbed.zarr"
     options = {"recipe": CHALLENGE1, "shard_size": SMALL_SHARDS, "scheduler_file": str(cluster.file)}
-    eegzarr.build_lake(sample_root, out, listeners=[disturb], **options)
-    resumed.cancel()
-    assert tree_digests(out) == tree_digests(sample_lake)
-    assert any(" has eegzarr 99.0.0 " in message and message.endswith("given no more tasks") for message in noticed)
-    assert any(f"doesn't see the lake {out}: it is given no more tasks" in message for message in noticed)
-    # A build that begins while it is there is refused.
-    with pytest.raises(UsageError, match=r"its workers have eegzarr 99\.0\.0"):
-        eegzarr.build_lake(sample_root, cluster.lakes / "refused.zarr", **options)
-    assert not (cluster.lakes / "refused.zarr").exists()
-    end_all([cluster.processes.pop("other")])
+    try:
+        eegzarr.build_lake(sample_root, out, listeners=[disturb], **options)
+        assert tree_digests(out) == tree_digests(sample_lake)
+        # On a busy machine the others may be done before it has a task.
+        assert all(message.endswith("given no more tasks") for message in noticed if " has eegzarr 99.0.0 " in message)
+        assert any(f"doesn't see the lake {out}: it is given no more tasks" in message for message in noticed)
+        # A build that begins while it is there is refused.
+        with pytest.raises(UsageError, match=r"its workers have eegzarr 99\.0\.0"):
+            eegzarr.build_lake(sample_root, cluster.lakes / "refused.zarr", **options)
+        assert not (cluster.lakes / "refused.zarr").exists()
+    finally:
+        resumed.cancel()
+        end_all([cluster.processes.pop("other")])
 
 
 @pytest.mark.parametrize("kind", ["int16", "continuous"])
