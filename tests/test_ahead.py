@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -20,6 +21,16 @@ from eegzarr.build.workers.resources import Resources
 from eegzarr.machine.system import forks_safely
 
 METHOD = "distributed.worker.multiprocessing-method"
+
+
+@pytest.fixture(autouse=True)
+def no_server_of_other_tests() -> Iterator[None]:
+    """No fork server, as in a command: the workers of a test's DataLoader leave one in this process."""
+    if forks_safely():
+        forkserver._forkserver._stop()
+    yield
+    if forks_safely():
+        forkserver._forkserver._stop()
 
 
 def of_worker() -> tuple[int, bool, dict[str, str | None], int]:
@@ -75,5 +86,4 @@ def test_a_program_that_has_a_server_of_its_own_keeps_it() -> None:
         with imported_ahead():
             methods.append(dask.config.get(METHOD))
         assert psutil.pid_exists(own)
-        forkserver._forkserver._stop()
     assert set(methods) == {dask.config.get(METHOD)}
