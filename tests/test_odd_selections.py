@@ -38,6 +38,16 @@ def test_a_flat_channel_is_0_after_normalising_whatever_its_level(normalize: str
     assert float(x[:, 0].std()) > 0.1
 
 
+@pytest.mark.parametrize("normalize", ["window", "channel", "recording", "robust"])
+def test_what_rounding_has_left_of_a_flat_channel_is_not_made_a_signal(normalize: str, loaded: xr.Dataset) -> None:
+    flat = loaded.copy(deep=True)
+    of_reference = 3e-7  # uV, as HBN-EEG's reference channel has it once it is filtered
+    flat["eeg"][:, 1] = np.random.default_rng(0).normal(0, of_reference, flat["eeg"][:, 1].shape)
+    x = torch.cat(list(WindowStream(flat, 16, target=None, normalize=normalize)))  # type: ignore[arg-type]
+    assert float(x[:, 1].std()) < 0.01
+    assert float(x[:, 0].std()) > 0.1
+
+
 @pytest.mark.parametrize("n_times", [1, 2, 97, 127, 1000])
 def test_windows_are_normalised_alike_in_streams_and_models_and_flat_channels_are_0_exactly(n_times: int) -> None:
     rng = np.random.default_rng(n_times)
@@ -45,7 +55,7 @@ def test_windows_are_normalised_alike_in_streams_and_models_and_flat_channels_ar
     x[:, 30:] = rng.uniform(1, 2, (5, 30, 1)).astype(np.float32)  # NumPy's mean of 127 of these is off by 4 units
     found = normalized_alone(x)
     std = x.astype(float).std(axis=2, keepdims=True)
-    expected = (x - x.mean(axis=2, keepdims=True, dtype=float)) / np.where(std > 1e-5, std, 1)
+    expected = (x - x.mean(axis=2, keepdims=True, dtype=float)) / np.where(std > 1e-4, std, 1)
     np.testing.assert_allclose(found, expected, atol=2e-5)
     assert not found[:, 30:].any()
     model = Predictor(torch.nn.Identity(), 60, n_times, 100.0, normalize="window")

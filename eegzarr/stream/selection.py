@@ -220,13 +220,13 @@ def _find(windows: xr.Dataset) -> _Found:
     places = places_of(signals)
     if places is None and not are_of_lake(signals):
         raise UsageError(
-            "these signals were not opened by eegzarr, and are not in memory: open them with "
+            "these signals were not opened by eegzarr, or Dask computed them (.persist()): open them with "
             "eegzarr.open_windows(lake, recipe) or xr.open_dataset(lake, engine='eegzarr'), or load them with .load() "
             f"({signals.nbytes / _GIB:.2f} GiB)"
         )
     if places is None:
         raise UsageError(
-            f"these signals were changed after they were opened, and are not in memory: load them with .load() "
+            f"these signals were changed or given other dimensions after they were opened: load them with .load() "
             f"({signals.nbytes / _GIB:.2f} GiB), or stream the stored ones with transform=, or write the changed ones "
             "into a lake (eegzarr.exchange.write.write_windows, or a recipe's preparation). To pick windows by a "
             "label isn't to change them: use .sel(window=condition), not .where()"

@@ -16,6 +16,7 @@ from eegzarr.stream.selection import Loaded, Selection, Source
 
 _LEVELS = (0.25, 0.5, 0.75)
 _ROUNDING = 4 * float(np.finfo(np.float32).eps)
+_SMALLEST = 1e-5  # of the median channel's: below it a deviation is the rounding of a channel that is flat
 _OF_NORMAL = 1.349  # standard deviations between the quartiles of a normal distribution
 Pair = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
@@ -77,7 +78,7 @@ def robust_statistics(selection: Selection) -> list[Pair]:
             lower, middle, upper = np.moveaxis(_quartiles(source, selection, number, own.tolist()), 1, 0)
             spread = (upper - lower) / _OF_NORMAL
             median[own, :, 0] = np.nan_to_num(middle)
-            scale[own, :, 0] = np.where(spread > 0, spread, 1)
+            scale[own, :, 0] = [_divisors(of_recording) for of_recording in spread]
         found.append((median, scale))
     return found
 
@@ -133,8 +134,18 @@ def _moments(source: Source, selection: Selection, number: int, recordings: Sequ
 def _scales(moments: Moments) -> Pair:
     count = np.maximum(1, moments.count)
     mean = np.asarray(moments.mean, np.float32)[:, None]
-    std = np.sqrt(np.maximum(moments.squares, 0) / np.broadcast_to(count, moments.mean.shape)).astype(np.float32)[
-        :, None
-    ]
-    # A flat channel's is what rounding has left, where the channel isn't 0.
-    return mean, np.where(std > _ROUNDING * np.abs(mean), std, np.float32(1))
+    std = np.sqrt(np.maximum(moments.squares, 0) / np.broadcast_to(count, moments.mean.shape)).astype(np.float32)
+    # The deviation of a flat channel is what rounding has left, where the channel isn't 0.
+    std[std <= _ROUNDING * np.abs(mean[:, 0])] = 0
+    return mean, _divisors(std)[:, None]
+
+
+def _divisors(deviations: npt.NDArray) -> npt.NDArray[np.float32]:
+    """Return what to divide channels by, (channel,): their deviations, and 1 for those that are flat.
+
+    A reference channel that was filtered isn't 0 but what rounding leaves, such as 3e-7 uV in HBN-EEG's Cz, which
+    divided by its own deviation would look like a channel.
+    """
+    varies = deviations[deviations > 0]
+    least = _SMALLEST * float(np.median(varies)) if len(varies) else 0.0
+    return np.where(deviations > least, deviations, 1).astype(np.float32)
