@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from eegzarr.bids.dataset import availability
+from eegzarr.build.inspect import Inspection
 from eegzarr.build.labels import subject_labels, why_no_labels, window_names
 from eegzarr.build.plan import Plan
 from eegzarr.build.target import target_names, targets_of
@@ -168,46 +169,16 @@ def _statistics(plan: Plan, moments: dict[int, Moments]) -> dict[str, tuple[str,
 
 def recordings_table(plan: Plan, receipts: list[Receipt], moments: dict[int, Moments]) -> xr.Dataset:
     """Return one row per recording of the source, with or without windows."""
-    rows = []
     unread = {row: reason for receipt in receipts for row, reason in receipt.reasons.items()}
     unread |= {row: beyond_reason(reached, plan.geometry.step) for row, reached in _beyond(receipts).items()}
     read = {row for row, own in moments.items() if not own.is_empty}
-    for row, inspection in enumerate(plan.inspections):
-        header, facts = inspection.header, inspection.facts
-        note = unread.get(row, inspection.reason)
-        rows.append(
-            {
-                **{name: getattr(inspection.recording, name) for name in _ENTITIES},
-                "sampling_rate": header.sfreq if header else np.nan,
-                "duration": header.duration if header else np.nan,
-                "trials": inspection.trials,
-                "windows": inspection.n_windows,
-                "dropped": inspection.dropped,
-                "status": "unreadable"
-                if row in unread and row not in read
-                else "skipped"
-                if inspection.reason
-                else "built",
-                "reason": note or why_no_labels(plan.source, inspection.recording.subject),
-                "fingerprint": inspection.fingerprint,
-                "left_out": sum(inspection.left_out.values()),
-                "left_out_reasons": "; ".join(f"{count} {why}" for why, count in inspection.left_out.items()),
-                "entities": inspection.recording.entities,
-                "files": " ".join(PurePosixPath(path).name for path in facts.files),
-                "reference": facts.reference,
-                "line_frequency": facts.line_frequency,
-                "software_filters": facts.software_filters,
-                "recording_type": facts.recording_type,
-                "bad_channels": ", ".join(facts.bad_channels),
-                "notes": "; ".join(inspection.notes),
-            }
-        )
-    table = pd.DataFrame(rows)
-    nothing = Moments(0, np.zeros(len(plan.channels)), np.zeros(len(plan.channels)))
-    parts = [moments.get(row, nothing) for row in range(len(rows))]
-    count = np.array([np.broadcast_to(m.count, len(plan.channels)) for m in parts], dtype=np.int64)
-    mean = np.stack([m.mean for m in parts])
-    squares = np.stack([m.squares for m in parts]) + count * mean**2
+    table = pd.DataFrame(
+        [
+            _recording_row(plan, inspection, unread.get(row), has_samples=row in read)
+            for row, inspection in enumerate(plan.inspections)
+        ]
+    )
+    shape = (len(table), len(plan.channels))
     units = {"sampling_rate": "Hz", "duration": "s"}
     columns: dict[str, Any] = {
         str(name): (
@@ -217,18 +188,62 @@ def recordings_table(plan: Plan, receipts: list[Receipt], moments: dict[int, Mom
         )
         for name, values in table.items()
     }
-    per_channel = ("recording", "channel")
     bad = [np.isin(plan.channels, inspection.facts.bad_channels) for inspection in plan.inspections]
-    columns["bad"] = (per_channel, np.stack(bad), {"long_name": "whether channels.tsv says that the channel is bad"})
-    columns["count"] = (per_channel, count, {"long_name": "samples in the recording's valid windows"})
-    columns["mean"] = (per_channel, mean, {"long_name": "their mean", "units": "uV"})
-    columns["sum_of_squares"] = (per_channel, squares, {"long_name": "sum of their squares", "units": "uV2"})
-    columns |= _quartile_variables(recording_quartiles(plan, receipts), (len(rows), len(plan.channels)))
+    meaning = {"long_name": "whether channels.tsv says that the channel is bad"}
+    columns["bad"] = (("recording", "channel"), np.stack(bad), meaning)
+    columns |= _moment_variables(moments, shape)
+    columns |= _quartile_variables(recording_quartiles(plan, receipts), shape)
     axes = {
-        "recording": ("recording", np.arange(len(rows), dtype=np.int32)),
+        "recording": ("recording", np.arange(len(table), dtype=np.int32)),
         "channel": ("channel", np.array(plan.channels, dtype=object)),
     }
     return xr.Dataset(plain_variables(columns), coords=plain_variables(axes))
+
+
+def _recording_row(plan: Plan, inspection: Inspection, unread: str | None, *, has_samples: bool) -> dict[str, Any]:
+    """Return a recording's row; `unread` is why some or all of its windows are invalid, None if all are valid."""
+    header, facts = inspection.header, inspection.facts
+    status = "skipped" if inspection.reason else "built"
+    if unread is not None and not has_samples:
+        status = "unreadable"
+    reason = inspection.reason if unread is None else unread
+    return {
+        **{name: getattr(inspection.recording, name) for name in _ENTITIES},
+        "sampling_rate": header.sfreq if header else np.nan,
+        "duration": header.duration if header else np.nan,
+        "trials": inspection.trials,
+        "windows": inspection.n_windows,
+        "dropped": inspection.dropped,
+        "status": status,
+        "reason": reason or why_no_labels(plan.source, inspection.recording.subject),
+        "fingerprint": inspection.fingerprint,
+        "left_out": sum(inspection.left_out.values()),
+        "left_out_reasons": "; ".join(f"{count} {why}" for why, count in inspection.left_out.items()),
+        "entities": inspection.recording.entities,
+        "files": " ".join(PurePosixPath(path).name for path in facts.files),
+        "reference": facts.reference,
+        "line_frequency": facts.line_frequency,
+        "software_filters": facts.software_filters,
+        "recording_type": facts.recording_type,
+        "bad_channels": ", ".join(facts.bad_channels),
+        "notes": "; ".join(inspection.notes),
+    }
+
+
+def _moment_variables(moments: dict[int, Moments], shape: tuple[int, int]) -> dict[str, Any]:
+    """Return count, mean and sum of squares of each recording's samples, (recording, channel)."""
+    n_recordings, n_channels = shape
+    nothing = Moments(0, np.zeros(n_channels), np.zeros(n_channels))
+    parts = [moments.get(row, nothing) for row in range(n_recordings)]
+    count = np.array([np.broadcast_to(m.count, n_channels) for m in parts], dtype=np.int64)
+    mean = np.stack([m.mean for m in parts])
+    squares = np.stack([m.squares for m in parts]) + count * mean**2
+    per_channel = ("recording", "channel")
+    return {
+        "count": (per_channel, count, {"long_name": "samples in the recording's valid windows"}),
+        "mean": (per_channel, mean, {"long_name": "their mean", "units": "uV"}),
+        "sum_of_squares": (per_channel, squares, {"long_name": "sum of their squares", "units": "uV2"}),
+    }
 
 
 def _quartile_variables(found: dict[int, np.ndarray], shape: tuple[int, int]) -> dict[str, Any]:

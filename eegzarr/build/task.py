@@ -1,16 +1,14 @@
-"""What a worker does: read a shard's windows, write the shard, then its receipt."""
+"""What a worker gets to make one shard, and how it reads the windows of its pieces."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from numcodecs import blosc
 
 from eegzarr.bids.beside import Surroundings
 from eegzarr.bids.buckets import at_hand
@@ -22,20 +20,16 @@ from eegzarr.recordings.header import Header
 from eegzarr.recordings.memory import channel_blocks
 from eegzarr.recordings.mixing import Mixing, mixing
 from eegzarr.recordings.preparation import cut, prepare_recording
-from eegzarr.recordings.quartiles import quartiles
 from eegzarr.recordings.reader import read_windows
 from eegzarr.recordings.surroundings import look_around
 from eegzarr.recordings.tiles import read_tiles
-from eegzarr.store.codec import codec_mark
-from eegzarr.store.integers import beyond_reason, is_too_large, round_to, to_integers, to_microvolts
-from eegzarr.store.layout import EEG, RECEIPTS, SCRATCH, Geometry, open_array, open_store
+from eegzarr.store.layout import SCRATCH, Geometry, open_store
 from eegzarr.store.private import get_bytes, run
-from eegzarr.store.receipt import Imprint, Moments, Receipt, Rounding, WindowChecks, max_rounding
-from eegzarr.store.shard import ShardEncoder, put, reused, writing
+from eegzarr.store.receipt import Imprint, Rounding
+from eegzarr.store.shard import put, reused
 
 _TOGETHER = 8 * 2**20  # bytes of windows that are filled at a time
 _NOTHING = Rounding()
-_ROUNDED_TOGETHER = 4  # windows, whose copies as float64 stay in the processor's cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,132 +96,9 @@ class ShardTask:
     is_encoded: bool = True
 
 
-def write_shard(task: ShardTask, prepared: dict[int, str]) -> Receipt:
-    """Read, encode and write one shard, then its receipt.
-
-    A window that can't be read stays NaN and ``valid`` is False; none moves. Called in a
-    worker process; doing it twice writes the same bytes twice.
-
-    Parameters
-    ----------
-    prepared : dict of int to str
-        Recordings that `prepare` has put beside the receipts, by their row in the plan; with the
-        reason where it could not.
-
-    Raises
-    ------
-    BuildStopped
-        If a recording isn't what the plan was made from.
-    """
-    buffer = shard_buffer(task.geometry)
-
-    def windows_of(piece: Piece) -> npt.NDArray[np.float32]:
-        part = buffer[: len(piece.starts)]
-        read_piece(task, piece, prepared, part)
-        return part
-
-    return fill_shard(task, windows_of)
-
-
 def shard_buffer(geometry: Geometry, name: str = "windows") -> npt.NDArray[np.float32]:
     """Return the calling thread's buffer of a name for up to a shard of windows, (window, channel, time)."""
     return reused(name, (geometry.windows_per_shard, geometry.n_channels, geometry.n_times), np.float32)
-
-
-def fill_shard(task: ShardTask, windows_of: Callable[[Piece], npt.NDArray[np.float32]]) -> Receipt:
-    """Encode the windows of each piece of a shard, write the shard as they come, then its receipt.
-
-    Where `windows_of` raises a RecordingError, or the type can't hold what it gives, the piece's
-    windows become NaN and its recording gets the reason.
-    """
-    geometry = task.geometry
-    blosc.use_threads = False  # for good: several threads of one worker may encode
-    moments, valid, peak_to_peak, reasons = [], [], [], {}
-    own_quartiles: list[npt.NDArray[np.float32]] = []
-    beyond: dict[int, float] = {}
-    rounding = task.lost
-    with _sink(task) as write:
-        encoder = ShardEncoder(geometry, write)
-        for piece in task.pieces:
-            there = _there(task, piece)
-            try:
-                part = windows_of(piece)
-                least, largest, reached = _extremes(part, geometry)
-                if reached:
-                    reasons[piece.recording] = _beyond(reached, geometry)
-                    beyond |= {piece.recording: reached} if geometry.step else {}
-            except RecordingError as error:
-                reasons[piece.recording] = str(error)
-                part = shard_buffer(geometry)[: len(piece.starts)]
-                part[:] = np.nan
-                least = largest = part[:, :, 0]
-            # Extremes are finite only where all samples are: one pass over the signal less.
-            if there is not None:
-                least, largest = least[:, there], largest[:, there]
-            finite = np.isfinite(least).all(axis=1) & np.isfinite(largest).all(axis=1)
-            valid.append(finite)
-            if geometry.step:
-                # Statistics are of what is stored.
-                least, largest = (_as_stored(one, geometry.step) for one in (least, largest))
-                rounding = max_rounding(rounding, _add_integers(encoder, part, geometry.step))
-            peak_to_peak.append((largest - least).max(axis=1))
-            readable = part if finite.all() else part[finite]
-            own_quartiles.append(_quartiles(readable, there))
-            moments.append(Moments.of(readable) if there is None else Moments.of_some(readable, there))
-            if geometry.dtype == "float16":
-                rounding = max_rounding(rounding, Rounding.of(readable if there is None else readable[:, there]))
-            if not geometry.step and task.is_encoded:
-                encoder.add(part)
-        if task.is_encoded:
-            encoder.close()
-        receipt = Receipt(
-            shard=task.shard,
-            signals_digest=task.signals_digest,
-            nbytes=encoder.nbytes,
-            crc32c=encoder.crc32c,
-            content=encoder.content,
-            peak_to_peak=np.concatenate(peak_to_peak),
-            valid=np.concatenate(valid),
-            moments=tuple(moments),
-            reasons=reasons,
-            rounding=rounding,
-            codec=codec_mark(geometry),
-            beyond=beyond,
-            checks=WindowChecks.joined(encoder.checks),
-            quartiles=tuple(own_quartiles),
-        )
-        if task.wanted is not None and not task.wanted.fits(receipt):
-            raise LakeError(
-                f"shard {task.shard} of {task.lake}/{task.group} has other content than before: the signals in "
-                f"{task.source_root} have changed. Rebuild the group with python -m eegzarr.build --overwrite"
-            )
-    if task.wanted is None and task.is_kept:
-        receipts = open_array(task.lake, f"{task.group}/{SCRATCH}/{RECEIPTS}", read_only=False)
-        receipts[task.shard] = receipt.to_json()
-    return receipt
-
-
-def _quartiles(windows: npt.NDArray[np.float32], there: npt.NDArray[np.int64] | None) -> npt.NDArray[np.float32]:
-    """Return quartiles of each channel, (3, channel), NaN of those that a recording lacks."""
-    if there is None:
-        return quartiles(windows)
-    found = np.full((3, windows.shape[1]), np.nan, np.float32)
-    found[:, there] = quartiles(windows[:, there])
-    return found
-
-
-def _sink(task: ShardTask) -> AbstractContextManager[Callable[[bytes], object]]:
-    if not task.is_kept:
-        return nullcontext(lambda content: None)
-    return writing(task.lake, f"{task.group}/{EEG}/{task.geometry.shard_key(task.shard)}")
-
-
-def _there(task: ShardTask, piece: Piece) -> npt.NDArray[np.int64] | None:
-    """Return the rows of the channels that a piece's windows have a signal for, None for all of them."""
-    if task.missing != "nan" or piece.header is None:
-        return None
-    lacking = piece.header.lacking(task.channels)
-    return np.flatnonzero(~np.isin(task.channels, lacking)) if lacking else None
 
 
 def read_piece(task: ShardTask, piece: Piece, prepared: dict[int, str], out: npt.NDArray[np.float32]) -> None:
@@ -353,47 +224,3 @@ def unchanged(root: str, piece: Piece) -> Surroundings:
     if surroundings.fingerprint != piece.fingerprint:
         raise BuildStopped(f"{path} changed while the build ran: restore it, or rebuild with --overwrite")
     return surroundings
-
-
-def _add_integers(encoder: ShardEncoder, windows: npt.NDArray[np.float32], step: float) -> Rounding:
-    """Encode windows as integers, a few at a time, and round them in place; return the largest errors."""
-    largest = Rounding()
-    for first in range(0, len(windows), _ROUNDED_TOGETHER):
-        integers, rounding = round_to(windows[first : first + _ROUNDED_TOGETHER], step)
-        encoder.add(integers)
-        largest = max_rounding(largest, rounding)
-    return largest
-
-
-def _as_stored(samples: npt.NDArray[np.float32], step: float) -> npt.NDArray[np.float32]:
-    return to_microvolts(to_integers(samples, step), step)
-
-
-def _extremes(
-    windows: npt.NDArray[np.float32], geometry: Geometry
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], float]:
-    """Return the least and the largest sample of each window's channels, (window, channel).
-
-    A window with a sample that the type can't hold becomes NaN, whole; the others stay. The third value is the
-    largest such sample, 0 where there is none.
-    """
-    least, largest = windows.min(axis=2), windows.max(axis=2)
-    reached = np.abs(np.stack([least, largest]))
-    highest = reached.max(axis=(0, 2), initial=0, where=np.isfinite(reached))
-    for window in np.flatnonzero(~np.isfinite(reached).all(axis=(0, 2))).tolist():
-        samples = np.abs(windows[window])
-        highest[window] = samples.max(initial=0, where=np.isfinite(samples))
-    integers = bool(geometry.step)
-    too_high = is_too_large(highest, geometry.step) if integers else highest > np.finfo(geometry.dtype).max
-    if not too_high.any():
-        return least, largest, 0.0
-    windows[too_high] = np.nan
-    least[too_high] = largest[too_high] = np.nan
-    return least, largest, float(highest.max())
-
-
-def _beyond(reached: float, geometry: Geometry) -> str:
-    """Say why windows are invalid that reach so many uV."""
-    if geometry.step:
-        return beyond_reason(reached, geometry.step)
-    return f"reaches {reached:.3g} uV, more than {geometry.dtype} holds: windows that do are invalid"

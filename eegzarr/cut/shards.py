@@ -13,7 +13,8 @@ import numpy.typing as npt
 from dask.distributed import Client
 
 from eegzarr.build.plan import Plan
-from eegzarr.build.task import Piece, ShardTask, fill_shard, shard_buffer
+from eegzarr.build.shards import fill_shard
+from eegzarr.build.task import Piece, ShardTask, shard_buffer
 from eegzarr.build.workers.cluster import check_worker_memory, made_of_shards, running_client
 from eegzarr.build.workers.resources import WORKER_IDLE, Resources, projected_worker_memory
 from eegzarr.build.workers.session import lost_workers_named

@@ -24,9 +24,10 @@ from eegzarr.build.checks import check_root, check_writable, checked_name
 from eegzarr.build.digest import fingerprints_of, labels_digest, signals_digest
 from eegzarr.build.inspect import Inspection
 from eegzarr.build.plan import Plan
+from eegzarr.build.shards import fill_shard
 from eegzarr.build.state import Asked, Found, Step, decide, touched
 from eegzarr.build.summary import BuildSummary, summarize
-from eegzarr.build.task import Piece, fill_shard, shard_buffer
+from eegzarr.build.task import Piece, shard_buffer
 from eegzarr.build.write import Written, began, disk_faults_named, finish_group, shard_tasks, tell_written
 from eegzarr.errors import LakeError, UsageError
 from eegzarr.events import Listener, tell

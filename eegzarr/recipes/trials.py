@@ -96,12 +96,7 @@ def find_trials(events: Columns, values: EventRules, duration: float = np.nan) -
     is_stimulus, is_response = _is_one_of(value, values.stimulus), _is_one_of(value, values.response)
     is_start = _is_one_of(value, values.trial_start)
     start = onset[is_start]
-    stop = np.append(start, np.nan)[1:]
-    ends = onset[_is_one_of(value, values.end)]
-    if start.size and ends.size and ends[-1] > start[-1]:
-        stop[-1] = ends[-1]
-    elif start.size and not values.end:
-        stop[-1] = np.inf if np.isnan(duration) else max(duration, np.nextafter(start[-1], np.inf))
+    stop = _stops(start, onset[_is_one_of(value, values.end)], values, duration)
     closed = ~np.isnan(stop)
     lost[NO_END] = int((~closed).sum())
     start, stop = start[closed], stop[closed]
@@ -129,6 +124,18 @@ def find_trials(events: Columns, values: EventRules, duration: float = np.nan) -
         "response_onset": _take(order[is_response], index, -1),
     }
     return Trials(columns, rows, +lost, tuple(notes))
+
+
+def _stops(
+    start: npt.NDArray[np.float64], ends: npt.NDArray[np.float64], values: EventRules, duration: float
+) -> npt.NDArray[np.float64]:
+    """Return where each trial stops in s: where the next one starts, and NaN where the last one has no end."""
+    stop = np.append(start, np.nan)[1:]
+    if start.size and ends.size and ends[-1] > start[-1]:
+        stop[-1] = ends[-1]
+    elif start.size and not values.end:
+        stop[-1] = np.inf if np.isnan(duration) else max(duration, np.nextafter(start[-1], np.inf))
+    return stop
 
 
 def values_found(events: Columns) -> str:

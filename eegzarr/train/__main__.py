@@ -74,17 +74,11 @@ def train(
         A further argument of the model; repeatable.
     """
     share = parse_share(max_memory)
-    if not 0 < checkpoint_interval < float("inf"):
-        raise UsageError(f"--checkpoint-interval must be above 0 s, got {checkpoint_interval}")
-    if not 0 < timeout < float("inf"):
-        raise UsageError(f"--timeout must be above 0 s, got {timeout}")
-    if resume and (lake or out):
-        raise UsageError("--resume RUN continues with the run's own options: leave out LAKE and --out")
-    if resume and (given := [option_name(name) for name in options] + _names(config=config, model_arg=model_arg)):
-        raise UsageError(
-            f"--resume RUN continues with the run's own options: leave out {', '.join(given)}, or start a new run with "
-            f"--config {resume}/config.json {given[0]} … --out NEW"
-        )
+    _check_above_zero("--checkpoint-interval", checkpoint_interval)
+    _check_above_zero("--timeout", timeout)
+    if resume:
+        new = [*map(option_name, options), *_names(config=config, model_arg=model_arg)]
+        _check_resumed_alone(resume, has_place=bool(lake or out), options=new)
     chosen = None if resume else fit_options(lake, options, config, model_arg)
     run: str = resume or out or f"runs/{chosen.recipe if chosen else ''}-{datetime.now():%Y%m%d-%H%M%S}"
     if tmux:
@@ -93,14 +87,35 @@ def train(
         rest = [text for text in invocation.arguments if text != "--tmux"]
         return start_beside_monitor(rest if resume or out else [*rest, "--out", run], run)
     _check_lake(chosen)
-    if seeds < 1 or (seeds > 1 and (resume or (chosen and chosen.folds))):
-        raise UsageError(f"--seeds {seeds}: at least 1, and neither with --resume nor with --folds")
-    if (seeds > 1 or (chosen and chosen.folds)) and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        several = "--seeds" if seeds > 1 else "--folds"
-        raise UsageError(f"{several} trains one run after another, each in one process: leave out torchrun")
+    _check_several_runs(seeds, folds=chosen.folds if chosen else 0, is_resumed=bool(resume))
     settings = {"checkpoint_interval": checkpoint_interval, "max_memory": share, "timeout": timeout}
     with needs("train", "training"):
         return _train(chosen, run, str(invocation), settings, seeds, log)
+
+
+def _check_above_zero(option: str, seconds: float) -> None:
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"{option} must be above 0 s, got {seconds}")
+
+
+def _check_resumed_alone(run: str, *, has_place: bool, options: list[str]) -> None:
+    """Refuse a run that is resumed together with options that it has already."""
+    if has_place:
+        raise UsageError("--resume RUN continues with the run's own options: leave out LAKE and --out")
+    if options:
+        raise UsageError(
+            f"--resume RUN continues with the run's own options: leave out {', '.join(options)}, or start a new run "
+            f"with --config {run}/config.json {options[0]} … --out NEW"
+        )
+
+
+def _check_several_runs(seeds: int, *, folds: int, is_resumed: bool) -> None:
+    """Refuse several seeds or folds where only one run can be trained."""
+    if seeds < 1 or (seeds > 1 and (is_resumed or folds)):
+        raise UsageError(f"--seeds {seeds}: at least 1, and neither with --resume nor with --folds")
+    if (seeds > 1 or folds) and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        several = "--seeds" if seeds > 1 else "--folds"
+        raise UsageError(f"{several} trains one run after another, each in one process: leave out torchrun")
 
 
 def _names(**given: object) -> list[str]:

@@ -78,8 +78,6 @@ def search(
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    from eegzarr.train.loop.fit import fit, resume
-
     parts = make_parts(options)
     task, digests = task_of(parts), parts.plan_digests
     if task.classes:
@@ -101,23 +99,55 @@ def search(
     def objective(trial: optuna.Trial) -> float:
         run = RunFolder(trial.user_attrs.get(FOLDER) or folder / f"trial-{trial.number:03d}")
         trial.set_user_attr(FOLDER, str(run.path))
-        for epoch, score in enumerate(_scores_before(run)):
-            trial.report(score, epoch)
-        watchers = [*listeners, _pruning(trial)]
-        try:
-            chosen = suggest(trial, options, kept)
-            if not run.is_finished and run.is_begun:
-                resume(run.path, watchers, max_memory=max_memory)
-            elif not run.is_finished:
-                fit(chosen, run.path, watchers, max_memory=max_memory)
-        except (FitDiverged, BatchTooLarge) as error:
-            trial.set_user_attr(REASON, "diverged" if isinstance(error, FitDiverged) else str(error))
-            raise optuna.TrialPruned(str(error)) from error
+        _run_trial(trial, run, options, kept, listeners, max_memory)
         return float(run.read_json(run.summary)["scores"]["valid"][task.metric_key])
 
     ended = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
     while (left := trials - len(study.get_trials(states=ended))) > 0:
         study.optimize(objective, n_trials=left)
+    result = _result(study, folder, task.metric)
+    best = {"metric": task.metric, "score": result.best_score}
+    write_json(folder / BEST, {**best, "run": result.best_run, "values": result.best_values})
+    return result
+
+
+def _run_trial(
+    trial: optuna.Trial,
+    run: RunFolder,
+    options: FitOptions,
+    kept: Collection[str],
+    listeners: tuple[Listener, ...],
+    max_memory: float | str,
+) -> None:
+    """Fit with the values of a trial, or resume its run; a fit that diverges or doesn't fit in memory is pruned."""
+    import optuna
+
+    from eegzarr.train.loop.fit import fit, resume
+
+    for epoch, score in enumerate(_scores_before(run)):
+        trial.report(score, epoch)
+    watchers = [*listeners, _pruning(trial)]
+    try:
+        chosen = suggest(trial, options, kept)
+        if not run.is_finished and run.is_begun:
+            resume(run.path, watchers, max_memory=max_memory)
+        elif not run.is_finished:
+            fit(chosen, run.path, watchers, max_memory=max_memory)
+    except (FitDiverged, BatchTooLarge) as error:
+        trial.set_user_attr(REASON, "diverged" if isinstance(error, FitDiverged) else str(error))
+        raise optuna.TrialPruned(str(error)) from error
+
+
+def _result(study: optuna.Study, folder: Path, metric: str) -> SearchResult:
+    """Return what came of a study's trials.
+
+    Raises
+    ------
+    UsageError
+        If all were pruned.
+    """
+    import optuna
+
     pruned = Counter(
         str(trial.user_attrs.get(REASON, "behind the other trials"))
         for trial in study.get_trials(states=(optuna.trial.TrialState.PRUNED,))
@@ -125,17 +155,14 @@ def search(
     complete = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
     if not complete:
         raise UsageError(f"every trial of {folder} was given up: {_reasons(pruned)}. Give more --trials")
-    result = SearchResult(
+    return SearchResult(
         finished=len(complete),
         pruned=dict(pruned),
-        metric=task.metric,
+        metric=metric,
         best_score=float(study.best_value),
         best_run=str(study.best_trial.user_attrs[FOLDER]),
         best_values=study.best_params,
     )
-    best = {"metric": task.metric, "score": result.best_score}
-    write_json(folder / BEST, {**best, "run": result.best_run, "values": result.best_values})
-    return result
 
 
 def _take_up_stopped(study: optuna.Study) -> None:

@@ -19,7 +19,8 @@ from dask.distributed import Client, Future, LocalCluster
 
 from eegzarr.bids.recordings import Recording
 from eegzarr.build.inspect import Inspection, inspect_batch
-from eegzarr.build.task import ShardTask, drop_prepared, prepare, write_shard
+from eegzarr.build.shards import write_shard
+from eegzarr.build.task import ShardTask, drop_prepared, prepare
 from eegzarr.build.workers.ahead import ENVIRONMENT
 from eegzarr.build.workers.crew import Crew, Needs, Unfit, check_written, version
 from eegzarr.build.workers.resources import WORKER_IDLE, Resources
