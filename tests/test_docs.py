@@ -7,9 +7,11 @@ would: those in Python share their names.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib
 import importlib.util
+import inspect
 import io
 import os
 import re
@@ -211,6 +213,41 @@ def options_of(command: str) -> frozenset[str]:
     with contextlib.redirect_stdout(told):
         assert module.main(["--help"]) == 0
     return frozenset(re.findall(r"--[a-z0-9][a-z0-9-]*", told.getvalue()))
+
+
+def test_signatures_show_values_not_names() -> None:
+    """Of every object of the reference: its reader needs the number, not the name that our code has for it."""
+    places = re.findall(
+        r"(?m)^::: (\S+)$(?!\n +options)", (ROOT / "docs" / "reference" / "python.md").read_text("utf8")
+    )
+    unreadable = {}
+    for place in places:
+        module, _, name = place.rpartition(".")
+        definition = ast.parse(inspect.getsource(getattr(importlib.import_module(module), name))).body[0]
+        assert isinstance(definition, ast.ClassDef | ast.FunctionDef)
+        for function in [definition, *definition.body]:
+            if isinstance(function, ast.FunctionDef) and is_shown(function.name):
+                arguments = function.args
+                defaults = [*arguments.defaults, *filter(None, arguments.kw_defaults)]
+                odd = [ast.unparse(default) for default in defaults if not is_literal(default)]
+                shown = " ".join(map(ast.unparse, filter(None, [arguments, function.returns])))
+                odd += re.findall(r"(?<![\w.])_[A-Za-z]\w*", shown)
+                if odd:
+                    unreadable[f"{place}.{function.name}"] = odd
+    assert len(places) > 40
+    assert not unreadable
+
+
+def is_shown(name: str) -> bool:
+    return name == "__init__" or name[0] != "_"
+
+
+def is_literal(default: ast.expr) -> bool:
+    try:
+        ast.literal_eval(default)
+    except ValueError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("label", LABELS)

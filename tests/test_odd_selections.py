@@ -116,7 +116,7 @@ REFUSED: list[tuple[Callable[[xr.Dataset], xr.Dataset], dict[str, object], str]]
     (lambda ds: ds, {"seed": 1.5}, "seed must be a whole number"),
     (lambda ds: ds, {"threads": 1.5}, "threads must be a whole number"),
     (lambda ds: ds, {"ahead": None}, "ahead must be a whole number"),
-    (lambda ds: ds, {"memory": "2GB"}, "memory must be a whole number"),
+    (lambda ds: ds, {"memory": "plenty"}, "memory 'plenty' is no size"),
     (lambda ds: ds, {"concurrency": 0}, "concurrency must be at least 1"),
     (lambda ds: ds, {"normalize": "window", "clamp": "20"}, "clamp must be a number above 0, got '20'"),
     (lambda ds: ds, {"transform": "abs"}, "transform must be a function of x"),

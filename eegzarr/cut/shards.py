@@ -39,9 +39,10 @@ class CutTask:
     shard : ShardTask
         Its source is the lake.
     first : dict of int to int
-        Where the tiles of each recording begin on the line of all tiles, by its row in the plan.
+        Number of each recording's first tile, counted over the tiles of all recordings; by the recording's row in the
+        plan.
     reasons : dict of int to str
-        Why recordings couldn't be read, likewise; "" for those that could.
+        Why a recording couldn't be read, or ""; by the same row.
     """
 
     shard: ShardTask

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from numbers import Integral
 from pathlib import Path
 
 import psutil
@@ -70,9 +71,9 @@ def as_bytes(size: int | str | None, option: str) -> int | None:
             return parse_bytes(size)
         except UsageError as error:
             raise UsageError(f"{option} {error}") from error
-    if isinstance(size, bool) or not isinstance(size, int) or size <= 0:
+    if isinstance(size, bool) or not isinstance(size, Integral) or size <= 0:
         raise UsageError(f"{option} {size!r} is no size: give bytes, or a text such as '2GiB'")
-    return size
+    return int(size)
 
 
 def as_share(share: float | str, option: str) -> float:

@@ -21,11 +21,28 @@ with needs("plot", "a picture"):
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-__all__ = ["COLOURS", "FAINT", "INK", "MaxNLocator", "as_svg", "figure_of", "new_axes", "one_axes", "save", "style"]
+__all__ = [
+    "COLOURS",
+    "FAINT",
+    "INK",
+    "ON_A_MAP",
+    "PAPER",
+    "MaxNLocator",
+    "as_svg",
+    "figure_of",
+    "new_axes",
+    "one_axes",
+    "save",
+    "style",
+]
 
-# Okabe & Ito's colours, which people with any colour vision tell apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A7A7A", "#000000")
-INK, FAINT = "#24323f", "#8a97a3"
+INK, FAINT, PAPER, _GRID = "#24323f", "#8a97a3", "#ffffff", "#e6eaee"
+# Okabe & Ito's colours, which people with any colour vision tell apart, with our ink as their black.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A7A7A", INK)
+# On a heat map, which is as bright on a dark page as on a white one.
+ON_A_MAP = "#000000"
+# What these become on a dark page; the others are seen on both.
+_IN_THE_DARK = {INK: "#dfe6ec", PAPER: "#1b242c", _GRID: "#33414d", COLOURS[0].lower(): "#3f9bd8"}
 _STYLE: dict[Any, Any] = {
     "font.size": 10,
     "font.family": "sans-serif",
@@ -41,7 +58,7 @@ _STYLE: dict[Any, Any] = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "axes.prop_cycle": cycler(color=COLOURS),
-    "grid.color": "#e6eaee",
+    "grid.color": _GRID,
     "grid.linewidth": 0.8,
     "text.color": INK,
     "xtick.color": INK,
@@ -50,7 +67,8 @@ _STYLE: dict[Any, Any] = {
     "ytick.labelsize": 9,
     "legend.frameon": False,
     "legend.fontsize": 9,
-    "figure.facecolor": "white",
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
     "svg.fonttype": "path",
     "svg.hashsalt": "eegzarr",  # the same picture is the same bytes
 }
@@ -110,8 +128,18 @@ def save(drawn: Axes | Iterable[Axes], path: str | Path) -> None:
 
 
 def as_svg(drawn: Axes | Iterable[Axes]) -> bytes:
-    """Return the figure that axes are on as an SVG document, the same bytes for the same picture."""
+    """Return the figure that axes are on as an SVG document, the same bytes for the same picture.
+
+    Where it is shown on a dark page, its colours are those of one.
+    """
     content = io.BytesIO()
     with style():
         figure_of(drawn).savefig(content, format="svg", metadata={"Date": None})
-    return content.getvalue()
+    # Matplotlib writes colours into the style of each element, as `fill: #24323f`.
+    rules = "".join(
+        f'[style*="{part}: {light}"]{{{part}:{dark}!important}}'
+        for light, dark in _IN_THE_DARK.items()
+        for part in ("fill", "stroke")
+    )
+    dark = f"@media (prefers-color-scheme: dark){{{rules}}}</style>".encode()
+    return content.getvalue().replace(b"</style>", dark, 1)

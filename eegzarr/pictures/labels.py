@@ -13,7 +13,7 @@ import xarray as xr
 
 from eegzarr.amounts import counted
 from eegzarr.errors import UsageError
-from eegzarr.pictures.canvas import COLOURS, FAINT, INK, MaxNLocator, new_axes, one_axes, style
+from eegzarr.pictures.canvas import COLOURS, FAINT, INK, PAPER, MaxNLocator, new_axes, one_axes, style
 from eegzarr.recipes.classes import classes_of, names_of
 from eegzarr.recipes.recipe import recipe_from_json
 from eegzarr.recipes.windows import WITHOUT_A_PLACE
@@ -50,7 +50,7 @@ def label_distributions(windows: xr.Dataset, labels: Sequence[str] | None = None
     UsageError
         If there is no such label, or none that holds anything.
     """
-    names = _worth_drawing(windows) if labels is None else list(labels)
+    names = labels_worth_drawing(windows) if labels is None else list(labels)
     missing = [name for name in names if name not in windows.coords]
     if missing:
         raise no_label(windows, missing[0], "draw")
@@ -66,7 +66,8 @@ def label_distributions(windows: xr.Dataset, labels: Sequence[str] | None = None
     return axes[: len(names)]
 
 
-def _worth_drawing(windows: xr.Dataset) -> list[str]:
+def labels_worth_drawing(windows: xr.Dataset) -> list[str]:
+    """Return the target, and the usual labels of trials and subjects that hold anything."""
     predicted = recipe_from_json(windows.attrs["recipe"]).target if "recipe" in windows.attrs else ""
     # The target's own column would be the same picture again.
     names = [name for name in _USUAL if name in windows.coords and name != predicted]
@@ -134,7 +135,7 @@ def subjects(windows: xr.Dataset, ax: Axes | None = None) -> Axes:
                 stacked=True,
                 label=[f"{name} ({int((kinds == name).sum())})" for name in names],
                 color=[COLOURS[i % len(COLOURS)] for i in range(len(names))],
-                edgecolor="white",
+                edgecolor=PAPER,
                 linewidth=0.5,
             )
             ax.legend(ncols=1 + len(names) // 8)
@@ -147,11 +148,16 @@ def subjects(windows: xr.Dataset, ax: Axes | None = None) -> Axes:
     return ax
 
 
+def lost_of_all(windows: xr.Dataset) -> tuple[dict[str, int], int]:
+    """Return how many windows are lost for each reason that applies, and how many there would be without losses."""
+    counts = lost_windows(windows)
+    total = windows.sizes["window"] + counts.get(WITHOUT_A_PLACE, 0)
+    return {reason: count for reason, count in counts.items() if count}, total
+
+
 def losses(windows: xr.Dataset, ax: Axes | None = None) -> Axes:
     """Draw how many windows are lost, by reason, each counted once; see `eegzarr.store.describe.lost_windows`."""
-    counts = lost_windows(windows)
-    lost = {reason: count for reason, count in counts.items() if count}
-    total = windows.sizes["window"] + counts.get(WITHOUT_A_PLACE, 0)
+    lost, total = lost_of_all(windows)
     with style():
         ax = one_axes(ax, height=1.4 + sum(0.25 + 0.17 * len(fill(reason, 42).splitlines()) for reason in lost))
         ax.set_title(f"{sum(lost.values()):,} of {counted(total, 'window')} lost")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -17,7 +17,7 @@ from eegzarr.amounts import counted, size
 from eegzarr.errors import LakeError, redacted
 from eegzarr.pictures import page
 from eegzarr.pictures.canvas import as_svg
-from eegzarr.pictures.labels import label_distributions, losses, subjects
+from eegzarr.pictures.labels import label_distributions, labels_worth_drawing, lost_of_all, subjects
 from eegzarr.pictures.passes import Averages, Spectrum, SubjectAverages, read
 from eegzarr.pictures.passes import SortedImage as ErpImage
 from eegzarr.pictures.signals import (
@@ -41,6 +41,8 @@ from eegzarr.stream.stored import splits_of, told_split
 from eegzarr.watch.tables import label_cells, label_title
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from eegzarr.store.describe import NumberStatistics, TextStatistics
 
 _PACKAGES = ("eegzarr", "zarr", "numcodecs", "xarray", "dask", "mne", "numpy")
@@ -105,7 +107,7 @@ def _opened(
 
 def _groups(summaries: list[GroupSummary]) -> str:
     complete = [summary for summary in summaries if summary.status == COMPLETE]
-    counted = page.facts(
+    totals = page.facts(
         [
             (f"{sum(s.windows for s in complete):,}", "windows"),
             (f"{max((s.subjects for s in complete), default=0):,}", "subjects in the largest group"),
@@ -121,7 +123,7 @@ def _groups(summaries: list[GroupSummary]) -> str:
         )
         for s in summaries
     ]
-    return counted + page.card("", page.table(header, rows))
+    return totals + page.card("", page.table(header, rows))
 
 
 def _splits(splits: dict[str, dict[str, dict[str, int] | None]]) -> str:
@@ -135,14 +137,16 @@ def _recipe(lake: str | Path, windows: xr.Dataset, groups: list[GroupSummary], s
             _drawn("Subjects", subjects(windows)),
             _drawn("Windows per subject", windows_by_subject(windows)),
             *_targets(windows),
-            _drawn("Windows lost by reason", losses(windows)),
             _drawn("Amplitude", amplitudes(windows)),
+            # The last: it may fill a row, and bars of text look well at any width.
+            _lost(windows),
         ]
     )
-    yield _drawn("Windows in a recording", timeline({_name_of(windows): windows}))
-    yield _drawn("Labels", label_distributions(windows))
+    yield _drawn("Windows in a recording", timeline({_name_of(windows): windows}), is_wide=True)
+    if names := labels_worth_drawing(windows):
+        yield page.card("Labels", page.small(_label(windows, name) for name in names))
     if signals:
-        yield _drawn("Some windows", traces(windows))
+        yield _drawn("Some windows", traces(windows), is_wide=True)
         yield page.grid(_signals(windows))
     for group in groups:
         yield page.card(
@@ -178,7 +182,7 @@ def _signals(windows: xr.Dataset) -> list[str]:
     read(windows, erps, everything, spectrum, *([image] if image else []))
     pictures = [("Power spectral density", draw_psd(spectrum))]
     if image:
-        pictures.insert(0, (f"Trials at {channel}, by reaction time", draw_erp_image(windows, image)))
+        pictures.insert(0, (f"Trials at {channel}", draw_erp_image(windows, image)))
     if anchored:
         pictures.insert(0, (f"Average at {channel}", draw_erp(windows, erps)))
     if has_positions(windows):
@@ -186,10 +190,24 @@ def _signals(windows: xr.Dataset) -> list[str]:
     return [_drawn(name, axes) for name, axes in pictures]
 
 
-def _drawn(heading: str, axes: Any) -> str:
-    if getattr(axes, "get_title", str)() == heading:
-        axes.set_title("")  # the card has it
-    return page.card(heading, page.picture(as_svg(axes), heading))
+def _lost(windows: xr.Dataset) -> str:
+    """Return how many windows an analysis loses, by reason."""
+    lost, total = lost_of_all(windows)
+    heading = f"{sum(lost.values()):,} of {counted(total, 'window')} lost"
+    return page.card(heading, page.bars(lost, total) if lost else '<p class="good">All windows can be used.</p>')
+
+
+def _drawn(heading: str, axes: Axes, *, is_wide: bool = False) -> str:
+    title = axes.get_title(loc="left")
+    axes.set_title("", loc="left")  # the card has it, as text that wraps
+    is_repeated = title.lower().startswith(heading.lower())
+    note = title[len(heading) :].lstrip(":, ") if is_repeated else title
+    picture = page.picture(as_svg(axes), heading)
+    return page.card(heading, page.wide(picture) if is_wide else picture, note)
+
+
+def _label(windows: xr.Dataset, name: str) -> str:
+    return page.picture(as_svg(label_distributions(windows, [name])), f"Label {name}")
 
 
 def _labels(group: GroupSummary) -> Iterator[tuple[object, ...]]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from eegzarr.errors import UsageError
-from eegzarr.pictures.canvas import COLOURS, FAINT, INK, figure_of, one_axes, style
+from eegzarr.pictures.canvas import COLOURS, FAINT, ON_A_MAP, figure_of, one_axes, style
 from eegzarr.pictures.passes import Averages, SortedImage, Spectrum, SubjectAverages, read
 
 if TYPE_CHECKING:
@@ -109,8 +109,8 @@ def draw_erp_image(windows: xr.Dataset, image: SortedImage, ax: Axes | None = No
         if windows[image.sort_by].attrs.get("units") == "s":
             height = np.cumsum(image.count) - image.count / 2
             inside = (image.sorted_values >= time[0]) & (image.sorted_values <= time[-1])
-            ax.plot(image.sorted_values[inside], height[inside], color=INK, linewidth=1.3, label=image.sort_by)
-            ax.legend(loc="upper left", labelcolor=INK)
+            ax.plot(image.sorted_values[inside], height[inside], color=ON_A_MAP, linewidth=1.3, label=image.sort_by)
+            ax.legend(loc="upper left", labelcolor=ON_A_MAP)
         figure_of(ax).colorbar(drawn, ax=ax, label="uV", pad=0.015)
         ax.grid(visible=False)
         ax.set_title(f"Trials at {image.channel}, sorted by {image.sort_by}")
@@ -160,6 +160,8 @@ def draw_topomap(windows: xr.Dataset, averages: Averages, time: float | None = N
         drawn, _ = mne.viz.plot_topomap(
             mean[:, at], mne_info(windows), axes=ax, show=False, sensors=True, contours=6, cmap="RdBu_r"
         )
+        for outline in ax.lines:  # of the head, beside the map
+            outline.set_color(FAINT)
         figure_of(ax).colorbar(drawn, ax=ax, label="uV", shrink=0.75)
         ax.set_title(f"Average at {times[at]:g} s")
     return ax

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from eegzarr.errors import UsageError
-from eegzarr.pictures.canvas import COLOURS, FAINT, INK, one_axes, style
+from eegzarr.pictures.canvas import COLOURS, FAINT, INK, PAPER, one_axes, style
 from eegzarr.pictures.passes import channel_index
 from eegzarr.recipes.classes import classes_of, names_of
 from eegzarr.store.table import no_label, sampling_rate
@@ -231,10 +231,10 @@ def _windows_in_row(ax: Axes, windows: xr.Dataset, row: int) -> None:
         lane = next((lane for lane, end in enumerate(ends) if end <= start + 1e-6), len(ends))
         ends[lane : lane + 1] = [start + length]
         y = row + 0.22 - 0.24 * (lane % 3)
-        ax.barh(y, length, left=start, height=0.2, color=COLOURS[0], edgecolor="white", linewidth=0.8)
+        ax.barh(y, length, left=start, height=0.2, color=COLOURS[0], edgecolor=PAPER, linewidth=0.8)
         if "target" in windows.coords:
             told = _as_text(windows["target"], place)
-            ax.text(start + length / 2, y, told, ha="center", va="center", fontsize=7, color="white", clip_on=True)
+            ax.text(start + length / 2, y, told, ha="center", va="center", fontsize=7, color=PAPER, clip_on=True)
     for name, colour in (("stimulus_onset", COLOURS[1]), ("response_onset", COLOURS[2])):
         if name in windows.coords and np.isfinite(times := windows[name].to_numpy()).any():
             ax.plot(times, np.full(len(times), row - 0.42), "^", color=colour, markersize=5, label=name, clip_on=True)

@@ -89,13 +89,13 @@ class Checked:
     fault: Fault | None = None
 
 
-def verify_lake(lake: str | os.PathLike[str], on_checked: Callable[[Checked], None] = lambda _: None) -> list[Fault]:
+def verify_lake(lake: str | os.PathLike[str], on_checked: Callable[[Checked], None] | None = None) -> list[Fault]:
     """Read everything in a lake and compare it with its checksums.
 
     Parameters
     ----------
     lake : path or URL
-    on_checked : callable
+    on_checked : callable, optional
         Called after each file.
 
     Returns
@@ -116,7 +116,7 @@ def verify_lake(lake: str | os.PathLike[str], on_checked: Callable[[Checked], No
         return _faults(url, on_checked)
 
 
-def _faults(url: str, on_checked: Callable[[Checked], None]) -> list[Fault]:
+def _faults(url: str, on_checked: Callable[[Checked], None] | None) -> list[Fault]:
     store = open_store(url, read_only=True)
     groups = groups_of(store)
     if not groups:
@@ -126,7 +126,8 @@ def _faults(url: str, on_checked: Callable[[Checked], None]) -> list[Fault]:
         warnings.simplefilter("ignore", ZarrUserWarning)  # of what doesn't belong in a lake: we say it ourselves
         for group in groups:
             for checked in _check_group(url, store, group):
-                on_checked(checked)
+                if on_checked is not None:
+                    on_checked(checked)
                 if checked.fault is not None:
                     faults.append(checked.fault)
         faults += [

@@ -15,6 +15,7 @@ import xarray as xr
 from torch.utils.data import Dataset
 
 from eegzarr.errors import UsageError
+from eegzarr.machine.memory import as_bytes
 from eegzarr.store.reading.gather import compile_gather, compile_plain, is_worth_compiling
 from eegzarr.stream.about import AboutWindows
 from eegzarr.stream.report import Circumstances, Report, report_of
@@ -25,7 +26,6 @@ from eegzarr.stream.times.board import Board
 from eegzarr.stream.times.meter import Meter
 from eegzarr.stream.times.times import latest
 
-_MIB = 2**20
 _CHECKED_EVERY = 1.0  # s
 _CONCURRENCY = 16  # requests to a bucket
 
@@ -45,8 +45,8 @@ class WindowDataset(AboutWindows, Dataset[Any]):
         target and windows that could not be read are left out.
     random_crop : bool
         Crop anywhere rather than in the middle, drawn from PyTorch's generator.
-    memory : int
-        Bytes of frames that are held at most from a bucket.
+    memory : int or str
+        The most frames from a bucket to hold at a time, in bytes or as a text.
 
     Raises
     ------
@@ -69,11 +69,11 @@ class WindowDataset(AboutWindows, Dataset[Any]):
         dtype: str = "float32",
         with_positions: bool = False,
         transform: Callable[[torch.Tensor], torch.Tensor] | None = None,
-        memory: int = 192 * _MIB,
+        memory: int | str = "192MiB",
     ) -> None:
         self._rows = WindowRows.of(windows, RowOptions.among(locals()))
         self._random_crop = random_crop
-        self._memory = memory
+        self._memory = as_bytes(memory, "memory") or 0
         self._opened: OpenRows | None = None
         self._converts = any(layout.step or layout.is_cut for layout in self._rows.layouts)
         self._meter: Meter | None = None

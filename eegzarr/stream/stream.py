@@ -15,6 +15,7 @@ import xarray as xr
 from torch.utils.data import IterableDataset
 
 from eegzarr.errors import UsageError
+from eegzarr.machine.memory import as_bytes
 from eegzarr.stream.about import AboutWindows
 from eegzarr.stream.anywhere import check_views, interleaved
 from eegzarr.stream.decode import Decoder, Reading
@@ -30,8 +31,6 @@ from eegzarr.stream.targets import Target
 from eegzarr.stream.times.board import Board
 from eegzarr.stream.times.meter import Meter
 from eegzarr.stream.times.times import Times, latest
-
-_MIB = 2**20
 
 
 class WindowStream(AboutWindows, IterableDataset[Any]):
@@ -107,8 +106,8 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
     pin_memory : bool
         Give batches in page-locked memory, for copies to a GPU that don't block. In DataLoader workers it has no
         effect.
-    memory : int
-        Bytes of frames that are held at most from a bucket; ``"block"`` mixes half as much.
+    memory : int or str
+        The most frames from a bucket to hold at a time, in bytes or as a text; ``"block"`` mixes half as much.
     concurrency : int
         Requests to a bucket that are under way at a time.
     rank, ranks : int, optional
@@ -165,7 +164,7 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
         keep: int | None = None,
         copy: bool | None = None,
         pin_memory: bool = False,
-        memory: int = 192 * _MIB,
+        memory: int | str = "192MiB",
         concurrency: int = 16,
         rank: int | None = None,
         ranks: int | None = None,
@@ -175,8 +174,9 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
         super().__init__()
         if keep is not None or copy is not None:
             warnings.warn("keep and copy have no effect: every batch can be kept", DeprecationWarning, stacklevel=2)
+        held = as_bytes(memory, "memory") or 0
         self._reading = Reading(
-            threads=threads, ahead=ahead, pin_memory=pin_memory, memory=memory, concurrency=concurrency
+            threads=threads, ahead=ahead, pin_memory=pin_memory, memory=held, concurrency=concurrency
         )
         self._rows = rows = WindowRows.of(windows, RowOptions.among(locals()), anywhere=anywhere)
         self._reading.check_holds(rows)
@@ -195,7 +195,7 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
             rows=rows,
             seed=seed,
             shuffle=chosen,
-            buffer=max(batch_size, _whole_frames(memory // 2, rows.frame_bytes) // rows.mixed_bytes),
+            buffer=max(batch_size, _whole_frames(held // 2, rows.frame_bytes) // rows.mixed_bytes),
             balance=balance,
             random_crop=chosen is not None if random_crop is None else random_crop,
         )

@@ -65,20 +65,23 @@ class WindowReader(ABC):
         check_windows(lake, group, self.n_windows, self.geometry)
 
     def check_files(self) -> None:
-        """Refuse to go on if a shard was written to since it was opened, as far as that costs nothing to see."""
+        """Refuse to continue if a shard was written to since it was opened, as far as that costs nothing to see."""
         return
 
     def check_files_of(self, windows: npt.NDArray[np.int64]) -> None:
-        """Refuse to go on if a shard of some windows was written to since it was opened, likewise."""
+        """Refuse to continue if a shard that holds some of these windows was written to since it was opened.
+
+        As for `check_files`, only what costs nothing is looked at.
+        """
         return
 
     def check(self) -> None:
-        """Refuse to go on if a shard was written to, or the group was rebuilt, since it was opened."""
+        """Refuse to continue if a shard was written to, or the group was rebuilt, since it was opened."""
         self.check_files()
         self.check_group()
 
     def check_group(self) -> None:
-        """Refuse to go on if the group was rebuilt since it was opened."""
+        """Refuse to continue if the group was rebuilt since it was opened."""
         if self._digest is not None and self._stored_digest() != self._digest:
             raise LakeError(f"{self.name} was rebuilt while it was open: open it again")
 

@@ -16,7 +16,7 @@ from eegzarr.train.loop.learner import Learner
 from eegzarr.train.loop.optimize import choose_device
 from eegzarr.train.loop.parts import Parts, make_parts
 from eegzarr.train.loop.position import Position
-from eegzarr.train.loop.ranks import PATIENCE, Ranks, joined_ranks, local_rank
+from eegzarr.train.loop.ranks import Ranks, joined_ranks, local_rank
 from eegzarr.train.loop.resuming import check_resumable
 from eegzarr.train.loop.run import RunFolder
 from eegzarr.train.loop.stop import MemoryGuard, StopSignals
@@ -34,7 +34,7 @@ def fit(
     *,
     checkpoint_interval: float = 60.0,
     max_memory: float | str = "85%",
-    timeout: float = PATIENCE,
+    timeout: float = 300.0,
 ) -> FitSummary:
     """Train a model on subjects, keep the epoch that predicts unseen subjects best, and score it.
 
@@ -78,7 +78,7 @@ def resume(
     *,
     checkpoint_interval: float = 60.0,
     max_memory: float | str = "85%",
-    timeout: float = PATIENCE,
+    timeout: float = 300.0,
 ) -> FitSummary:
     """Resume a run from its last checkpoint, with the run's own options; see `fit`.
 

@@ -1,8 +1,10 @@
-"""Cross-validations as one model: weights learned from predictions of subjects that each fold left out.
+"""Several cross-validations combined into one model.
+
+The models' weights are fitted to predictions for subjects that each fold left out of its training.
 
 References
 ----------
-L. Breiman (1996), Stacked regressions, Machine Learning 24, 49-64: weights that can't be negative.
+L. Breiman (1996), Stacked regressions, Machine Learning 24, 49-64: why the weights must not be negative.
 """
 
 from __future__ import annotations
