@@ -101,7 +101,7 @@ class BuildStopped(Stopped):
 
 
 class FitDiverged(EegzarrError):
-    """A fit's loss or score is no number any more."""
+    """A fit's loss or score is no longer a number."""
 
 
 class FitStopped(Stopped):

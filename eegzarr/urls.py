@@ -44,13 +44,13 @@ def one_line_errors(
 
 
 def is_out_of_reach(error: BaseException) -> bool:
-    """Tell whether an error is a disk's, a network's or a server's, rather than of what is stored there."""
+    """Return whether an error is a disk's, a network's or a server's, rather than of what is stored there."""
     there = (FileNotFoundError, NotADirectoryError, IsADirectoryError, UnicodeError)
     return not isinstance(error, there) and _is_of_bucket(error)
 
 
 def is_silence(error: BaseException) -> bool:
-    """Tell whether a server gave no answer, or stopped in the middle of one: it may work later."""
+    """Return whether a server gave no answer, or stopped in the middle of one: it may work later."""
     name = type(error).__name__
     is_named_so = any(part in name for part in ("Timeout", "ConnectionError", "ConnectionClosed", "IncompleteRead"))
     return isinstance(error, TimeoutError | ConnectionError) or (is_named_so and _is_of_bucket(error))

@@ -84,7 +84,7 @@ def test_only_the_header_of_a_recording_is_fetched_to_plan(proxy: Proxy, sample_
 
 
 def test_a_bucket_without_a_dataset_is_said_to_have_none(proxy: Proxy, tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="is no BIDS dataset, or doesn't exist"):
+    with pytest.raises(SourceError, match="isn't a BIDS dataset, or doesn't exist"):
         eegzarr.build_lake(f"s3://{BUCKET}/nothing", tmp_path / "lake.zarr", recipe=CHALLENGE1)
     assert not (tmp_path / "lake.zarr").exists()
 
@@ -101,7 +101,7 @@ def test_a_release_is_found_under_any_of_its_names(folder: str, mini: bool, tmp_
 def test_what_is_no_release_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there are R1, R2"):
         find_release("R12")
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="isn't a folder"):
         find_release("R1", data_dir=tmp_path / "missing")
     told = run_command("eegzarr.build", "--source", tmp_path, "--mini", "--out", tmp_path / "x.zarr")
     assert told.returncode == 2

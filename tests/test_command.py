@@ -98,7 +98,7 @@ def test_an_unknown_command_lists_the_known(typed: str, meant: str, capsys: pyte
         (["build", "a", "b", "--dtype", "flot16"], "Did you mean float16?"),
         (["build", "a", "b", "--workers", "2.5"], "--workers must be a whole number, got '2.5'"),
         (["build", "a", "b", "--workers", "0"], "--workers must be at least 1"),
-        (["build", "a", "b", "--memory-limit", "lots"], "--memory-limit 'lots' is no size"),
+        (["build", "a", "b", "--memory-limit", "lots"], "--memory-limit 'lots' isn't a size"),
         (["build", "a", "b", "--recipe", "chalenge1"], "Did you mean challenge1?"),
         (["build", "--releases", "r5", "-o", "b"], "Did you mean R5?"),
         (["build", "a", "b", "--sample"], "--releases and --sample go without SOURCE"),

@@ -57,7 +57,7 @@ def test_shares_are_percent(text: str, share: float) -> None:
 
 @pytest.mark.parametrize("text", ["0%", "101%", "much", ""])
 def test_what_is_no_share_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="is no share"):
+    with pytest.raises(UsageError, match="isn't a share"):
         parse_share(text)
 
 

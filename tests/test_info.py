@@ -84,7 +84,7 @@ def test_a_plot_that_cannot_be_written_is_one_line(
 
 def test_no_lake_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path / "nothing.zarr")]) == 1
-    assert "is no lake" in capsys.readouterr().err
+    assert "isn't a lake" in capsys.readouterr().err
 
 
 def test_the_whole_lake_opens_as_a_tree(two_release_lake: Path) -> None:

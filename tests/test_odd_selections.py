@@ -116,7 +116,7 @@ REFUSED: list[tuple[Callable[[xr.Dataset], xr.Dataset], dict[str, object], str]]
     (lambda ds: ds, {"seed": 1.5}, "seed must be a whole number"),
     (lambda ds: ds, {"threads": 1.5}, "threads must be a whole number"),
     (lambda ds: ds, {"ahead": None}, "ahead must be a whole number"),
-    (lambda ds: ds, {"memory": "plenty"}, "memory 'plenty' is no size"),
+    (lambda ds: ds, {"memory": "plenty"}, "memory 'plenty' isn't a size"),
     (lambda ds: ds, {"concurrency": 0}, "concurrency must be at least 1"),
     (lambda ds: ds, {"normalize": "window", "clamp": "20"}, "clamp must be a number above 0, got '20'"),
     (lambda ds: ds, {"transform": "abs"}, "transform must be a function of x"),
@@ -189,7 +189,7 @@ def test_a_state_that_was_spoilt_is_refused(change: dict[str, object], told: str
         read.load_state_dict({**read.state_dict(), **change})
     for state in (None, {}, {"epoch": 0, "seed": 0}):
         for one in (stream, mixed):
-            with pytest.raises(UsageError, match="this is no state of a"):
+            with pytest.raises(UsageError, match="this isn't the state of a"):
                 one.load_state_dict(state)  # type: ignore[arg-type]
     assert len(list(stream)) == len(stream)
 
@@ -225,7 +225,7 @@ def test_what_eegzarr_did_not_open_or_what_is_gone_is_said(sample_lake: Path, tm
     shutil.copytree(sample_lake, lake)
     opened = eegzarr.open_windows(lake, "challenge1")
     lake.rename(tmp_path / "moved.zarr")
-    with pytest.raises(LakeError, match="isn't there any more where it was opened"):
+    with pytest.raises(LakeError, match="is gone from where it was opened"):
         WindowStream(opened, 8)
 
 

@@ -155,7 +155,7 @@ def test_what_is_not_there_is_named_with_what_is(
 
 
 def test_no_lake_is_said_to_be_none(tmp_path: Path) -> None:
-    with pytest.raises(LakeError, match="is no lake"):
+    with pytest.raises(LakeError, match="isn't a lake"):
         eegzarr.open_windows(tmp_path, "challenge1")
     with pytest.raises(UsageError, match="list of names"):
         eegzarr.open_windows(tmp_path, "challenge1", "R1")

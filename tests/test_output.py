@@ -183,8 +183,8 @@ def test_a_build_from_python_takes_what_the_command_takes(sample_root: Path, sam
     ("options", "message"),
     [
         ({"recipe": "chalenge2"}, "Did you mean challenge2?"),
-        ({"memory_limit": "lots"}, "--memory-limit 'lots' is no size"),
-        ({"max_memory": 85}, "--max-memory 85 is no share"),
+        ({"memory_limit": "lots"}, "--memory-limit 'lots' isn't a size"),
+        ({"max_memory": 85}, "--max-memory 85 isn't a share"),
         ({"workers": 0}, "--workers must be at least 1"),
         ({"dtype": "flot16"}, "Did you mean float16?"),
         ({"mini": True}, "--mini and --data-dir go with releases"),

@@ -53,7 +53,7 @@ def test_a_recipe_from_toml(tmp_path: Path) -> None:
         ('anchor = "stimulus"\ntarget = "t"\nwindow = 2\n[span]\nstart=0\nstop=1\n', "has no window"),
         ('anchor = "recording"\ntarget = "t"\n[span]\nstart=0\nstop=1\n', "need a stride"),
         ('anchor = "stimulus"\ntarget = "t"\nsfreq = "fast"\n[span]\nstart=0\nstop=1\n', "must be a number"),
-        ("anchor = \n", "is no TOML"),
+        ("anchor = \n", "isn't TOML"),
     ],
 )
 def test_a_wrong_recipe_is_named_with_its_file(toml: str, told: str, tmp_path: Path) -> None:

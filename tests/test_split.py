@@ -97,7 +97,7 @@ def test_releases_stand_in_the_part_they_were_named_for() -> None:
     ("parts", "told"),
     [
         (("R1", "R9"), "there is no release 'R9' among the windows; there are R1, R2"),
-        ((["R1", "R2"], "R2"), "'R2' stands in more than one part"),
+        ((["R1", "R2"], "R2"), "'R2' is in more than one part"),
     ],
 )
 def test_a_split_by_release_that_leaks_or_misses_is_refused(parts: tuple, told: str) -> None:

@@ -121,7 +121,7 @@ def test_invalid_splits_are_refused(lake: Path) -> None:
     assert same(eegzarr.open_split(lake, "challenge1", "Paper")["a"], second)
     with pytest.raises(LakeError, match=r"no split 'Papre' of challenge1; it has Paper\. Did you mean Paper\?"):
         eegzarr.open_split(lake, "challenge1", "Papre")
-    with pytest.raises(LakeError, match="is no lake"):
+    with pytest.raises(LakeError, match="isn't a lake"):
         eegzarr.open_split(lake / "nothing", "challenge1", "Paper")
 
 

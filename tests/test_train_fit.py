@@ -186,7 +186,7 @@ def test_an_unknown_model_names_the_known(name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
-        (["{tmp}/nothing"], 1, "is no lake"),
+        (["{tmp}/nothing"], 1, "isn't a lake"),
         (["{lake}", "--recipe", "nosuch"], 1, "it has challenge1"),
         (["{lake}", "--model", "NoNet"], 2, "is none of braindecode's"),
         (["{lake}", "--model-arg", "F1"], 2, "must be KEY=VALUE"),
@@ -196,7 +196,7 @@ def test_an_unknown_model_names_the_known(name: str) -> None:
         (["{lake}", "--augment", "noise:2"], 2, "from 0 to 1"),
         (["{lake}", "--augment", "sparkles"], 2, "there is no 'sparkles'"),
         (["{lake}", "--split", "challenge"], 2, "validates on R5"),
-        (["{lake}", "--max-memory", "lots"], 2, "is no share"),
+        (["{lake}", "--max-memory", "lots"], 2, "isn't a share"),
         (["{lake}", "--resume", "{tmp}/none"], 2, "leave out LAKE"),
         (["--config", "{tmp}/none/config.json"], 2, "holds no run"),
         ([], 2, "name the lake"),

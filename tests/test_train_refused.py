@@ -150,7 +150,7 @@ def test_a_flipped_bit_and_a_foreign_file_are_noticed(stopped: Path, tmp_path: P
     with pytest.raises(UsageError, match=r"best.pt is damaged"):
         load_model(run)
     torch.save({"model": Path("x"), "spec": {}}, run / "best.pt")  # PyTorch would advise to switch its check off
-    with pytest.raises(UsageError, match=r"best.pt is damaged \(it is no checkpoint\)"):
+    with pytest.raises(UsageError, match=r"best.pt is damaged \(it isn't a checkpoint\)"):
         load_model(run)
     torch.save({"weights": 1}, run / "best.pt")
     with pytest.raises(UsageError, match=r"best.pt is damaged"):

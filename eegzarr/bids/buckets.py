@@ -29,7 +29,7 @@ _CHANNEL_HEADER = 256  # bytes in an EDF or BDF header, for the file and again f
 
 
 def is_url(root: str) -> bool:
-    """Tell whether a dataset is in a bucket."""
+    """Return whether a dataset is in a bucket."""
     return "://" in root
 
 
@@ -67,7 +67,7 @@ def read_bytes(root: str, path: str) -> bytes:
     Raises
     ------
     RecordingError
-        If it can't be read; the message goes behind its name.
+        If it can't be read; the message follows its name.
     BuildStopped
         If it can't be fetched.
     """

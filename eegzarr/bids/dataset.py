@@ -125,7 +125,7 @@ def _check_folder(root: Path) -> None:
         raise SourceError(f"source {root} is empty: is the dataset still to be downloaded?")
     if not any(entry.name.startswith("sub-") and entry.is_dir() for entry in entries) and not layouts.is_known(root):
         raise SourceError(
-            f"source {root} is no BIDS dataset: it has no sub-* folder. Besides BIDS the layouts of "
+            f"source {root} isn't a BIDS dataset: it has no sub-* folder. Besides BIDS the layouts of "
             f"{layouts.KNOWN} are read"
         )
 
@@ -137,7 +137,7 @@ def _of_tasks(
     usable = [recording for recording in found if not recording.reason]
     if not usable:
         if not files and is_url(root):
-            raise SourceError(f"source {root} is no BIDS dataset, or doesn't exist: nothing lies below sub-* there")
+            raise SourceError(f"source {root} isn't a BIDS dataset, or doesn't exist: nothing lies below sub-* there")
         raise SourceError(
             f"source {root} has no EEG recording (*_eeg{', *_eeg'.join(FORMATS)}) in its sub-*/eeg folders"
             f"{_what_instead(files, found)}"
@@ -150,12 +150,12 @@ def _of_tasks(
 
 
 def is_of_tasks(recording: Recording, tasks: Sequence[str]) -> bool:
-    """Tell whether a recording is of one of the tasks, or might be: where it can't be read, its name may not tell."""
+    """Return whether a recording is of one of the tasks, or might be: where it can't be read, its name may not tell."""
     return not tasks or recording.task in tasks or bool(recording.reason and not recording.task)
 
 
 def is_of_runs(recording: Recording, runs: Sequence[str]) -> bool:
-    """Tell whether a recording is one of the runs: 4 is 04, and the other way round."""
+    """Return whether a recording is one of the runs: 4 is 04, and the other way round."""
     own = recording.run
     return not runs or (bool(own) and (own.lstrip("0") or "0") in {run.lstrip("0") or "0" for run in runs})
 

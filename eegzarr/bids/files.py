@@ -16,7 +16,7 @@ _DEEPEST = 8  # folders below the root
 
 
 def is_passed_over(folder: str) -> bool:
-    """Tell whether a folder of this name is left out, with all that it holds."""
+    """Return whether a folder of this name is left out, with all that it holds."""
     return folder in PASSED_OVER or folder in _WITHOUT_EEG or folder.startswith(".") or folder.endswith(".zarr")
 
 
@@ -48,7 +48,7 @@ def below(root: Path, folder: str, depth: int) -> Iterator[str]:
 
 
 def _leads_back(entry: os.DirEntry[str]) -> bool:
-    """Tell whether a link leads to a folder that it lies in: there is nothing new behind it."""
+    """Return whether a link leads to a folder that it lies in: there is nothing new behind it."""
     if not entry.is_symlink():
         return False
     target, folder = os.path.realpath(entry.path), os.path.realpath(os.path.dirname(entry.path))
@@ -61,7 +61,7 @@ def read_local(root: Path, path: str) -> bytes:
     Raises
     ------
     RecordingError
-        If it can't be read; the message goes behind its name.
+        If it can't be read; the message follows its name.
     """
     local = root / path
     try:

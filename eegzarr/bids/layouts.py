@@ -29,7 +29,7 @@ KNOWN = "Sleep-EDF (SC4001E0-PSG.edf) and TUH (aaaaaaaq_s004_t000.edf)"
 
 
 def is_known(root: Path) -> bool:
-    """Tell whether a folder on this machine has a recording of one of the layouts; not all of it is looked at."""
+    """Return whether a folder on this machine has a recording of one of the layouts; not all of it is looked at."""
     return any(_matches(path) for path in islice(below(root, "", 0), _MOST_LOOKED_AT))
 
 

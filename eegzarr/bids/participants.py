@@ -198,7 +198,7 @@ def _values(count: int) -> str:
 
 
 def _are_quantities(texts: Sequence[str]) -> bool:
-    """Tell whether numbers are more than codes, dates or names made of digits."""
+    """Return whether numbers are more than codes, dates or names made of digits."""
     different = set(texts)
     if any(_CODE.fullmatch(text) for text in different) or all(_DATE.fullmatch(text) for text in different):
         return False
@@ -206,7 +206,7 @@ def _are_quantities(texts: Sequence[str]) -> bool:
 
 
 def _fits_float32(text: str, number: float) -> bool:
-    """Tell whether float32 has a number with all the digits that it is written with."""
+    """Return whether float32 has a number with all the digits that it is written with."""
     if text.lstrip("+-").isdigit():
         return float(np.float32(number)) == number
     digits = len(re.sub(r"[eE].*|\D", "", text).lstrip("0"))

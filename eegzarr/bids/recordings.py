@@ -122,7 +122,7 @@ def suffix_of(path: str) -> str:
 
 
 def is_read(path: str) -> bool:
-    """Tell whether a file has a format that is read."""
+    """Return whether a file has a format that is read."""
     return suffix_of(path) in FORMATS
 
 
@@ -173,7 +173,7 @@ def _group_of(path: str, known: set[str]) -> tuple[str, str]:
 
 
 def _lacks_companions(members: list[str]) -> bool:
-    """Tell whether a recording has a header that may name its other files otherwise than itself."""
+    """Return whether a recording has a header that may name its other files otherwise than itself."""
     suffixes = {suffix_of(path) for path in members}
     data = suffixes & {".eeg", ".dat", ".fdt"}
     markers = suffixes & {".vmrk", ".amrk"}

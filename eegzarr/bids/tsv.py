@@ -64,7 +64,7 @@ def parse_tsv(content: bytes, *, encodings: tuple[str, ...] = ()) -> Table:
     Raises
     ------
     RecordingError
-        If it is no table; the message goes behind the file's name.
+        If it is no table; the message follows the file's name.
     """
     text, notes = _decoded(content, encodings)
     numbered = [(number, line) for number, line in enumerate(_LINE_END.split(text), 1) if line.strip()]

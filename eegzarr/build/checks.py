@@ -108,13 +108,13 @@ def check_root(lake: str) -> None:
 
 
 def _holds_groups(lake: str) -> bool:
-    """Tell whether a folder is a lake that has lost its root's metadata: those are made from the groups' again."""
+    """Return whether a folder is a lake that has lost its root's metadata: those are made from the groups' again."""
     store = open_store(lake, read_only=True)
     return any(has_status(store, group) for group in groups_of(store))
 
 
 def _holds_files(folder: Path) -> bool:
-    """Tell whether a folder holds more than a build that is killed right after its start leaves there."""
+    """Return whether a folder holds more than a build that is killed right after its start leaves there."""
     return any(entry.is_symlink() or not (entry.is_dir() or entry.match(PARTS)) for entry in folder.rglob("*"))
 
 

@@ -132,12 +132,12 @@ class Observed:
 
 
 def names_values(events: Table) -> bool:
-    """Tell whether a table of events has a column that says what they are."""
+    """Return whether a table of events has a column that says what they are."""
     return any(name in events for name in VALUE_COLUMNS)
 
 
 def _tells_events(seen: Observed) -> bool:
-    """Tell whether events.tsv says what the events are, or that it can't be read: then annotations aren't asked."""
+    """Return whether events.tsv says what the events are, or that it can't be read: then annotations aren't asked."""
     try:
         events = seen.event_table()
     except RecordingError:

@@ -96,7 +96,7 @@ def repair_lake(
     Raises
     ------
     SourceError
-        If a source isn't there any more.
+        If a source is gone.
     LakeError
         If a source isn't what the group was built from, or the metadata that name it are damaged too.
     BuildStopped
@@ -316,7 +316,7 @@ def _origin(lake: str, group: str, faults: list[Fault]) -> Origin:
                 node, array = open_group(store, group), open_array(lake, f"{group}/{EEG}")
             attributes = dict(node.attrs)
         if not isinstance(array, zarr.Array):
-            raise TypeError(f"{EEG} is no array")
+            raise TypeError(f"{EEG} isn't an array")
         return Origin(
             source=str(attributes["source"]),
             release=str(attributes["release"]),

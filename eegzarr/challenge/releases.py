@@ -43,7 +43,7 @@ def find_release(release: str, *, mini: bool = False, data_dir: str | Path | Non
     challenge = f"{release}{'_mini' if mini else ''}_L100_bdf"
     if data_dir is not None:
         if not Path(data_dir).is_dir():
-            raise UsageError(f"--data-dir {data_dir} is no folder")
+            raise UsageError(f"--data-dir {data_dir} isn't a folder")
         names = [
             challenge,
             f"EEG2025{release.lower()}{'mini' if mini else ''}",

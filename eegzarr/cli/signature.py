@@ -58,7 +58,7 @@ def options_of(
     only : collection of str
         The parameters to take; empty for all.
     leave_out : collection of str
-        Parameters that are no options.
+        Parameters that aren't options.
     renamed : mapping of str to str, optional
         Options by parameter where they differ: ``{"keep_start_kit_exclusions": "--keep-excluded"}``.
     negative : mapping of str to str, optional

@@ -129,7 +129,7 @@ def from_braindecode(
     Raises
     ------
     UsageError
-        If they are no windows or don't fit together, or the target isn't there.
+        If they aren't windows or don't fit together, or the target isn't there.
     LakeError, BuildStopped
         As for `eegzarr.build_lake`.
     """

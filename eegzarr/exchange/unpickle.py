@@ -206,7 +206,7 @@ def _whole(value: Any) -> Any:
 def _made(what: Any, arguments: Any) -> Any:
     """Return what REDUCE makes of a name and its arguments: only what is written here, nothing is called."""
     if not isinstance(arguments, tuple):
-        raise PickleRefused("it is damaged: arguments are no tuple")
+        raise PickleRefused("it is damaged: arguments aren't a tuple")
     match str(what) if isinstance(what, _Named) else "", arguments:
         case "numpy.dtype", (str(text), *_) if _NUMBERS.fullmatch(text):
             return _Type(text)

@@ -25,7 +25,7 @@ def parse_bytes(text: str) -> int:
     Raises
     ------
     UsageError
-        If it is no positive size.
+        If it isn't a positive size.
     """
     stripped = text.strip().lower().removesuffix("b")
     number = stripped.rstrip("kmgti")
@@ -35,7 +35,7 @@ def parse_bytes(text: str) -> int:
     except (ValueError, KeyError, OverflowError):
         size = 0
     if size <= 0:
-        raise UsageError(f"{text!r} is no size: write a number and a unit, such as 2GiB or 900MB")
+        raise UsageError(f"{text!r} isn't a size: write a number and a unit, such as 2GiB or 900MB")
     return size
 
 
@@ -52,7 +52,7 @@ def parse_share(text: str) -> float:
     except ValueError:
         share = 0.0
     if not 0.01 <= share <= 1:
-        raise UsageError(f"{text!r} is no share: write percent from 1% to 100%, such as 85%")
+        raise UsageError(f"{text!r} isn't a share: write percent from 1% to 100%, such as 85%")
     return share
 
 
@@ -62,7 +62,7 @@ def as_bytes(size: int | str | None, option: str) -> int | None:
     Raises
     ------
     UsageError
-        If it is no positive size; the message begins with `option`.
+        If it isn't a positive size; the message begins with `option`.
     """
     if size is None:
         return None
@@ -72,7 +72,7 @@ def as_bytes(size: int | str | None, option: str) -> int | None:
         except UsageError as error:
             raise UsageError(f"{option} {error}") from error
     if isinstance(size, bool) or not isinstance(size, Integral) or size <= 0:
-        raise UsageError(f"{option} {size!r} is no size: give bytes, or a text such as '2GiB'")
+        raise UsageError(f"{option} {size!r} isn't a size: give bytes, or a text such as '2GiB'")
     return int(size)
 
 
@@ -90,7 +90,7 @@ def as_share(share: float | str, option: str) -> float:
         except UsageError as error:
             raise UsageError(f"{option} {error}") from error
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0.01 <= share <= 1:
-        raise UsageError(f"{option} {share!r} is no share: give a number from 0.01 to 1, or a text such as '85%'")
+        raise UsageError(f"{option} {share!r} isn't a share: give a number from 0.01 to 1, or a text such as '85%'")
     return float(share)
 
 
@@ -204,7 +204,7 @@ class MemoryGate:
         self._closed: Waited | None = None
 
     def is_open(self) -> bool:
-        """Tell whether more may start now."""
+        """Return whether more may start now."""
         if self._used() <= self._most:
             self._closed = None
             return True

@@ -275,12 +275,12 @@ def open_files_allowed(wanted: int) -> int:
 
 
 def forks_safely() -> bool:
-    """Tell whether a process can be forked that has imported NumPy and its like, and not used them."""
+    """Return whether a process can be forked that has imported NumPy and its like, and not used them."""
     return sys.platform == "linux"  # macOS can fork, but its libraries may not be used after it
 
 
 def is_writable(folder: Path) -> bool:
-    """Tell whether files can be made in a folder."""
+    """Return whether files can be made in a folder."""
     if not os.access(folder, os.W_OK | os.X_OK):
         return False
     return not hasattr(os, "statvfs") or not os.statvfs(folder).f_flag & os.ST_RDONLY

@@ -138,7 +138,7 @@ def topomap(windows: xr.Dataset, time: float | None = None, ax: Axes | None = No
 
 
 def has_positions(windows: xr.Dataset) -> bool:
-    """Tell whether the positions of all electrodes are known."""
+    """Return whether the positions of all electrodes are known."""
     return all(axis in windows.coords and np.isfinite(windows[axis].to_numpy()).all() for axis in "xyz")
 
 

@@ -18,7 +18,7 @@ _NO_WORD = re.compile(r"[^A-Za-z0-9_\-.+@]+")
 
 
 def coded(names: npt.NDArray[np.object_], classes: Sequence[str]) -> npt.NDArray[np.int16]:
-    """Return the code of each name, `MISSING` for one that is no class."""
+    """Return the code of each name, `MISSING` for a name that isn't a class."""
     code = {name: number for number, name in enumerate(classes)}
     return np.array([code.get(name, MISSING) for name in names.tolist()], np.int16)
 
@@ -56,7 +56,7 @@ def names_of(codes: npt.NDArray, classes: Mapping[int, str]) -> npt.NDArray[np.o
 
 
 def _distinct(words: list[str]) -> list[str]:
-    """Return words of which no two are the same."""
+    """Return words that are all different."""
     taken: set[str] = set()
     made = []
     for word in words:

@@ -223,7 +223,7 @@ def _spaced(events: ChosenEvents, min_gap: float) -> ChosenEvents:
 
 
 def apart(places: npt.NDArray, least: float) -> npt.NDArray[np.bool_]:
-    """Tell which of ascending places lie at least so far from the one before them that does."""
+    """Return which of ascending places lie at least so far from the one before them that does."""
     kept = np.zeros(len(places), bool)
     before = -np.inf
     for number, place in enumerate(places.tolist()):

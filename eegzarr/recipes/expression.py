@@ -241,7 +241,7 @@ def _value(node: ast.expr, expression: str, label: Callable[[str], Any]) -> Any:
         case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in FUNCTIONS:
             return FUNCTIONS[name](number_of(argument))
     raise RecipeError(
-        f"target {expression!r}: {ast.unparse(node)!r} is no label, number, text, + - * / **, comparison, "
+        f"target {expression!r}: {ast.unparse(node)!r} isn't a label, number, text, + - * / **, comparison, "
         f"and, or, not, in […] or {', '.join(FUNCTIONS)}"
     )
 

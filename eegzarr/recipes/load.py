@@ -45,7 +45,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     except OSError as error:
         raise RecipeError(f"recipe {path}: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"recipe {path} is no TOML: {error}") from error
+        raise RecipeError(f"recipe {path} isn't TOML: {error}") from error
     try:
         return recipe_from_fields({"name": path.stem, **fields})
     except RecipeError as error:

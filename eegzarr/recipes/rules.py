@@ -93,7 +93,7 @@ class EventRules:
         for name, _ in self.within:
             if known and name not in known:
                 raise RecipeError(
-                    f"events.within names {name!r}, which is no class.{did_you_mean(name, known)} "
+                    f"events.within names {name!r}, which isn't a class.{did_you_mean(name, known)} "
                     f"The classes are {', '.join(known)}"
                 )
 

@@ -66,7 +66,7 @@ class Extent:
         return self.n_times / self.sfreq
 
     def holds(self, starts: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.bool_]:
-        """Tell which windows of `length` samples lie in one stretch, outside of times annotated as bad."""
+        """Return which windows of `length` samples lie in one stretch, outside of times annotated as bad."""
         inside = np.zeros(len(starts), bool)
         for first, stop in self.stretches or ((0, self.n_times),):
             inside |= (starts >= first) & (starts + length <= stop)

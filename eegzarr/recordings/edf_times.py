@@ -62,7 +62,7 @@ def annotations_in(content: bytes) -> tuple[Annotation, ...]:
     Raises
     ------
     RecordingError
-        If it is no such file.
+        If it isn't such a file.
     """
     found: list[tuple[float, float, str]] = []
     try:

@@ -290,7 +290,7 @@ def _memory(path: Path, raw: mne.io.BaseRaw) -> int:
 
 
 def _holds_its_signals(path: Path) -> bool:
-    """Tell whether an EEGLAB file has its signals inside: MNE reads all of it for any part, and then has all."""
+    """Return whether an EEGLAB file has its signals inside: MNE reads all of it for any part, and then has all."""
     return path.suffix.lower() == ".set" and companions(path) == (path,)
 
 

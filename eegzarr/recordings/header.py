@@ -22,7 +22,7 @@ NamedPlace = tuple[str, float, float, float]
 
 
 def is_same_rate(rate: float, sfreq: float) -> bool:
-    """Tell whether a rate is `sfreq`, both in Hz, but for what exporters round."""
+    """Return whether a rate is `sfreq`, both in Hz, but for what exporters round."""
     return abs(rate - sfreq) <= _SAME_RATE * sfreq
 
 
@@ -117,7 +117,7 @@ class Header:
         return Extent(sfreq=self.sfreq, n_times=self.n_times, stretches=self.stretches, bad_times=self.bad_times)
 
     def has_rate(self, sfreq: float) -> bool:
-        """Tell whether the recording's rate is `sfreq`, but for what exporters round."""
+        """Return whether the recording's rate is `sfreq`, but for what exporters round."""
         return is_same_rate(self.sfreq, sfreq)
 
     def at(self, sfreq: float) -> Header:
@@ -136,7 +136,7 @@ class Header:
         return replace(self, sfreq=sfreq, n_times=n_times, stretches=tuple(stretches), bad_times=bad)
 
     def holds(self, starts: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.bool_]:
-        """Tell which windows of `length` samples lie in one stretch, outside of times annotated as bad."""
+        """Return which windows of `length` samples lie in one stretch, outside of times annotated as bad."""
         return self.extent.holds(starts, length)
 
     def check(self, channels: tuple[str, ...], *, missing: Missing = "skip") -> None:

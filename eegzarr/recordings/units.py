@@ -50,7 +50,7 @@ def decoded(content: bytes) -> str:
 
 @lru_cache(maxsize=1024)
 def microvolts(text: str) -> float | None:
-    """Return how many uV one of a unit is, None where the text is no known voltage.
+    """Return how many uV one of a unit is, None where the text isn't a known voltage.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def microvolts(text: str) -> float | None:
 
 
 def is_no_voltage(text: str) -> bool:
-    """Tell whether a unit is known, and one of something else than a voltage."""
+    """Return whether a unit is known, and one of something else than a voltage."""
     return _plain(text) in _NO_VOLTAGES
 
 

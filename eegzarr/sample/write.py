@@ -113,7 +113,7 @@ def _write_bdf(path: Path, signal: npt.NDArray[np.float64]) -> None:
 
 
 def is_there(root: Path, size: SampleSize) -> bool:
-    """Tell whether the sample is finished; refuse a folder that holds something else."""
+    """Return whether the sample is finished; refuse a folder that holds something else."""
     if not root.exists() or (root.is_dir() and not any(path for path in root.iterdir() if path.suffix != ".part")):
         return False
     try:

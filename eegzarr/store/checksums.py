@@ -71,7 +71,7 @@ class Checksum:
         return cls(_crc(content), int.from_bytes(hashlib.sha256(raw).digest()[:8], "little"))
 
     def fits(self, found: Checksum) -> bool:
-        """Tell whether this is of the file that was found."""
+        """Return whether this is of the file that was found."""
         return self.crc32c == found.crc32c and self.content in (None, found.content)
 
 
@@ -81,7 +81,7 @@ def sealed(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_sealed(content: dict[str, Any]) -> bool:
-    """Tell whether content is what `sealed` has returned."""
+    """Return whether content is what `sealed` has returned."""
     return content.get("digest") == _digest({name: value for name, value in content.items() if name != "digest"})
 
 

@@ -38,7 +38,7 @@ def codec_version() -> str:
 
 
 def compresses_alike(content: npt.NDArray[np.uint8], geometry: Geometry, path: str) -> bool:
-    """Tell whether the first frame of a sound shard, decoded and compressed again here, has the bytes that it had."""
+    """Return whether the first frame of a sound shard, decoded and compressed again here, has the bytes that it had."""
     index = read_index(content[-index_bytes(geometry) :].tobytes(), geometry, path)
     if index[0, 0] == NO_FRAME:
         return True

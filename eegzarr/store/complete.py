@@ -30,7 +30,7 @@ def check_complete(lake: str, group: str) -> dict[str, Any]:
             told = f"{_progress(lake, group)}. {_how_to_finish(lake, group, attributes)}"
         raise LakeError(f"{lake}/{group} is still being built{told}")
     if attributes.get("status") != COMPLETE:
-        raise LakeError(f"{lake}/{group} is no group of windows: it has no status")
+        raise LakeError(f"{lake}/{group} isn't a group of windows: it has no status")
     if attributes.get("format_version") not in FORMATS:
         raise LakeError(
             f"{lake}/{group} has the format {attributes.get('format_version')}, this eegzarr reads "

@@ -148,7 +148,7 @@ def _describe(lake: str, group: str) -> GroupSummary:
                 return _building(lake, group, attributes)
     except EegzarrError as error:
         return GroupSummary(group=group, status=DAMAGED, note=str(error))
-    return GroupSummary(group=group, status=DAMAGED, note=f"{lake}/{group} is no group of windows: it has no status")
+    return GroupSummary(group=group, status=DAMAGED, note=f"{lake}/{group} isn't a group of windows: it has no status")
 
 
 def _building(lake: str, group: str, attributes: dict[str, Any]) -> GroupSummary:

@@ -90,7 +90,7 @@ def _bit_shuffled(samples: npt.NDArray[np.uint8], itemsize: int) -> npt.NDArray[
 
 
 def is_sound(buffer: memoryview, nbytes: int) -> bool:
-    """Tell whether the header of a Blosc buffer says its own length, and that `nbytes` come out of it.
+    """Return whether the header of a Blosc buffer says its own length, and that `nbytes` come out of it.
 
     Blosc reads as far as the header says, beyond the end of what it is given.
     """

@@ -137,7 +137,7 @@ def geometry_of(array: zarr.Array, name: str) -> Geometry:
     with damage_named(f"{name}/{METADATA}"):
         blosc = array.compressors[0] if array.compressors else None
         if array.shards is None or not isinstance(blosc, BloscCodec):
-            raise LakeError(f"{name} is no array of eegzarr: shards of Blosc frames with CRC-32C expected")
+            raise LakeError(f"{name} isn't an array of eegzarr: shards of Blosc frames with CRC-32C expected")
         # As it is stored: the codec's attributes are enumerations or texts, depending on the version of zarr-python.
         configuration: Any = blosc.to_dict()["configuration"]
         step = array.attrs.get("scale_factor", 0.0)
@@ -165,7 +165,7 @@ def geometry_of(array: zarr.Array, name: str) -> Geometry:
         )
         if not is_ours:
             raise LakeError(
-                f"{name} is no array of eegzarr: {array.dtype} {array.shape} in shards of {array.shards} and frames "
+                f"{name} isn't an array of eegzarr: {array.dtype} {array.shape} in shards of {array.shards} and frames "
                 f"of {array.chunks}"
             )
     return geometry

@@ -28,12 +28,12 @@ def as_step(step: str | float | None, dtype: str) -> float | None:
     Returns
     -------
     float or None
-        None for ``"auto"``, the default of `DEFAULT_STEP` where nothing is asked, 0 where samples are no integers.
+        None for ``"auto"``, the default of `DEFAULT_STEP` where nothing is asked, 0 where samples aren't integers.
 
     Raises
     ------
     UsageError
-        If it is no step, or samples are no integers.
+        If it isn't a step, or samples aren't integers.
     """
     if dtype != "int16":
         if step is not None:
@@ -98,12 +98,12 @@ def round_to(windows: npt.NDArray[np.float32], step: float) -> tuple[npt.NDArray
 
 
 def is_lossless(rounding: Rounding) -> bool:
-    """Tell whether integers are the samples: as float32 they are the same to the last bit."""
+    """Return whether integers are the samples: as float32 they are the same to the last bit."""
     return rounding.relative == 0
 
 
 def is_too_large(highest: npt.NDArray, step: float) -> npt.NDArray[np.bool_]:
-    """Tell which samples, in uV, no integer stands for."""
+    """Return which samples, in uV, no integer stands for."""
     return np.asarray(np.rint(highest.astype(np.float64) / step) > LARGEST)
 
 

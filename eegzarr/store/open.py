@@ -143,11 +143,11 @@ def recipes(lake: str | Path) -> dict[str, list[str]]:
     except FileNotFoundError as error:
         if paths_below(open_store(lake, read_only=True), "", most=1):
             raise LakeError(
-                f"{lake} is no lake, or one that has lost its {METADATA}: then python -m eegzarr.verify {lake} "
+                f"{lake} isn't a lake, or has lost its {METADATA}: then python -m eegzarr.verify {lake} "
                 f"--repair writes it again"
             ) from error
         raise LakeError(
-            f"{lake} is no lake. Build one with\n  python -m eegzarr.build --source DIR --out {lake}"
+            f"{lake} isn't a lake. Build one with\n  python -m eegzarr.build --source DIR --out {lake}"
         ) from error
 
 

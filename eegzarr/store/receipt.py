@@ -160,7 +160,7 @@ class Imprint:
     content: int | None
 
     def fits(self, receipt: Receipt) -> bool:
-        """Tell whether a shard that was made is the one that this is of."""
+        """Return whether a shard that was made is the one that this is of."""
         return self.nbytes == receipt.nbytes and self.content in (None, receipt.content)
 
 

@@ -100,7 +100,7 @@ def empty_group() -> bytes:
 
 
 def is_settled(lake: str, group: str, attributes: dict[str, Any]) -> bool:
-    """Tell whether nothing of a complete group's build is left, and what the lake says of it is right."""
+    """Return whether nothing of a complete group's build is left, and what the lake says of it is right."""
     store = open_store(lake, read_only=True)
     is_tidy = not run(store.exists(f"{group}/{SCRATCH}/{METADATA}"))
     return is_tidy and _copied(store, group) == attributes and get_bytes(store, _folder_of(group)) == empty_group()
@@ -278,7 +278,7 @@ def check_outside_lakes(folder: Path, option: str) -> None:
 
 
 def is_node(folder: Path) -> bool:
-    """Tell whether a folder is a node of a Zarr hierarchy, such as a lake or a group of one."""
+    """Return whether a folder is a node of a Zarr hierarchy, such as a lake or a group of one."""
     try:
         return bool(json.loads((folder / METADATA).read_bytes())["zarr_format"] == 3)
     except UNREADABLE:
@@ -338,7 +338,7 @@ LITTER = (".DS_Store", "._*", "Thumbs.db", "desktop.ini", ".directory", ".nfs*",
 
 
 def is_litter(path: str) -> bool:
-    """Tell whether nobody misses a file."""
+    """Return whether nobody misses a file."""
     name = path.rpartition("/")[2]
     return any(fnmatch(name, pattern) for pattern in LITTER)
 

@@ -160,7 +160,7 @@ def _litter_between(store: Store, groups: list[str]) -> list[str]:
 
 
 def store_has(store: Store, path: str) -> bool:
-    """Tell whether a file is there."""
+    """Return whether a file is there."""
     return run(store.exists(path))
 
 
@@ -322,7 +322,7 @@ def _check_root(store: Store, groups: list[str]) -> list[Fault]:
 
 
 def is_stored_split(path: str) -> bool:
-    """Tell whether a file of a lake is a stored split, ``.splits/RECIPE/NAME``."""
+    """Return whether a file of a lake is a stored split, ``.splits/RECIPE/NAME``."""
     return path.startswith(f"{SPLITS}/") and path.endswith(f"/{METADATA}") and path.count("/") == 3
 
 
@@ -330,7 +330,7 @@ def _check_splits(store: Store) -> Iterator[Fault]:
     """Compare stored splits with their own digests, and the folders above them with plain groups."""
     for path in paths_below(store, f"{SPLITS}/"):
         if path.rpartition("/")[2] != METADATA or path.count("/") > 3:
-            yield Fault(group="", path=path, kind="stray", reason="it is no stored split")
+            yield Fault(group="", path=path, kind="stray", reason="it isn't a stored split")
         elif not is_stored_split(path) and get_bytes(store, path) != empty_group():
             yield Fault(group="", path=path, kind="damaged", reason=_NO_PLAIN_GROUP)
         elif is_stored_split(path) and not is_sealed(stored_split(store, path)):

@@ -22,7 +22,7 @@ OPEN_ALL = "eegzarr.open_windows({lake!r}, {recipe!r})"
 def check_whole_lake(lake: str | os.PathLike[str], call: str) -> None:
     """Refuse a group of a lake, or the groups of a recipe, where a lake is wanted; see `refuse_part`.
 
-    What is no lake at all is left to whoever opens it.
+    What isn't a lake at all is left to whoever opens it.
     """
     url = lake_url(lake)
     store = open_store(url, read_only=True)
@@ -73,6 +73,6 @@ def node_metadata(store: Store, path: str) -> dict[str, Any]:
 
 
 def has_status(store: Store, path: str) -> bool:
-    """Tell whether a node of Zarr is a group of a lake, by its own metadata."""
+    """Return whether a node of Zarr is a group of a lake, by its own metadata."""
     attributes = node_metadata(store, path).get("attributes")
     return isinstance(attributes, dict) and "status" in attributes

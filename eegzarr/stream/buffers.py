@@ -1,4 +1,4 @@
-"""Memory of batches, used again once nobody holds it."""
+"""Memory of batches, reused once nothing holds it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.utils.data import get_worker_info
 
 
 def can_pin() -> bool:
-    """Tell whether page-locked memory is of use here; warn where there is no device to copy to.
+    """Return whether page-locked memory is of use here; warn where there is no device to copy to.
 
     It isn't in a DataLoader's worker: what that gives is copied to the main process, and a forked one can't use CUDA.
     """

@@ -155,7 +155,7 @@ class MixedStream(IterableDataset[Any]):
         """
         own = self._state()
         if not isinstance(state, dict) or not {"epoch", "batches", *_STATE} <= set(state):
-            raise UsageError(f"this is no state of a MixedStream: {state!r:.80}")
+            raise UsageError(f"this isn't the state of a MixedStream: {state!r:.80}")
         for name in _STATE:
             if state[name] != own[name]:
                 raise UsageError(

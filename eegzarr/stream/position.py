@@ -116,7 +116,7 @@ def saved_position(state: dict[str, Any], own: dict[str, Any], *, may_shuffle_as
         If it is the state of a stream that gives other windows, or in another order.
     """
     if not isinstance(state, dict) or not {"seed", "epoch"} <= set(state) or not {"windows", "batches"} & set(state):
-        raise UsageError(f"this is no state of a WindowStream: {state!r:.80}")
+        raise UsageError(f"this isn't the state of a WindowStream: {state!r:.80}")
     if state["seed"] != own["seed"]:
         raise UsageError(f"the saved stream had seed {state['seed']}, this one has {own['seed']}")
     if state.get("selection", own["selection"]) != own["selection"]:

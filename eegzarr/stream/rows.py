@@ -205,7 +205,7 @@ class WindowRows:
         return count
 
     def _is_cut(self) -> npt.NDArray[np.bool_]:
-        """Tell which windows are gathered from tiles."""
+        """Return which windows are gathered from tiles."""
         return np.array([layout.is_cut for layout in self.layouts])[self.selection.source]
 
     def stored_in(

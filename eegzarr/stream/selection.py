@@ -235,7 +235,7 @@ def _find(windows: xr.Dataset) -> _Found:
         recording = _stored_recordings(windows, places) if count else own
         check_meanings(windows, places)
     except FileNotFoundError as error:
-        raise LakeError(f"the lake isn't there any more where it was opened ({error}): open it again") from error
+        raise LakeError(f"the lake is gone from where it was opened ({error}): open it again") from error
     return _Found(windows, places.parts, places.part, places.window, recording, channels)
 
 

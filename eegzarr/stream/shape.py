@@ -32,14 +32,14 @@ def parse_seconds(duration: str | float) -> float:
     Raises
     ------
     UsageError
-        If it is no positive duration.
+        If it isn't a positive duration.
     """
     try:
         seconds = float(duration.removesuffix("s")) if isinstance(duration, str) else float(duration)
     except (ValueError, TypeError):
         seconds = 0.0
     if not 0 < seconds < float("inf"):
-        raise UsageError(f"{duration!r} is no duration: write seconds, such as '2s' or 2.0")
+        raise UsageError(f"{duration!r} isn't a duration: write seconds, such as '2s' or 2.0")
     return seconds
 
 

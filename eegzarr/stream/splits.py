@@ -173,7 +173,7 @@ def split_by_release(windows: xr.Dataset, parts: Sequence[str | Sequence[str]]) 
     Raises
     ------
     UsageError
-        If a release isn't there or stands in two parts.
+        If a release is missing or in two parts.
     """
     return _split_by_name(windows, "release", parts)
 
@@ -192,7 +192,7 @@ def split_by_session(windows: xr.Dataset, parts: Sequence[str | Sequence[str]]) 
     Raises
     ------
     UsageError
-        If a session isn't there or stands in two parts.
+        If a session is missing or in two parts.
     """
     return _split_by_name(windows, "session", parts)
 
@@ -205,7 +205,7 @@ def _split_by_name(windows: xr.Dataset, label: str, parts: Sequence[str | Sequen
         if name not in there:
             raise UsageError(f"there is no {label} {name!r} among the windows; there are {', '.join(there)}")
         if wanted.count(name) > 1:
-            raise UsageError(f"{label} {name!r} stands in more than one part")
+            raise UsageError(f"{label} {name!r} is in more than one part")
     return tuple(windows.isel(window=np.flatnonzero(np.isin(values, part))) for part in named)
 
 

@@ -40,8 +40,8 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
     DataLoader workers it is the same sequence of batches, and ranks take turns in it. After an
     iteration that was drained comes the next epoch; `set_epoch` chooses one.
     Use it bare, or as ``DataLoader(stream, batch_size=None, num_workers=…)``; threads
-    decode, so that workers rarely make it faster. Batches can be kept: their memory is used again
-    only once nobody holds them.
+    decode, so that workers rarely make it faster. Batches can be kept: their memory is reused only
+    once nothing holds them.
 
     Parameters
     ----------

@@ -259,7 +259,7 @@ def read_options(path: Path) -> FitOptions:
     except FileNotFoundError as error:
         raise UsageError(f"{path.parent} holds no run: {path.name} is missing") from error
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path} is no configuration of a run: {error}") from error
+        raise UsageError(f"{path} isn't the configuration of a run: {error}") from error
 
 
 def options_json(options: FitOptions) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class Task:
         return "logistic" if self.classes else "ridge"
 
     def is_better(self, score: float, other: float) -> bool:
-        """Tell whether a score is better than another one."""
+        """Return whether a score is better than another one."""
         return score > other if self.larger_is_better else score < other
 
 

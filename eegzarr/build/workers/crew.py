@@ -155,11 +155,11 @@ class Crew:
             tell(self._watchers, Noticed(message=message))
 
     def was_refused(self, future: Future) -> bool:
-        """Tell whether a task has ended on a worker that couldn't do it."""
+        """Return whether a task has ended on a worker that couldn't do it."""
         return bool(self._unfit) and future.status == "finished" and isinstance(future.result(), Unfit)
 
     def is_stranded(self, future: Future) -> bool:
-        """Tell whether all workers that may do a task are gone, while others are there."""
+        """Return whether all workers that may do a task are gone, while others are there."""
         allowed = self._allowed.get(future.key)
         if not allowed:
             return False

@@ -60,7 +60,7 @@ def _scaled_by_parts(value: Any, high: Any, low: Any) -> Any:
 
 @numba.njit("boolean(float64)", nogil=True, cache=True)
 def is_same_by_parts(step: float) -> bool:
-    """Tell whether every integer times a step is the same by the step's parts."""
+    """Return whether every integer times a step is the same by the step's parts."""
     high = np.float32(step)
     low = np.float32(step - np.float64(high))
     for value in range(-32767, 32768):

@@ -42,7 +42,7 @@ class Picked:
         return cls(_numbers(channels), np.ascontiguousarray(times, np.int64))
 
     def same(self, other: Picked) -> bool:
-        """Tell whether another one picks the same."""
+        """Return whether another one picks the same."""
         arrays = zip((self.channels, self.times), (other.channels, other.times), strict=True)
         return self.first == other.first and all(np.array_equal(one, another) for one, another in arrays)
 

@@ -1,4 +1,4 @@
-"""Memory for what comes from a bucket, lent and used again once nobody holds it.
+"""Memory for what comes from a bucket, lent and reused once nothing holds it.
 
 Fresh memory for each frame of 3 MB took 50 us of processor time a window, more than to receive it or to decode it: the
 system has to find its pages, and to clear them.

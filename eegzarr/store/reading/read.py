@@ -234,7 +234,7 @@ class RemoteReader(WindowReader):
                 self._begin(number)
 
     def holds(self, frames: int) -> bool:
-        """Tell whether the cache holds as many frames at a time."""
+        """Return whether the cache holds as many frames at a time."""
         return frames * self.frame_nbytes <= self._cache.budget
 
     def prefetch(self, number: int) -> bool:

@@ -113,7 +113,7 @@ class FrameCache:
         self._lock = threading.Lock()
 
     def has_room(self, nbytes: int) -> bool:
-        """Tell whether a further frame fits beside those held, but for those that are spare."""
+        """Return whether a further frame fits beside those held, but for those that are spare."""
         with self._lock:
             spare = sum(self._frames[key][1] for key in self._spare)
             return self._held - spare + nbytes <= self.budget

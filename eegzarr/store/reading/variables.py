@@ -89,7 +89,7 @@ def _check_claims(store: Store, group: str, variables: dict[str, xr.Variable]) -
 
 
 def _has_all(store: Store, group: str, name: str, counts: list[int]) -> bool:
-    """Tell whether all chunks of an array are stored."""
+    """Return whether all chunks of an array are stored."""
     prefix = f"{group}/{name}/{CHUNKS}/"
     found = 0
     for path in paths_below(store, prefix):

@@ -229,7 +229,7 @@ def _split(
 
 
 def _belongs_to_person(windows: xr.Dataset, targets: Sequence[str]) -> bool:
-    """Tell whether a target is the same in all windows of a subject."""
+    """Return whether a target is the same in all windows of a subject."""
     labels = [name for name in targets if name in windows.variables]
     columns = windows.reset_coords()[["subject", *labels]].to_dataframe()
     return bool((columns.groupby("subject")[labels].nunique() <= 1).all().any()) if labels else False

@@ -42,7 +42,7 @@ class Position:
         return asdict(self) | {"loss_sum": float(self.loss_sum)}
 
     def is_left_to_train(self, epochs: int, patience: int) -> bool:
-        """Tell whether another epoch is due: fewer than `epochs` are done, and a better score isn't long ago."""
+        """Return whether another epoch is due: fewer than `epochs` are done, and a better score isn't long ago."""
         return self.epoch < epochs and self.epoch - 1 - self.best_epoch < patience
 
     def take_score(self, score: float, is_better: Callable[[float, float], bool]) -> bool:

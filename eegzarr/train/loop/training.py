@@ -173,10 +173,10 @@ class Training:
         position, pace, trained = self.position, self.pace, self.pace.seconds
         mean_loss = self.ranks.mean(float(position.loss_sum) / self.batches)
         if not math.isfinite(mean_loss):
-            raise self._diverged("its loss is no number any more")
+            raise self._diverged("its loss is no longer a number")
         score = self._score()
         if not math.isfinite(score):
-            raise self._diverged("its validation score is no number any more")
+            raise self._diverged("its validation score is no longer a number")
         self._stop_if_told()
         if position.take_score(score, self.task.is_better) and self.ranks.is_first:
             best = {**self.learner.weights(), "epoch": position.epoch, "valid_score": score}

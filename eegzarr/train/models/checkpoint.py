@@ -58,5 +58,5 @@ def checked_contents(path: Path, remedy: str) -> Iterator[None]:
         # Anything can be raised by a file that holds anything; PyTorch's own advice is to switch its checks off.
         _LOG.debug("%s", path, exc_info=True)
         cause = next(iter(str(error).splitlines()), "") or type(error).__name__
-        reason = "it is no checkpoint" if "weights_only" in str(error) else cause
+        reason = "it isn't a checkpoint" if "weights_only" in str(error) else cause
         raise UsageError(f"{path} is damaged ({reason[:120]}): {remedy}") from error

@@ -108,7 +108,7 @@ def check_known(name: str) -> None:
     except (ImportError, SyntaxError, ValueError) as error:
         raise UsageError(f"--model {name}: {error}") from error
     if not (inspect.isclass(kind) and issubclass(kind, nn.Module)):
-        raise UsageError(f"--model {name} is no class of torch.nn.Module")
+        raise UsageError(f"--model {name} isn't a subclass of torch.nn.Module")
 
 
 def _look_here() -> None:
@@ -118,7 +118,7 @@ def _look_here() -> None:
 
 
 def wants_places(name: str) -> bool:
-    """Tell whether a model can be told its channels' names and places, as ``chs_info``, and needs to be."""
+    """Return whether a model can be told its channels' names and places, as ``chs_info``, and needs to be."""
     parameter = inspect.signature(network_class(name)).parameters.get("chs_info")
     return parameter is not None
 
