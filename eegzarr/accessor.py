@@ -1,4 +1,4 @@
-"""``ds.eegzarr``: what one does with windows, at hand on every Dataset of them.
+"""``ds.eegzarr``: tables, selections, averages and pictures, on every Dataset of windows.
 
 Registered when eegzarr is imported. Everything heavy is imported by what needs it.
 """
@@ -31,7 +31,7 @@ class WindowsAccessor:
     def __init__(self, windows: xr.Dataset) -> None:
         missing = {"window", "channel", "time"} - set(map(str, windows.dims))
         if missing or "eeg" not in windows:
-            # xarray turns an AttributeError of an accessor into one of its own, so not that.
+            # Not an AttributeError: xarray replaces one that an accessor raises by its own.
             if "eeg" in windows and missing <= set(map(str, windows.coords)):
                 raise UsageError(
                     f"one {', '.join(sorted(missing))} was selected, so that the dimension is gone: select with lists, "
@@ -89,7 +89,7 @@ class WindowsAccessor:
         availability: Sequence[str] | None = ("available", ""),
         start_kit: bool = True,
     ) -> xr.Dataset:
-        """Return the windows that nothing is known to be wrong with, lazily.
+        """Return the windows without a known fault, lazily.
 
         Parameters
         ----------
@@ -98,7 +98,7 @@ class WindowsAccessor:
         flat_channels, noisy_channels : int, optional
             Windows of recordings with more such channels are left out.
         bad_channels : int, optional
-            Likewise, of those that the dataset itself says are bad (channels.tsv).
+            Windows of recordings with more channels that channels.tsv calls bad are left out.
         availability : sequence of str, optional
             Flags of participants.tsv to keep; "" is a recording without a flag.
         start_kit : bool
@@ -107,7 +107,7 @@ class WindowsAccessor:
         Notes
         -----
         None switches a criterion off. Windows whose signal could not be read are always left
-        out. What flat and noisy mean: `eegzarr.store.quality`.
+        out. `eegzarr.store.quality` says what flat and noisy mean.
         """
         from eegzarr.store.quality import GoodWindows, good_windows
 

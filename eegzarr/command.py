@@ -22,7 +22,7 @@ _MORE = "eegzarr COMMAND --help says more about a command; eegzarr completion co
 class Listed:
     """A command in the list: the module that has it as ``main``, and what it does.
 
-    The line stands here, too, because a command takes long to import.
+    The line is repeated here, because a command takes long to import.
     """
 
     module: str

@@ -66,8 +66,8 @@ def convert(
     start
         First sample of a window, in s from what it was cut around. Default: 0.
     trust
-        Run an LMDB's pickles, which can do anything that you can. Default: arrays, numbers and texts are read without
-        running them, and all else is refused.
+        Run the pickles of an LMDB, which can do anything that you can. Default: arrays, numbers and texts are read
+        without running them, and everything else is refused.
     overwrite
         Replace the windows that are there.
     """

@@ -1,4 +1,4 @@
-"""Public names of a package that load on first use: who imports the package imports what they use of it."""
+"""Public names of a package that load on first use: importing the package alone imports nothing heavy."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _SIGNED = re.compile(
 def redacted(text: str) -> str:
     """Return a text whose URLs name no user, no password and no signature.
 
-    Those who read the files that URLs point to get their credentials elsewhere, see docs/howto/s3.md.
+    Credentials come from elsewhere; see docs/howto/s3.md.
     """
 
     def clean(url: re.Match[str]) -> str:
@@ -64,7 +64,7 @@ class LakeError(EegzarrError):
 
 
 class UnreadableLakeError(LakeError):
-    """A disk or a server gives no answer of a lake: nothing is known of what is there."""
+    """A disk or a server doesn't answer, so that it is unknown what the lake holds."""
 
 
 class NothingToBuild(LakeError):
@@ -105,7 +105,7 @@ class FitDiverged(EegzarrError):
 
 
 class FitStopped(Stopped):
-    """A fit stopped for want of memory or disk; ``--resume`` continues it."""
+    """A fit stopped because memory or disk space ran out; ``--resume`` continues it."""
 
 
 class FitInterrupted(Stopped):

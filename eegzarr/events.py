@@ -1,7 +1,6 @@
-"""What long work tells those who watch it.
+"""The events of long work, for those who watch it.
 
-A build or a fit calls its listeners with these values; progress bars, logs and monitors are
-listeners. Work never prints.
+A build or a fit calls its listeners with them; progress bars, logs and monitors are listeners. Work never prints.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Packages that only some users need: where one is missing, a line says how to install it."""
+"""Packages that only some users need: if one is missing, an error says how to install it."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def safe_name(name: str) -> str:
 def label_names(given: Iterable[str], taken: Collection[str], prefix: str) -> dict[str, str]:
     """Return the label that each column of a table becomes: its own name where that is safe and free.
 
-    No two labels differ in their case alone, since file systems of macOS and Windows take them for one.
+    No two labels differ in their case alone, since the file systems of macOS and Windows treat them as equal.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def label_names(given: Iterable[str], taken: Collection[str], prefix: str) -> di
     taken : collection of str
         Labels, axes and tables that a lake has already.
     prefix : str
-        For a column that is named like one of them, such as ``participant``.
+        Put before the name of a column that is like one of them, such as ``participant``.
     """
     used = {name.casefold() for name in taken}
     names = {}

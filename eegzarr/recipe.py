@@ -20,13 +20,13 @@ def recipe(
 ) -> int:
     """Show what a recipe finds in a dataset, without building anything.
 
-    Prints the windows and the classes that there would be, the values that the events have and which of them the recipe
-    uses, and for each reason why there is no window an example. Reads headers and events alone.
+    Prints how many windows of each class there would be, which values the events have and which of them the recipe
+    uses, and an example for each reason why windows are missing. Only headers and events are read.
 
     Parameters
     ----------
     action
-        check, or list for the names of the recipes that there are.
+        check, or list for the names of all recipes.
     name
         A name or a .toml file.
     source

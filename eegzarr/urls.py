@@ -39,7 +39,7 @@ def one_line_errors(
             raise
         logging.getLogger(__name__).debug("what went wrong with %s", url, exc_info=True)
         if isinstance(error, ImportError):
-            raise MissingPackageError(f"{url} needs a further package: {_install(url, error)}") from error
+            raise MissingPackageError(f"{url} needs another package: {_install(url, error)}") from error
         raise error_class(f"{url} can't be used: {reason(error)}") from error
 
 

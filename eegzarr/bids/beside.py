@@ -25,7 +25,7 @@ class Surroundings:
     Attributes
     ----------
     files : tuple of str
-        Every file that is opened to read the signal, the first one first.
+        Every file that is opened to read the signal; the one to open comes first.
     events : bytes, optional
         Of events.tsv; None where there is none.
     contents : mapping of str to bytes or RecordingError

@@ -23,8 +23,8 @@ from eegzarr.urls import one_line_errors
 # The challenge's releases and OpenNeuro's datasets, which anybody may read without an account.
 PUBLIC_BUCKETS = ("nmdatasets", "openneuro.org")
 _HEADER_FIRST = {".bdf", ".edf"}
-_WHOLE = 2**20  # bytes of a file up to which all of it is looked at to tell whether it changed
-_BLOCKS, _BLOCK = 16, 2**12  # number and bytes of blocks, evenly spread, that are looked at of a larger one
+_WHOLE = 2**20  # bytes: smaller files are read whole to see whether they changed
+_BLOCKS, _BLOCK = 16, 2**12  # of a larger file, so many blocks of so many bytes are read, evenly spread
 _CHANNEL_HEADER = 256  # bytes in an EDF or BDF header, for the file and again for each channel
 
 
@@ -78,7 +78,7 @@ def read_bytes(root: str, path: str) -> bytes:
 
 
 def read_many(root: str, paths: Sequence[str]) -> dict[str, bytes | RecordingError]:
-    """Return small files by their paths, an error instead of what can't be read; from a bucket side by side.
+    """Return small files by their paths, with an error in place of what can't be read; buckets are read in parallel.
 
     Raises
     ------
@@ -137,7 +137,7 @@ def check_there(root: str, path: str) -> None:
 def content_of(root: str, path: str) -> str:
     """Return what changes with a file's content, and not when it is copied: its size, and a digest of parts of it.
 
-    In a bucket the tag of the object stands for its content.
+    In a bucket the tag of the object identifies its content.
 
     Raises
     ------
@@ -161,7 +161,7 @@ def content_of(root: str, path: str) -> str:
 
 
 def changed_at(root: str, path: str) -> str:
-    """Return when a file was changed last, "" in a bucket, where a tag stands for the content."""
+    """Return when a file was changed last; "" in a bucket, where a tag identifies the content."""
     if is_url(root):
         return ""
     local = Path(root) / path
@@ -226,7 +226,7 @@ def _fetch(root: str, path: str, local: Path, header_only: bool) -> None:
 def _fetch_header(files: Any, remote: str, local: Path) -> None:
     """Fetch the header alone, into a file as long as the whole but without blocks on the disk."""
     start = files.cat_file(remote, start=0, end=_CHANNEL_HEADER)
-    if start[192:197] in (b"EDF+D", b"BDF+D"):  # interrupted: each record tells its own time
+    if start[192:197] in (b"EDF+D", b"BDF+D"):  # interrupted: each record has its own time
         files.get_file(remote, str(local))
         return
     text = start[184:192].decode("ascii", "replace").strip()  # bytes in the whole header
@@ -243,7 +243,7 @@ def _opened(root: str) -> tuple[Any, str]:
 
 @lru_cache(maxsize=8)
 def _opened_by(root: str, pid: int) -> tuple[Any, str]:
-    """One connection a process: those of a parent hang after a fork."""
+    """One connection per process: those of a parent hang after a fork."""
     import fsspec
 
     bucket = root.partition("://")[2].partition("/")[0]

@@ -51,7 +51,7 @@ class Source:
     windows : str
         Table that gives the windows instead of events, "" for none.
     montage : str
-        Where its recordings of one montage alone are meant: the montage's name.
+        Name of the montage, if only recordings of one are meant.
     """
 
     root: str
@@ -133,7 +133,7 @@ def _check_folder(root: Path) -> None:
 def _of_tasks(
     root: str, files: Sequence[str], found: tuple[Recording, ...], tasks: tuple[str, ...]
 ) -> tuple[Recording, ...]:
-    """Return the recordings of the tasks, and those whose name doesn't tell theirs."""
+    """Return the recordings of the tasks, and those whose name doesn't say which task they are of."""
     usable = [recording for recording in found if not recording.reason]
     if not usable:
         if not files and is_url(root):

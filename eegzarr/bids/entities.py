@@ -57,7 +57,7 @@ class Inheritance:
         """Return the sidecars of a kind that apply to a recording, the most general first.
 
         A sidecar applies where it lies in the recording's folder or above it, and has no entity that the
-        recording hasn't. Electrodes and coordinate systems may name their space besides.
+        recording lacks. Those of electrodes and coordinate systems may also name their space.
         """
         own = set(entities_of(path).items())
         found = []

@@ -40,7 +40,7 @@ def below(root: Path, folder: str, depth: int) -> Iterator[str]:
     with os.scandir(root / folder) as entries:
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
-            # A folder with the name of a file is no file: its row says so.
+            # A folder with the name of a file isn't a file: its row says so.
             if not entry.is_dir() or is_read(entry.name):
                 yield path
             elif depth < _DEEPEST and not is_passed_over(entry.name) and not _leads_back(entry):

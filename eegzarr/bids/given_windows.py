@@ -194,7 +194,7 @@ class _Finder:
                 self._by_name.setdefault(key, []).append(recording)
 
     def matching(self, told: dict[str, str]) -> list[Recording]:
-        """Return the recordings of which all holds that a row says."""
+        """Return the recordings that match everything in a row."""
         wanted = {key: _plain(key, text) for key, text in told.items() if text and key in ENTITIES}
         if not wanted and not told.get("recording"):
             return []
@@ -205,7 +205,7 @@ class _Finder:
         return [one for one in among if all(_plain(key, getattr(one, key)) == text for key, text in wanted.items())]
 
     def hint(self, told: dict[str, str]) -> str:
-        """Return which subject or session a row may mean, whose zeros a spreadsheet has taken away; else ""."""
+        """Return which subject or session a row may mean, if a spreadsheet removed leading zeros; else ""."""
         for key in ("subject", "session"):
             there = {getattr(one, key) for one in self._recordings}
             own = _plain(key, told.get(key, ""))
@@ -223,7 +223,7 @@ def _plain(key: str, text: str) -> str:
 
 
 def _cell(value: Any) -> str:
-    """Return a cell of a DataFrame as it would stand in a file."""
+    """Return a cell of a DataFrame as a file would have it."""
     if value is None or pd.isna(value) is True:
         return "n/a"
     return " ".join((plain_value(str(value)) if isinstance(value, float) else str(value)).split())

@@ -1,6 +1,6 @@
 """Datasets with a layout of their own, which are read as they come: Sleep-EDF, and the corpora of Temple University.
 
-Pure functions of a dataset's list of files, but for `is_known`. A dataset with ``sub-*`` folders is BIDS.
+Pure functions of a dataset's list of files, except `is_known`. A dataset with ``sub-*`` folders is BIDS.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _part(path: str, match: re.Match[str]) -> Recording:
 def folder_labels(recordings: Iterable[Recording]) -> pd.DataFrame:
     """Return what the folders of TUAB say of each session, as sessions.tsv would: ``pathology`` and ``subset``.
 
-    One row per subject and session; no column that no folder tells.
+    One row per subject and session; a column only where a folder says something about it.
     """
     rows: dict[tuple[str, str], list[str]] = {}
     for recording in recordings:

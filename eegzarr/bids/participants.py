@@ -1,7 +1,7 @@
 """Who took part: participants.tsv and sessions.tsv, and what their texts mean as labels.
 
-A label is a number where every value of its column is one, exactly as written; else it stays text. What a
-column of numbers holds besides is missing, and counted.
+A label is a number if every value of its column is one, exactly as written; else it stays text. In a column of
+numbers, anything else counts as missing, and is counted.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def read_people(root: str, files: Collection[str]) -> People:
 def people_of(table: Table) -> People:
     """Return the participants that a table names.
 
-    A subject that has several different rows has no labels to trust, and none.
+    A subject with several different rows gets no labels, since none of them can be trusted.
 
     Raises
     ------
@@ -169,7 +169,7 @@ def typed_column(texts: Sequence[str], *, is_number: bool = False) -> TypedColum
 
 
 def _meant(texts: Sequence[str]) -> tuple[dict[str, float], list[str]]:
-    """Return what each distinct text is as a number, for those that are one, and what was assumed."""
+    """Return the number that each distinct text means, for those that mean one, and what was assumed."""
     different = dict.fromkeys(texts)
     commas = [text for text in different if _DECIMAL_COMMA.fullmatch(text)]
     ambiguous = bool(commas) and all(_THOUSANDS.fullmatch(text) for text in commas)
@@ -214,7 +214,7 @@ def _fits_float32(text: str, number: float) -> bool:
 
 
 def _why_text(there: Sequence[str], unread: Counter[str]) -> tuple[str, ...]:
-    """Say so where a column of numbers is text for the sake of few of its values, or of its commas."""
+    """Return why a column of numbers is text, where only few of its values, or its commas, make it so."""
     if unread and all(_THOUSANDS.fullmatch(text) for text in unread):
         return (f"is text, since its commas may be decimal or separate thousands ({_some(unread)})",)
     if unread and 2 * sum(unread.values()) < len(there):

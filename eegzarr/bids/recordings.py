@@ -16,7 +16,7 @@ from eegzarr.bids.entities import CHANNELS, EEG_JSON, EVENTS, SCANS, Inheritance
 # Formats that are read, the preferred ones first: of those whose signal is as it was recorded, the quickest.
 FORMATS = (".bdf", ".edf", ".vhdr", ".ahdr", ".set", ".fif", ".fif.gz", ".gdf", ".cnt", ".mff", ".lay", ".nxe")
 FOLDERS = (".mff",)  # formats whose recording is a folder
-# Files that belong to a recording of another suffix, which its name tells.
+# Files that belong to a recording of another suffix, by their name.
 COMPANIONS = {
     ".vhdr": (".vmrk", ".eeg", ".dat"),
     ".ahdr": (".amrk", ".eeg", ".dat"),
@@ -66,7 +66,7 @@ class Recording:
     entities : str
         Further ones as the name has them, such as ``acq-clean_desc-preproc``.
     files : tuple of str
-        Every file of the recording that its name tells, `path` first: further splits, and companions.
+        Every file of the recording, as far as its name shows them, `path` first: further splits, and companions.
     events : str
         The events.tsv that applies, or "".
     sidecars : tuple of str
@@ -75,7 +75,7 @@ class Recording:
     notes : tuple of str
         What was chosen or assumed.
     reason : str
-        Why it can't be read, where its name tells that already; else "".
+        Why it can't be read, if its name shows that already; else "".
     given : str, optional
         Events that take the place of events.tsv, as the content of one.
     """
@@ -217,7 +217,7 @@ def _splits(paths: Sequence[str]) -> tuple[str, ...]:
 
 
 def _why_not(files: tuple[str, ...]) -> str:
-    """Return why a recording of a known format can't be read, as far as names tell."""
+    """Return why a recording of a known format can't be read, as far as names show it."""
     path = files[0]
     name = path.rsplit("/", 1)[-1]
     entities = entities_of(name)
@@ -260,7 +260,7 @@ def _names(paths: Sequence[str]) -> str:
 
 
 def named_recording(path: str, *, reason: str = "") -> Recording:
-    """Return the recording that a file name tells, with no other file."""
+    """Return the recording that a file name stands for, without looking at other files."""
     entities = entities_of(path)
     notes: tuple[str, ...] = ()
     if (folders := path.split("/")[:-1])[1:2] and folders[1].startswith("ses-") and "ses" not in entities:

@@ -1,7 +1,7 @@
-"""What a dataset says about a recording beside the recording itself: values, nothing is read here.
+"""What the files beside a recording say about it: values only, nothing is read here.
 
-The texts of channels.tsv stand as they are written; what follows from them (units, types, rates) is for those
-who read the signals to decide. The files: https://bids-specification.readthedocs.io, "Electroencephalography".
+The texts of channels.tsv are kept as they are written; what follows from them (units, types, rates) is decided
+where the signals are read. The files: https://bids-specification.readthedocs.io, "Electroencephalography".
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class Table:
     columns : mapping of str to tuple of str
         Every column in the file's order, all of one length; "" for a cell that its row lacks.
     lines : tuple of int
-        Line of the file that each row stands in, from 1.
+        Line of the file that each row is in, from 1.
     left_out : mapping of int to (str, str)
         Rows that can't be read, by their line: what their first cell has, and the reason.
     notes : tuple of str
@@ -64,14 +64,14 @@ def parse_tsv(content: bytes, *, encodings: tuple[str, ...] = ()) -> Table:
     Raises
     ------
     RecordingError
-        If it is no table; the message follows the file's name.
+        If it isn't a table; the message follows the file's name.
     """
     text, notes = _decoded(content, encodings)
     numbered = [(number, line) for number, line in enumerate(_LINE_END.split(text), 1) if line.strip()]
     if not numbered:
         raise RecordingError("is no table: it is empty")
     first = [cell.strip() for cell in numbered[0][1].rstrip("\t ").split("\t")]
-    if all(_is_quoted(name) for name in first):  # as no table of BIDS: a program quoted every text
+    if all(_is_quoted(name) for name in first):  # unlike any table of BIDS: a program quoted every text
         numbered = [(number, "\t".join(map(unquoted, line.split("\t")))) for number, line in numbered]
         notes.append("has its texts in quotes: read without them")
     header, renamed = _header(numbered[0][1])

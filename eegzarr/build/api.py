@@ -116,7 +116,7 @@ def build_lake(
         Upper edge of a band-pass in Hz, instead of the recipe's.
     notch : float or str, optional
         Frequency to remove in Hz, such as 50; several as 50,100; or sidecar for the line frequency that each
-        recording's eeg.json tells.
+        recording's eeg.json gives.
     interpolate_bads : bool
         Interpolate bad channels from the others.
     reference : str, optional

@@ -58,7 +58,7 @@ def checked_name(name: str) -> str:
 
 
 def check_target(recipe: Recipe, source: Source) -> None:
-    """Refuse a target that is no label of the source's windows."""
+    """Refuse a target that isn't a label of the source's windows."""
     ours = names_in_events(recipe)
     known = dict.fromkeys((*ours, *NO_TRIAL, *source.participants.columns, *source.sessions.columns))
     # By their names in the lake too, where these differ.

@@ -130,11 +130,11 @@ def shared_step(found: Iterable[Recorded]) -> tuple[float | None, str]:
     several = list(found)
     step = common_step(np.array([step for one in several for step in one.steps]))
     if step is None:
-        return None, "the recordings share no step, as far as their files tell"
+        return None, "the recordings share no step, as far as their files show"
     if max(one.largest for one in several) > LARGEST * step:
         return None, f"samples of {max(one.largest for one in several):.4g} uV don't fit into steps of {step:g} uV"
     if max(one.largest_rest for one in several) > _WHOLE:
-        return None, f"the samples are no multiples of {step:g} uV, which the headers tell"
+        return None, f"the samples aren't multiples of {step:g} uV, the step in the headers"
     return step, ""
 
 

@@ -39,7 +39,7 @@ def label_part(fingerprint: str) -> str:
 def signals_digest(plan: Plan) -> str:
     """SHA-256 of where the samples of each window come from, what is done to them, and how they lie in shards.
 
-    The files themselves are no part of it: their content decides, see `eegzarr.build.content`.
+    Their files are left out: content decides, see `eegzarr.build.content`.
     """
     sha = hashlib.sha256()
     how = [_chosen(plan.geometry), plan.channels, plan.recipe.sfreq, _chosen(plan.recipe.preparation)]
@@ -61,7 +61,7 @@ def _chosen(values: Geometry | Preparation) -> dict[str, object]:
 
 
 def labels_digest(recipe: Recipe, source: Source, fingerprints: Mapping[str, str]) -> str:
-    """SHA-256 of all that labels and tables are made from, besides the signals."""
+    """SHA-256 of all that labels and tables are made from, except the signals."""
     sha = hashlib.sha256(f"{LABELS_VERSION}\0{recipe.to_json()}\0{source.name}\n".encode())
     sha.update(source.participants.to_csv().encode())
     sha.update(source.sessions.to_csv().encode())

@@ -66,7 +66,7 @@ _REQUESTS = 16  # at once, for receipts
 
 
 def look_at(lake: str, group: str) -> Found:
-    """Return what stands at a group's place."""
+    """Return what is at a group's place."""
     try:
         with damage_named(f"{lake}/{group}", but=()):
             return _found(lake, group)
@@ -100,7 +100,7 @@ def _found(lake: str, group: str) -> Found:
 
 
 def clash(lake: str, group: str, recipe: Recipe, montage: str = "") -> str:
-    """Return why a new group can't stand beside those of its recipe's name, "" where it can.
+    """Return why a new group can't be beside those of its recipe's name, "" if it can.
 
     All releases of a recipe are opened together, which takes that their windows mean the same. Groups of a montage
     have its rate.

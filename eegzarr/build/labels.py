@@ -118,7 +118,7 @@ def participant_names(columns: Sequence[str], taken: frozenset[str] = frozenset(
     """Return the label that each column of participants.tsv becomes.
 
     ``Age`` is the label ``age`` where there is no column of that name, and so on for those that every lake has.
-    `taken` are those that the recipe's windows have besides.
+    `taken` are other labels that the recipe's windows have.
     """
     exact = {name for name in columns if name in _OWN}
     by_case = {name.casefold(): name for name in columns if name not in exact}
@@ -131,7 +131,7 @@ def participant_names(columns: Sequence[str], taken: frozenset[str] = frozenset(
 def _typed(
     rows: pd.DataFrame, names: Mapping[str, str], file: str, whole: pd.DataFrame
 ) -> tuple[dict[str, npt.NDArray], list[str]]:
-    """Give columns their types, by all values of the file; return them for each recording, and what to tell."""
+    """Give columns their types, by all values of the file; return them for each recording, and what to report."""
     columns, notes = {}, []
     for column, name in names.items():
         texts = whole[column].tolist()

@@ -38,7 +38,7 @@ class Plan:
     Attributes
     ----------
     inspections : tuple of Inspection
-        Of all the source's recordings; their windows stand in `windows`.
+        Of all the source's recordings; their windows are in `windows`.
     windows : DataFrame
         One row per window: ``recording`` (row in `inspections`), ``start_sample``, labels.
     subjects : SubjectLabels
@@ -108,7 +108,7 @@ class Plan:
 
     @cached_property
     def largest_reading(self) -> tuple[str, int]:
-        """The recording that takes most memory to read or prepare besides its windows, and the bytes."""
+        """The recording that takes the most memory to read or prepare, beside its windows, and the bytes."""
         most = ("", 0)
         for inspection in self.inspections:
             header = inspection.header

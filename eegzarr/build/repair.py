@@ -61,7 +61,7 @@ from eegzarr.urls import one_line_errors
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """What a group was made from, as its metadata tell."""
+    """What a group was made from, by its metadata."""
 
     source: str
     release: str
@@ -283,7 +283,7 @@ def _unfaulty(expected: Mapping[str, Checksum], faults: list[Fault]) -> dict[str
 
 
 def _check_codec(lake: str, group: str, geometry: Geometry, faulty: set[str]) -> None:
-    """Refuse to repair with a Blosc that makes other bytes of the same samples, as a sound shard tells."""
+    """Refuse to repair with a Blosc that makes other bytes of the same samples: a sound shard is encoded to see."""
     store = open_store(lake, read_only=True)
     try:
         shards = read_tables(lake, group)[2].sizes["shard"]

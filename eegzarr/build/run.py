@@ -150,7 +150,7 @@ def placed(request: BuildRequest) -> tuple[BuildRequest, Placed]:
 
 
 def _look(request: BuildRequest, place: Placed) -> tuple[Found, Asked]:
-    """Return what stands at the place, and what is asked for."""
+    """Return what is at the place, and what is asked for."""
     found = groups.look_at(place.lake, place.group)
     is_new = found.status == "nothing"
     if is_new and "://" in place.lake:

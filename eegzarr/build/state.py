@@ -1,4 +1,4 @@
-"""What stands at a group's place in a lake, and what a build or a write does about it.
+"""What is at a group's place in a lake, and what a build or a write does about it.
 
 The decision is one function of two values. It is taken while the group's lock is held: what was
 read before may have been finished, or dropped, by another process since.
@@ -17,7 +17,7 @@ from eegzarr.build.summary import RELABEL
 from eegzarr.recipes.recipe import Recipe
 from eegzarr.store.layout import FORMAT, FORMATS, Geometry
 
-# Fields of a recipe that may change labels alone. Whether they left the windows alone, the plan tells.
+# Fields of a recipe that may change only labels. The plan shows whether the windows stayed the same.
 _LABEL_FIELDS = ("target", "events", "require", "labels")
 
 
@@ -35,7 +35,7 @@ class Step(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What stands at a group's place.
+    """What is at a group's place.
 
     Attributes
     ----------
@@ -121,7 +121,7 @@ class Decision:
 
 
 def decide(found: Found, asked: Asked) -> Decision:
-    """Decide what to do about what stands at a group's place.
+    """Decide what to do about what is at a group's place.
 
     Nothing is there: begin. It is of the same signals: resume where it isn't complete, write labels again
     where what they are made from has changed, tidy up where its build was killed after it was complete,

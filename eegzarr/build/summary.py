@@ -47,7 +47,7 @@ class BuildSummary:
     already : bool
         The group was complete before.
     relabelled : bool
-        It was complete but for its labels, which alone were written again.
+        It was complete except for its labels; only these were written again.
     smallest_step : float
         uV: the step that would hold the windows that int16 didn't; 0 where it held all.
     others : tuple of BuildSummary

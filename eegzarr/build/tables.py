@@ -151,7 +151,7 @@ def _axes(plan: Plan, positions: np.ndarray) -> dict[str, tuple[str, np.ndarray,
 
 
 def _channel_types(plan: Plan) -> np.ndarray:
-    """Return what each channel records: EEG, but for others that a recipe asks for by name."""
+    """Return what each channel records: EEG, except those of other types that a recipe asks for by name."""
     headers = [inspection.header for inspection in plan.inspections if inspection.header and inspection.n_windows]
     others = dict(pair for header in headers for pair in header.others)
     return np.array([others.get(name, "eeg") for name in plan.channels], dtype=object)

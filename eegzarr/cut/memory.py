@@ -1,4 +1,4 @@
-"""Cut windows as a Dataset that stands in no lake."""
+"""Cut windows as a Dataset, without writing them."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class CutRequest:
         Parameters
         ----------
         recipe : str, path, Recipe or None
-            A table, as a path that ends in .tsv or a DataFrame, may stand here, too.
+            A table, as a path that ends in .tsv or as a DataFrame, is accepted here, too.
         windows : path, DataFrame or None
 
         Raises
@@ -97,7 +97,7 @@ class CutRequest:
         return cls(recipe=None if recipe is None else for_windows(as_recipe(recipe), table), table=table, name=name)
 
     def plan(self, recordings: WholeRecordings, stored: StoredAs | None = None) -> tuple[WholeRecordings, Plan]:
-        """Plan the windows that there are in whole recordings; return these as the plan takes them, too.
+        """Plan the windows in whole recordings; return the plan, and the recordings as it takes them.
 
         Parameters
         ----------
@@ -129,7 +129,7 @@ class CutRequest:
     def plans(
         self, groups: Sequence[WholeRecordings], stored: StoredAs | None = None
     ) -> tuple[list[tuple[WholeRecordings, Plan]], tuple[str, ...]]:
-        """Plan the windows that there are in each group; return also why others have none.
+        """Plan the windows in each group; also return why other groups have none.
 
         A table may be about some releases alone, and a montage may lack a recipe's channels.
 

@@ -27,7 +27,7 @@ from eegzarr.store.receipt import Receipt, Rounding
 from eegzarr.store.tiles.gather import TileGatherer
 from eegzarr.store.tiles.signals import CACHE, Tiles, open_reader
 
-_THREADS, _A_THREAD = 4, 40 * 2**20  # bytes besides windows
+_THREADS, _A_THREAD = 4, 40 * 2**20  # bytes, beside windows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ def cut_tasks(recordings: WholeRecordings, plan: Plan, *, group: str) -> Callabl
 
 
 def _lost(recordings: WholeRecordings) -> Rounding:
-    """Return the largest errors of the tiles, which nobody sees of windows that are cut from them."""
+    """Return the largest errors of the tiles: they don't show in windows that are cut from them."""
     told, step = recordings.attributes, recordings.tiles.geometry.step
     absolute = float(told.get("largest_error_uV", 0.0))
     if not step:

@@ -108,7 +108,7 @@ def write_cut(recordings: WholeRecordings, plan: Plan, by: Makers, *, overwrite:
     Raises
     ------
     LakeError
-        If other windows stand at its place.
+        If other windows are at its place.
     """
     lake = recordings.tiles.lake
     group = group_path(plan.recipe.name, plan.source.name)
@@ -134,7 +134,7 @@ def write_cut(recordings: WholeRecordings, plan: Plan, by: Makers, *, overwrite:
 def _checked_place(
     lake: str, group: str, plan: Plan, attributes: dict[str, Any], *, overwrite: bool
 ) -> dict[str, Any] | None:
-    """Return the attributes of what stands at a group's place, None for nothing."""
+    """Return the attributes of what is at a group's place, None if nothing is."""
     try:
         there = read_attributes(lake, group)
     except LakeError:
@@ -168,7 +168,7 @@ def store_windows(recordings: WholeRecordings, plan: Plan, by: Makers, *, overwr
     Raises
     ------
     LakeError
-        If other windows stand at their place.
+        If other windows are at their place.
     """
     lake = recordings.tiles.lake
     plan = replace(plan, source=replace(plan.source, root=str(recordings.attributes["source"])))

@@ -173,7 +173,7 @@ def _braindecode_part(dataset: Any) -> Part:
 
 
 def _given(parts: list[Part], source: str) -> GivenWindows:
-    """Join parts: one after another, each a recording of its own where its labels don't tell."""
+    """Join parts one after another; a part whose labels name no recording is one by itself."""
     parts = [part for part in parts if part.count]
     if not parts:
         raise UsageError(f"{source} has no window to write")

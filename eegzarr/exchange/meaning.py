@@ -1,4 +1,4 @@
-"""What the samples of a cache are, from what its file tells and what its owner does."""
+"""What the samples of a cache are, by its file and by what its owner says."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ class Meaning:
 
 
 def meaning_of(path: Path, attributes: dict[str, Any], told: Told, n_channels: int) -> Meaning:
-    """Put together what options and attributes tell, or say which option is wanting."""
+    """Put together what options and attributes say, or name the option that is missing."""
     sfreq = told.sfreq or _first_of(attributes, SFREQ_NAMES)
     units = told.units or _first_of(attributes, UNIT_NAMES)
     channels = told.channels or _first_of(attributes, CHANNEL_NAMES)
     lacking = {"--sfreq HZ": sfreq, "--units V": units, "--channels NAME,NAME,…": channels}
     if missing := [option for option, value in lacking.items() if value is None]:
-        raise UsageError(f"{path} doesn't tell all that a lake says of its windows: give {' and '.join(missing)}")
+        raise UsageError(f"{path} doesn't say everything that a lake needs: give {' and '.join(missing)}")
     units = _text(units)
     if units not in MICROVOLTS_IN:
         raise UsageError(f"{path} has the unit {units!r}: give --units {', '.join(MICROVOLTS_IN)}")

@@ -80,7 +80,7 @@ class _Cache:
         return [key for key, _ in pairs], [split for _, split in pairs]
 
     def sample(self, key: bytes) -> tuple[Any, dict[str, Any]]:
-        """Return a sample's signal and what else stands beside it."""
+        """Return a sample's signal and what else is stored with it."""
         name = f"{self.path}, {key.decode(errors='replace')}"
         content = self.transaction.get(key)
         if content is None:
@@ -117,7 +117,7 @@ def _opened(cache: _Cache, told: Told) -> GivenWindows:
 
 
 def _lmdb_labels(beside: dict[str, Any]) -> dict[str, Any]:
-    # Containers are left aside: a few bytes of pickle can name one that would fill the memory.
+    # Containers are refused: a few bytes of pickle can describe one that would fill the memory.
     plain = (str, int, float, np.generic, np.ndarray)
     single = {str(name): np.asarray(value) for name, value in beside.items() if isinstance(value, plain)}
     return {"target" if name == "label" else name: value.item() for name, value in single.items() if value.size == 1}

@@ -1,6 +1,6 @@
 """Write windows that another program has cut into a group of a lake.
 
-A group of such windows is what a build makes, but for its source: there are no recordings to
+A group of such windows is what a build makes, except for its source: there are no recordings to
 make a shard from again. Its recipe says so with the anchor ``given``.
 """
 
@@ -66,11 +66,11 @@ class GivenWindows:
         Samples in a window.
     labels : DataFrame
         One row per window. ``subject``, ``session``, ``task``, ``run`` and ``recording``, with
-        ``release`` where they are of several, tell which windows are of one recording;
+        ``release`` where they are of several, say which windows are of one recording;
         ``start`` is in s from the recording's beginning, NaN where missing. What eegzarr derives
         from signals itself (``peak_to_peak``, ``valid`` …) is left out.
     fingerprint : str
-        Changes when the signals do, as a file's size and time stamp. "" where nothing tells: a write that
+        Changes when the signals do, such as a file's size and time stamp. "" if there is no such thing: a write that
         resumes, or finds its group complete, then compares every window with what is stored.
     read : callable
         ``read(first, out)`` fills ``out``, (window, channel, time), in uV, with the windows
@@ -96,7 +96,7 @@ class GivenWindows:
             raise UsageError(f"{self.source} has two channels of one name: rename one of them")
 
     def recipe(self, name: str, target: str) -> Recipe:
-        """Return what says of these windows what a recipe says of those that a build cuts."""
+        """Return a recipe that describes these windows as one describes those that a build cuts."""
         span = WindowSpan(start=self.start, stop=self.start + self.n_times / self.sfreq)
         return Recipe(
             name=name, anchor=GIVEN, span=span, target=target, sfreq=self.sfreq, channels=self.channels, require=()
@@ -146,7 +146,7 @@ def write_windows(
     Raises
     ------
     UsageError
-        If names, target or type can't be.
+        If names, target or type are invalid.
     LakeError
         If the lake can't be written, or holds something else at this place.
     BuildStopped
@@ -199,7 +199,7 @@ def _decided(
 ) -> tuple[Step, dict[int, Receipt]]:
     """Return what to do, and the receipts of shards that stay.
 
-    Windows that no time stamp tells of are compared with those that are stored, all of them.
+    Windows without a fingerprint are compared with those that are stored, all of them.
 
     Raises
     ------
@@ -265,7 +265,7 @@ def _plan(windows: GivenWindows, recipe: Recipe, release: str, geometry: Geometr
     labels = typed_labels(windows.labels, str(recipe.target))
     _check_target(recipe, labels)
     recordings, row = _recordings(windows.labels, labels, windows.source)
-    # No sample to cut at: `start` stands in the labels themselves.
+    # No sample to cut at: the labels themselves have `start`.
     table = pd.DataFrame({"recording": row.astype(np.int32), "start_sample": np.int64(0)})
     absent: dict[str, Any] = {
         name: value for name, value in {**NO_TRIAL, "start": np.nan}.items() if name not in labels

@@ -151,7 +151,7 @@ def tree_memory(root: psutil.Process | None = None) -> int:
     """Proportional set size in bytes of a process and all below it.
 
     Shared pages count once over the tree: the sum of resident sizes would count them in
-    every process. Where the system has no PSS, the unique set size stands in.
+    every process. Where the system has no PSS, the unique set size takes its place.
     """
     root = root or psutil.Process()
     total = 0

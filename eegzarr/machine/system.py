@@ -1,6 +1,6 @@
 """What only some systems have: locks on folders, flushing, advice about pages, blocked signals, limits of cgroups.
 
-Beside each stands what is done where it is missing. All that reads, streams, trains and checks a lake works on Linux,
+Beside each is what is done where it is missing. All that reads, streams, trains and checks a lake works on Linux,
 macOS and Windows; nothing else in eegzarr asks which of them it runs on.
 """
 
@@ -329,7 +329,7 @@ def cgroup_folders(controller: str, root: Path = _CGROUPS, own: Path = _OWN_CGRO
 
 
 def shared_memory(process: psutil.Process) -> int:
-    """Bytes of a process in which pages that several share count in part; without them where the system can't tell."""
+    """Bytes of a process, where shared pages count in part; without these where the system can't count them."""
     full: Any = process.memory_full_info()
     return int(getattr(full, "pss", full.uss))
 

@@ -19,7 +19,7 @@ class Waited:
     Parameters
     ----------
     longest : float
-        s between two looks, at most; a longer time was no waiting.
+        s between two looks, at most; a longer pause wasn't waiting.
     clock : callable
         Gives seconds.
     """

@@ -35,7 +35,7 @@ class Pass(ABC):
         Parameters
         ----------
         rows : array of int, shape (window,)
-            Where they stand in the selection.
+            Where they are in the selection.
         signal : array, shape (window, channel, time)
             In uV.
         """
@@ -120,14 +120,14 @@ class Conditions:
         if by is None:
             return cls(("all windows",), np.zeros(n_windows, np.intp))
         if by not in windows.coords or windows[by].dims != ("window",):
-            raise no_label(windows, by, "tell conditions by")
+            raise no_label(windows, by, "distinguish conditions by")
         values = windows[by].to_numpy()
         if values.dtype.kind in "fiu" and len(np.unique(values)) > _MOST_CONDITIONS:
             return cls._halves(by, values.astype(float), windows[by].attrs.get("units", ""))
         texts = pd.Series([_named(by, value) or None for value in values.tolist()], dtype=object)
         codes, names = pd.factorize(texts, sort=True)
         if len(names) > _MOST_CONDITIONS:
-            raise UsageError(f"the label {by!r} has {len(names)} values; at most {_MOST_CONDITIONS} can be told apart")
+            raise UsageError(f"the label {by!r} has {len(names)} values; at most {_MOST_CONDITIONS} can be drawn")
         return cls(tuple(map(str, names)), codes.astype(np.intp))
 
     @classmethod
@@ -289,12 +289,12 @@ class Spectrum(Pass):
         scale = 1 / (self._sfreq * float((self._taper.astype(np.float64) ** 2).sum()))
         density = self._sum * scale / max(1, self._count)
         last = -1 if len(self._taper) % 2 == 0 else None
-        density[:, 1:last] *= 2  # all but the mean and the Nyquist frequency stand for two
+        density[:, 1:last] *= 2  # all but the mean and the Nyquist frequency count twice
         return density
 
 
 def channel_index(windows: xr.Dataset, channel: str) -> int:
-    """Return where a channel stands.
+    """Return where a channel is.
 
     Raises
     ------

@@ -30,7 +30,7 @@ def usual_channel(windows: xr.Dataset) -> str:
 
 
 def usual_condition(windows: xr.Dataset) -> str | None:
-    """Return the label to tell conditions by where none is asked for, None if no label has a few values."""
+    """Return the label that defines conditions by default, None if no label has only a few values."""
     for name in ("response_type", "correct", "task", "sex"):
         if name in windows.coords:
             values = set(windows[name].to_numpy().tolist()) - {"", -1}

@@ -1,4 +1,4 @@
-"""Classes as integers, the way of the CF conventions: codes, and the attributes that say what they mean.
+"""Classes as integers, as in the CF conventions: codes, and the attributes that say what they mean.
 
 See https://cfconventions.org, "Flags": ``flag_values`` are the codes and ``flag_meanings`` their names, separated by
 blanks, so that a name's own blanks become ``_``. ``classes`` has the names as they are.
@@ -39,7 +39,7 @@ def flags(codes: npt.NDArray[np.integer[Any]], classes: Sequence[str]) -> dict[s
 
 
 def classes_of(attributes: Mapping[str, Any]) -> dict[int, str] | None:
-    """Return the name of each code as an array's attributes tell it, None where it has no classes."""
+    """Return the name of each code by an array's attributes, None if it has no classes."""
     if "flag_values" not in attributes or "flag_meanings" not in attributes:
         return None
     values = np.ravel(attributes["flag_values"]).tolist()

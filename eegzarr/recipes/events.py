@@ -37,7 +37,7 @@ class ChosenEvents:
     kind : array of object
         Their classes: of `EventRules.classes`, else their own values.
     row : array of int
-        Where they stand in the table.
+        Their rows in the table.
     lost : Counter of str
         Events of the recipe's values that don't count, by the reason.
     found : Counter of str
@@ -215,7 +215,7 @@ def _of_repeated(events: ChosenEvents, repeats: str) -> ChosenEvents:
 
 
 def _spaced(events: ChosenEvents, min_gap: float) -> ChosenEvents:
-    """Return events that begin at least so many seconds after the one before them that is returned."""
+    """Return the events that begin at least `min_gap` seconds after the last one that was kept."""
     if not min_gap:
         return events
     kept = apart(events.onset, min_gap)

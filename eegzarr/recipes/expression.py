@@ -1,8 +1,8 @@
 """Arithmetic on labels, and conditions on columns: what a recipe's target and its ``where`` may be.
 
-Parsed with Python's own grammar, of which little is let through: names of labels, numbers and
+Parsed with Python's own grammar, of which only little is allowed: names of labels, numbers and
 texts, + - * / **, comparisons (1 where they hold, 0 where not), and, or, not, in, and `FUNCTIONS`. A name that Python
-couldn't have stands between backticks, as in pandas' queries. What is missing stays missing, but where the rest
+couldn't have is put between backticks, as in pandas' queries. What is missing stays missing, unless the rest
 decides: false and missing is false, true or missing is true.
 """
 
@@ -172,7 +172,7 @@ def _is_missing(value: Any) -> npt.NDArray[np.bool_]:
 
 
 def _parsed(expression: str) -> ast.expr:
-    """Return the tree of an expression, with the names that stand between backticks as they are."""
+    """Return the tree of an expression, with names between backticks unchanged."""
     quoted: dict[str, str] = {}
 
     def stand_in(match: re.Match[str]) -> str:

@@ -54,7 +54,7 @@ class TimeLabel:
     ----------
     name : str
     until : tuple of str
-        Event values, of which the next one counts.
+        Event values; the next such event counts.
     first : bool
         Whether only the first one of the recording counts: windows that end after it began have no value.
     most : float

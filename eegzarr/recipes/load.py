@@ -12,7 +12,7 @@ from eegzarr.recipes.recipe import Recipe, recipe_from_fields
 from eegzarr.suggest import did_you_mean
 
 PRESETS = {recipe.name: recipe for recipe in (CHALLENGE1, CHALLENGE2, CONTINUOUS)}
-# Recipes of well-known datasets, each of which says its source.
+# Recipes of well-known datasets; each file names its source.
 FILES = {path.stem: path for path in sorted(Path(__file__).with_name("datasets").glob("*.toml"))}
 
 

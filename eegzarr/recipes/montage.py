@@ -156,7 +156,7 @@ def checked_pairs(value: object, where: str) -> Pairs:
 
 
 def checked_missing(value: object, where: str) -> object:
-    """Refuse what isn't a way to do without a channel.
+    """Refuse an unknown rule for missing channels.
 
     Raises
     ------
@@ -169,7 +169,7 @@ def checked_missing(value: object, where: str) -> object:
 
 
 def check_channels(recipe: str, channels: tuple[str, ...], missing: str) -> None:
-    """Refuse channels that can't stand side by side, and a way to do without them where none are named.
+    """Refuse channels named twice, and a rule for missing channels where none are named.
 
     Raises
     ------

@@ -149,14 +149,14 @@ def _classes(given: object) -> Classes:
 
 
 def event_texts(given: object, where: str) -> tuple[str, ...]:
-    """Return event values as texts: a trigger's number is the text that stands in the file."""
+    """Return event values as texts: a trigger's number is the text in the file."""
     values = given if isinstance(given, (list, tuple)) else [given]
     if not values or any(isinstance(v, bool) or not isinstance(v, (str, int, float)) for v in values):
         raise RecipeError(f'{where} must be a list of event values, such as ["T1"], got {given!r}')
     written = tuple(plain_value(str(value).strip()) for value in values)
     for text in written:
         if text in MISSING:
-            raise RecipeError(f"{where} has {text!r}, which means in events.tsv that there is no value")
+            raise RecipeError(f"{where} has {text!r}, which is how events.tsv writes a missing value")
     return written
 
 

@@ -167,7 +167,7 @@ def _without_blanks(column: Sequence[Any]) -> npt.NDArray[np.object_]:
 
 
 def _sorted_onsets(events: Columns) -> tuple[npt.NDArray, npt.NDArray]:
-    """Onsets in ascending order, in s, and the rows that they stand in; rows without an onset are left out."""
+    """Onsets in ascending order, in s, and their rows; rows without an onset are left out."""
     onset = onsets(events)
     # A stable sort keeps the file's order of simultaneous events, and puts NaN last.
     order = np.argsort(onset, kind="stable")[: np.count_nonzero(~np.isnan(onset))]

@@ -113,7 +113,7 @@ class WindowTable:
 
 
 def event_columns(recipe: Recipe) -> tuple[str, ...]:
-    """Return the columns that a recipe's windows have besides ``start_sample``, `NO_TRIAL` and kept ones, in order."""
+    """Return the columns that a recipe's windows have beside ``start_sample``, `NO_TRIAL` and kept ones, in order."""
     own = (EVENT,) if recipe.anchor in ("event", "interval") else ()
     return (*own, *(label.name for label in recipe.labels))
 

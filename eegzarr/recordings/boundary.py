@@ -13,7 +13,7 @@ from eegzarr.errors import EegzarrError, RecordingError
 from eegzarr.machine.memory import machine_memory
 
 _WRONG = re.compile(r"edge artifacts|Invalid tag|truncated|corrupt", re.IGNORECASE)
-# About names of files and texts, not about what is in them; or told by the header itself.
+# About names of files and texts, not about their content; or about what the header says itself.
 _IMMATERIAL = re.compile(r"does not conform to MNE naming|'boundary' events|date|filter setting|cutoff frequency")
 _NEEDS = re.compile(r"the (?:module|package) (\w+) is (?:needed|required)")
 _log = logging.getLogger("eegzarr.recordings")

@@ -1,4 +1,4 @@
-"""What a BrainVision header says, as far as MNE doesn't tell it: its files, channels, units, and what MNE misreads."""
+"""What a BrainVision header says and MNE doesn't report: its files, channels, units, and what MNE misreads."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _STAND_INS = (
 
 
 def check_content(path: Path, called: str = "") -> None:
-    """Refuse a file that is empty, or that stands in for one that wasn't downloaded.
+    """Refuse a file that is empty, or a placeholder for one that wasn't downloaded.
 
     Parameters
     ----------

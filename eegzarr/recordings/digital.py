@@ -21,7 +21,7 @@ _HALVES = (1, 2)  # an EDF file whose digital range isn't symmetric has its zero
 
 
 def recorded_step(path: Path, channels: tuple[str, ...], header: Header) -> float | None:
-    """Return the step in uV of which the channels' samples are multiples, by a recording's header.
+    """Return the step in uV that the channels' samples are multiples of, by a recording's header.
 
     Known of EDF, BDF and BrainVision files of integers; None of others, and of channels without a common step.
 
@@ -49,7 +49,7 @@ def common_step(steps: npt.NDArray[np.float64]) -> float | None:
 
 
 def _steps(gain: npt.NDArray[np.float64], offset: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the largest step of each channel of which both a digit and the digital zero are multiples."""
+    """Return the largest step of each channel that both a digit and the digital zero are multiples of."""
     steps = np.full(len(gain), np.nan)
     for parts in reversed(_HALVES):
         step = np.abs(gain) / parts

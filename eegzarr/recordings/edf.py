@@ -37,7 +37,7 @@ class EdfFile:
     Attributes
     ----------
     names, units : tuple of str
-        Of the signals that are no annotations, in order.
+        Of the signals that aren't annotations, in order.
     seconds : float
         Length of a data record.
     n_records : int

@@ -28,7 +28,7 @@ class Timing:
     Attributes
     ----------
     onsets : array of float, shape (record,)
-        NaN for records that don't tell theirs.
+        NaN for records without one.
     annotations : tuple of Annotation
     """
 
@@ -101,7 +101,7 @@ def stretches_of(edf: EdfFile, timing: Timing, sfreq: float) -> tuple[tuple[int,
         lacking = int(np.isnan(timing.onsets).sum())
         raise RecordingError(f"is interrupted (EDF+D), and {lacking} of its {edf.n_records} records lack their time")
     width = round(edf.seconds * sfreq)
-    # Half a sample of rounding is no gap.
+    # Half a sample of rounding isn't a gap.
     gaps = np.diff(timing.onsets) - edf.seconds
     if (gaps < -0.75 / sfreq).any():
         raise RecordingError("is interrupted (EDF+D), and the times of its records go backwards")

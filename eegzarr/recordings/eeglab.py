@@ -1,4 +1,4 @@
-"""Where an EEGLAB file has its signals, told without reading them."""
+"""Where an EEGLAB file has its signals, found without reading them."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ NamedPlace = tuple[str, float, float, float]
 
 
 def is_same_rate(rate: float, sfreq: float) -> bool:
-    """Return whether a rate is `sfreq`, both in Hz, but for what exporters round."""
+    """Return whether a rate is `sfreq`, both in Hz, apart from what exporters round."""
     return abs(rate - sfreq) <= _SAME_RATE * sfreq
 
 
@@ -54,7 +54,7 @@ class Header:
     unusable : tuple of (str, str)
         Channels whose signal can't be had in uV at `sfreq`, and why.
     factors : tuple of (str, float)
-        uV a unit of the file, for channels where it isn't the usual: 1 for EDF and BDF, 1e6 for MNE's volts. By
+        uV per unit of the file, for channels where that isn't the usual: 1 for EDF and BDF, 1e6 for MNE's volts. By
         their names in the file.
     stretches : tuple of (int, int)
         First sample and end of each stretch without a gap or a join in it; empty for one stretch.
@@ -69,13 +69,13 @@ class Header:
         Of eeg.json; "" and NaN where it doesn't say.
     positions : array of float32, shape (channel, 3), optional
         Of each of `channels`, in m in MNE's head frame, NaN where one is unknown; None where neither the dataset
-        nor the file tells any.
+        nor the file has any.
     elsewhere : tuple of (str, float, float, float)
         Electrodes that the dataset places beside those of `channels`.
     names : tuple of (str, str)
         Of channels that a recipe has renamed: the name, and the one that the file has.
     memory : int
-        Bytes that reading windows takes; 0 for a reader that takes what it reads.
+        Extra bytes that reading windows takes; 0 for a reader that needs none.
     reader : {"edf", "mne"}
     notes : tuple of str
         What was assumed or found odd.
@@ -117,7 +117,7 @@ class Header:
         return Extent(sfreq=self.sfreq, n_times=self.n_times, stretches=self.stretches, bad_times=self.bad_times)
 
     def has_rate(self, sfreq: float) -> bool:
-        """Return whether the recording's rate is `sfreq`, but for what exporters round."""
+        """Return whether the recording's rate is `sfreq`, apart from what exporters round."""
         return is_same_rate(self.sfreq, sfreq)
 
     def at(self, sfreq: float) -> Header:
@@ -162,7 +162,7 @@ class Header:
         return tuple(name for name in channels if name not in there)
 
     def _other_spelling(self, lacking: tuple[str, ...]) -> str:
-        """Return how channels that seem to lack can be had, where only their spelling is another; else ""."""
+        """Return how to get channels that seem to be missing, where only their spelling differs; else ""."""
         there = {ten_twenty(name).casefold(): name for name in self.channels}
         found = [own for name in lacking if (own := there.get(ten_twenty(name).casefold())) is not None]
         return f". {found[0]} is another spelling: give {lacking[0]} by rename, or rename = '10-20'" if found else ""
@@ -196,7 +196,7 @@ class Header:
         return replace(self, n_times=n_times, stretches=gapped, stored=gapped)
 
     def described(self, eeg_json: Mapping[str, object]) -> Header:
-        """Return the header with the reference and the line frequency that eeg.json tells."""
+        """Return the header with the reference and the line frequency of eeg.json."""
         reference, line = eeg_json.get("EEGReference", ""), eeg_json.get("PowerLineFrequency")
         is_known = isinstance(line, (int, float)) and line > 0
         return replace(
@@ -232,7 +232,7 @@ class Header:
 
 
 def _whole(samples: float) -> int:
-    """Return the whole samples in a number of them, but for what rates lose that a file has as float32."""
+    """Return the whole samples in a number of them, allowing for rates that a file rounds to float32."""
     return int(samples + _LOST)
 
 

@@ -1,4 +1,4 @@
-"""How much memory reading or preparing a recording takes, told before it is done: measured factors, rounded up."""
+"""How much memory it will take to read or prepare a recording: measured factors, rounded up."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _channels_at_once(channels: int, n_times: int) -> int:
 
 
 def preparation_memory(header: Header, channels: int, preparation: Preparation, sfreq: float) -> int:
-    """Return the bytes that preparing some channels of a recording takes besides its windows."""
+    """Return the bytes that preparing some channels of a recording takes, beside its windows."""
     longest = max(stop - start for start, stop in header.spans)
     block = 8 * _channels_at_once(channels, header.n_times) * header.n_times
     one = 8 * longest
@@ -66,7 +66,7 @@ def set_memory(path: Path, decoded: int = 0) -> int:
 
 
 def largest_set_memory(paths: Iterable[Path]) -> tuple[Path, int]:
-    """Return the EEGLAB file with its signals inside that takes most memory to open, and the bytes.
+    """Return the EEGLAB file with its signals inside that takes the most memory to open, and the bytes.
 
     ``Path(), 0`` where all are small.
     """

@@ -129,7 +129,7 @@ def mixing(header: Header, channels: tuple[str, ...], preparation: Preparation, 
     average = (*good, *bad, *filled) if asked == "average" else ()
     if asked not in ("", "average"):
         average = (asked,)
-    # What is interpolated for nobody to see isn't read for it.
+    # Nothing is read for a channel that would be interpolated and then not used.
     seen = [name for name in (*bad, *filled) if name in channels or name in average]
     wanted = tuple(name for name in channels if name not in lacking)
     needed = [name for name in (*average, *(good if seen else ())) if name not in filled]

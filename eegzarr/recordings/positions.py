@@ -96,7 +96,7 @@ def told_positions(
 ) -> tuple[npt.NDArray[np.float32] | None, tuple[NamedPlace, ...], str]:
     """Return where electrodes.tsv says that channels are, in m, (channel, 3); None where it says nothing of use.
 
-    The second value are the electrodes that it places besides; the third says what was assumed, or why it isn't used.
+    The second value are other electrodes that it places; the third says what was assumed, or why it isn't used.
     """
     places = _told(sidecars)
     found = np.array([places.get(name, (np.nan,) * 3) for name in channels], np.float32).reshape(-1, 3)
@@ -126,7 +126,7 @@ def _why_not_told(sidecars: Sidecars, is_placed: bool) -> str:
 
 
 def _told(sidecars: Sidecars) -> dict[str, Place]:
-    """Return the places of electrodes.tsv in the head frame; none where there is no way from theirs to it."""
+    """Return the positions of electrodes.tsv in the head frame; none if they can't be brought into it."""
     rows = _finite(sidecars)
     if not rows:
         return {}

@@ -46,7 +46,7 @@ def notch_freqs(header: Header, preparation: Preparation) -> tuple[float, ...]:
     Raises
     ------
     RecordingError
-        If eeg.json doesn't tell it.
+        If eeg.json doesn't give it.
     """
     if not isinstance(preparation.notch, str):
         return preparation.notch

@@ -173,7 +173,7 @@ def read_windows(
 def edf_rows(
     edf: EdfFile, channels: tuple[str, ...], factors: dict[str, float]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Return where channels stand among a file's signals, and the uV of a unit of each."""
+    """Return the rows of channels among a file's signals, and the uV per unit of each."""
     place = {name: row for row, name in enumerate(edf.names)}
     rows = np.array([place[name] for name in channels])
     return rows, np.array([factors.get(name, 1.0) for name in channels])

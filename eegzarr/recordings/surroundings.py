@@ -1,4 +1,4 @@
-"""What there is of a recording: its files, what lies beside them, and what tells that one of them has changed."""
+"""What there is of a recording: its files, what lies beside them, and what changes when one of them does."""
 
 from __future__ import annotations
 

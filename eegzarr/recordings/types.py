@@ -1,6 +1,6 @@
-"""Which channels of a recording are EEG: by channels.tsv, by the file, by names that everybody knows.
+"""Which channels of a recording are EEG: by channels.tsv, by the file, by well-known names.
 
-A trigger or an ECG among the window channels gives the label away, and an average over them is no reference.
+A trigger or an ECG among the window channels gives the label away, and an average that includes them isn't a reference.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class ChannelTypes:
 
 
 def known_type(name: str) -> str:
-    """Return the type that a channel's name alone tells, "" where it tells none."""
+    """Return the type that a channel's name alone gives, "" if it gives none."""
     upper = name.upper()
     for word in _WORD.findall(upper):
         found = _TYPE_OF_WORD.get(word) or _TYPE_OF_WORD.get(_SIDE.sub("", word))

@@ -1,7 +1,7 @@
 """What a unit's text means, in microvolts.
 
-Headers hold eight bytes in an encoding that nobody wrote down: a micro sign comes as Latin-1, UTF-8, Shift-JIS or
-code page 437, or as the Greek letter. What is no known spelling stays unknown: a wrong guess is wrong by a
+Headers hold eight bytes in an encoding that isn't recorded: a micro sign comes as Latin-1, UTF-8, Shift-JIS or
+code page 437, or as the Greek letter. An unknown spelling stays unknown: a wrong guess is wrong by a
 thousand or a million, and nothing in the lake would show it.
 """
 
@@ -50,7 +50,7 @@ def decoded(content: bytes) -> str:
 
 @lru_cache(maxsize=1024)
 def microvolts(text: str) -> float | None:
-    """Return how many uV one of a unit is, None where the text isn't a known voltage.
+    """Return how many uV a unit is, None where the text isn't a known voltage.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def microvolts(text: str) -> float | None:
 
 
 def is_no_voltage(text: str) -> bool:
-    """Return whether a unit is known, and one of something else than a voltage."""
+    """Return whether a unit is known and isn't one of voltage."""
     return _plain(text) in _NO_VOLTAGES
 
 

@@ -17,9 +17,9 @@ class SettledUnits:
     Attributes
     ----------
     types : tuple of str
-        The channels' types: one in degrees or per cent that nobody calls EEG is "misc".
+        The channels' types: one in degrees or per cent that nothing calls EEG is "misc".
     factors : tuple of (str, float)
-        uV a unit of the file, of channels where it isn't the usual.
+        uV per unit of the file, for channels where that isn't the usual.
     unusable : tuple of (str, str)
         Channels without a scale, and why.
     """
@@ -38,14 +38,14 @@ def settled_units(
     sidecars: Sidecars,
     undefined: Collection[str] = (),
 ) -> SettledUnits:
-    """Decide what a unit of each channel is in uV.
+    """Decide how many uV a unit of each channel is.
 
     Parameters
     ----------
     units : tuple of str
         As the file has them; channels.tsv counts where the file's text is no known voltage.
     usual : float
-        uV a unit of most channels, which stand in no list.
+        uV per unit of most channels, which are in no list.
     undefined : collection of str
         Channels whose header defines no scale.
     """

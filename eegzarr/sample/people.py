@@ -66,7 +66,7 @@ def participants(size: SampleSize) -> pd.DataFrame:
 
 
 def subject_name(subject: int) -> str:
-    """Return a subject's name: HBN's manner, but nobody's."""
+    """Return a subject's name, like HBN's but invented."""
     return f"NDARSIM{subject:03d}{'ABCDEFGHJK'[subject % 10]}{'LMNPQRSTUV'[subject // 10 % 10]}"
 
 

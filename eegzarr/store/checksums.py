@@ -1,7 +1,7 @@
 """Checksums of a group's files: its metadata, labels and tables, each with its CRC-32C.
 
 Shards have theirs in the group's table `shards`. What holds the checksums is checked by Zarr's own
-crc32c codec, and its metadata stand in the table like all others: no byte of a group is unchecked.
+crc32c codec, and its metadata are in the table like all others: every byte of a group is checked.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from eegzarr.store.staging import get_all, paths_below, put_all
 
 
 def write_checksums(store: Store, group: str, *, without: str) -> None:
-    """Write the table of a group that is finished but for the folder `without`."""
+    """Write the table of a group that is finished except for the folder `without`."""
     paths = [path for path in files_of(store, group) if not path.startswith(without)]
     staged = _table_of(group, paths, get_all(store, paths))
     put_all(store, staged, f"{group}/{CHECKSUMS}", last=f"{group}/{CHECKSUMS}/{METADATA}")
 
 
 def stage_checksums(staged: MemoryStore, group: str) -> None:
-    """Add the table of a group whose files, but for shards, are all in memory."""
+    """Add the table of a group whose files, except for shards, are all in memory."""
     paths = files_of(staged, group)
     table = _table_of(group, paths, get_all(staged, paths))
     put_all(staged, table, f"{group}/{CHECKSUMS}", last=f"{group}/{CHECKSUMS}/{METADATA}")
@@ -50,7 +50,7 @@ def _table_of(group: str, paths: list[str], contents: list[Buffer | None]) -> Me
 
 @dataclass(frozen=True)
 class Checksum:
-    """What tells that a file is the one that was written.
+    """What shows that a file is the one that was written.
 
     Attributes
     ----------

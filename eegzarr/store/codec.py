@@ -2,7 +2,7 @@
 
 numcodecs brings a Blosc of its own, and a newer one may compress otherwise. The samples are the same then, but the
 bytes and checksums of a shard aren't: a group half-built by one and finished by another would be a mixture that
-nothing could make again. Versions tell little, since builds of one version differ in their LZ4, and most new versions
+nothing could make again. Versions say little, since builds of one version differ in their LZ4, and most new versions
 change no byte. So what they make is compared.
 """
 

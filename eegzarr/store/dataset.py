@@ -17,7 +17,7 @@ from zarr.abc.store import Store
 
 from eegzarr.store.layout import label_storage
 
-# What stands for a chunk that isn't stored, by the kind of its dtype; text is an object or NumPy's own.
+# What a chunk that isn't stored is filled with, by the kind of its dtype; text is an object or NumPy's own.
 _FILL: dict[str, Any] = {"f": np.nan, "b": False, "i": 0, "u": 0, "O": "", "T": "", "U": ""}
 
 

@@ -1,4 +1,4 @@
-"""Frames: Blosc buffers of many windows, in each of which every window is a Blosc buffer of its own.
+"""Frames: Blosc buffers of many windows, in which each window is also a Blosc buffer of its own.
 
 A Blosc 1 buffer is a header, the offset of each block, and the blocks; see
 https://github.com/Blosc/c-blosc, README_CHUNK_FORMAT. Here a block is one window, and the 20

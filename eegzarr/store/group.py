@@ -67,7 +67,7 @@ def put_attributes(store: Store, group: str, attributes: dict[str, Any]) -> None
 
 
 def stored_digest(metadata: bytes) -> str | None:
-    """Return the digest of the plan that a group's ``zarr.json`` tells, None where the group isn't complete.
+    """Return the digest of the plan in a group's ``zarr.json``, None where the group isn't complete.
 
     Raises
     ------
@@ -253,7 +253,7 @@ def left_out_counts(recordings: xr.Dataset) -> Counter[str]:
 
 
 def unreadable_windows(windows: xr.Dataset) -> int:
-    """Count the windows whose signal couldn't be read; tiles that aren't full are no such ones."""
+    """Count the windows whose signal couldn't be read; tiles that aren't full don't count."""
     invalid = ~windows["valid"].to_numpy()
     if TILE_SAMPLES in windows.variables:
         invalid &= windows[TILE_SAMPLES].to_numpy() == windows.sizes["time"]

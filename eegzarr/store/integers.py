@@ -1,6 +1,6 @@
 """Samples as integers of 16 bits, which count steps of some uV as an amplifier does.
 
-All samples of a group have one step, CF's ``scale_factor``, and `FILL`, CF's ``_FillValue``, stands where there is no
+All samples of a group have one step, CF's ``scale_factor``, and `FILL`, CF's ``_FillValue``, marks where there is no
 signal. What is read is the float32 nearest to integer times step, taken as float64: what a plain reader of CF computes,
 rounded once.
 """
@@ -60,7 +60,7 @@ def _in_microvolts(step: str | float) -> float:
 
 
 def to_integers(windows: npt.NDArray, step: float) -> npt.NDArray[np.int16]:
-    """Return the nearest integers of samples in uV; `FILL` for what is no number or out of range."""
+    """Return the nearest integers of samples in uV; `FILL` for what isn't a number or is out of range."""
     counts = np.divide(windows, step, dtype=np.float64)
     np.rint(counts, out=counts)
     fits = np.abs(counts) <= LARGEST
@@ -103,19 +103,19 @@ def is_lossless(rounding: Rounding) -> bool:
 
 
 def is_too_large(highest: npt.NDArray, step: float) -> npt.NDArray[np.bool_]:
-    """Return which samples, in uV, no integer stands for."""
+    """Return which samples, in uV, no integer can represent."""
     return np.asarray(np.rint(highest.astype(np.float64) / step) > LARGEST)
 
 
 def step_that_holds(highest: float) -> float:
-    """Return the smallest step in uV, to three digits, that holds a sample of so many uV."""
+    """Return the smallest step in uV, to three digits, that holds a sample of this many uV."""
     needed = highest / LARGEST
     digit = 10.0 ** (math.floor(math.log10(needed)) - _DIGITS + 1)
     return float(f"{math.ceil(needed / digit * (1 - 1e-12)) * digit:.{_DIGITS}g}")
 
 
 def beyond_reason(highest: float, step: float) -> str:
-    """Say why windows of a recording are invalid that reach so many uV."""
+    """Say why windows of a recording that reach this many uV are invalid."""
     return (
         f"reaches {highest:.3g} uV, more than int16 holds at a step of {step:g} uV (±{LARGEST * step:.4g} uV): windows "
         f"that do are invalid; a step of {step_that_holds(highest):g} uV would hold them"

@@ -182,7 +182,7 @@ class Geometry:
 
     @property
     def fill_value(self) -> float | int:
-        """What stands where there is no signal."""
+        """The value where there is no signal."""
         return FILL if self.step else np.nan
 
     @property

@@ -134,7 +134,7 @@ def recipes(lake: str | Path) -> dict[str, list[str]]:
         with damage_named(f"{lake}/{METADATA}"), one_line_errors(lake, LakeError, but=(FileNotFoundError,)):
             store = open_store(lake, read_only=True)
             refuse_part(lake, open_group(store))
-            # By what is there: one group that is damaged keeps nobody from the others.
+            # By what is there: a damaged group doesn't keep readers from the others.
             found: dict[str, list[str]] = {}
             for group in groups_of(store):
                 name, _, release = group.partition("/")
@@ -143,7 +143,7 @@ def recipes(lake: str | Path) -> dict[str, list[str]]:
     except FileNotFoundError as error:
         if paths_below(open_store(lake, read_only=True), "", most=1):
             raise LakeError(
-                f"{lake} isn't a lake, or has lost its {METADATA}: then python -m eegzarr.verify {lake} "
+                f"{lake} isn't a lake, or has lost its {METADATA}. If it has, python -m eegzarr.verify {lake} "
                 f"--repair writes it again"
             ) from error
         raise LakeError(

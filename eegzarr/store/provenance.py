@@ -207,7 +207,7 @@ def lake_of(windows: xr.Dataset) -> str:
 
 
 def tables_at_hand(windows: xr.Dataset) -> dict[str, xr.Dataset]:
-    """Return the tables of recordings of windows that were cut and stand in no lake, by release; none of others."""
+    """Return the tables of recordings of windows that were cut without writing them, by release; none of others."""
     places = None if is_loaded(windows["eeg"]) else places_of(windows["eeg"])
     release = windows["release"].to_numpy().astype(object)
     tables: dict[str, xr.Dataset] = {}

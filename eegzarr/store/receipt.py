@@ -151,7 +151,7 @@ class WindowChecks:
 
 @dataclass(frozen=True)
 class Imprint:
-    """What tells a shard's file from any other: its size in bytes, and the number of its content.
+    """What distinguishes a shard's file from any other: its size in bytes, and the number of its content.
 
     The latter is None where a lake of an older version doesn't say.
     """
@@ -175,7 +175,7 @@ class Receipt:
     nbytes, crc32c : int
         Size and checksum of the shard's file.
     content : int
-        What tells its content from any other's; see `eegzarr.store.shard.content_number`.
+        What distinguishes its content from any other's; see `eegzarr.store.shard.content_number`.
     peak_to_peak : array of float32, shape (window,)
         In uV, NaN where the signal could not be read.
     valid : array of bool, shape (window,)

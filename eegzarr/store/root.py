@@ -253,7 +253,7 @@ def _consolidated_of(contents: Mapping[str, Buffer], attributes: dict[str, Any] 
 
 
 def _is_metadata(path: str) -> bool:
-    # Below the signals' own metadata lie shards alone, thousands of them. Splits are no part of what xarray opens.
+    # Below the signals' own metadata are only shards, thousands of them. Splits aren't part of what xarray opens.
     return path.rpartition("/")[2] == METADATA and f"/{EEG}/c/" not in path and not path.startswith(f"{SPLITS}/")
 
 
@@ -338,7 +338,7 @@ LITTER = (".DS_Store", "._*", "Thumbs.db", "desktop.ini", ".directory", ".nfs*",
 
 
 def is_litter(path: str) -> bool:
-    """Return whether nobody misses a file."""
+    """Return whether a file can be deleted: file managers and stopped writes leave such files."""
     name = path.rpartition("/")[2]
     return any(fnmatch(name, pattern) for pattern in LITTER)
 

@@ -114,10 +114,10 @@ class ShardEncoder:
 
 
 def content_number(index: bytes, checksums: bytes) -> int:
-    """Return a number that tells a shard's content from any other's, from its index and its frames' checksums.
+    """Return a number that identifies a shard's content, from its index and its frames' checksums.
 
     The checksum of the whole file does not: what ends with its own CRC has the same CRC whatever it holds, so that
-    all whole shards of a group have one CRC-32C. It tells damage, not which shard it is.
+    all whole shards of a group have one CRC-32C. It shows damage, not which shard it is.
     """
     return int.from_bytes(hashlib.sha256(index + checksums).digest()[:8], "little")
 

@@ -1,6 +1,6 @@
 """Compare a lake with its checksums: every shard, label, table and piece of metadata.
 
-What a shard's file must be stands in its group's table `shards`, what the others must be in
+What a shard's file must be is in its group's table `shards`, what the others must be in
 the group's table `checksums`; the lake's consolidated metadata must be what the groups' own say.
 """
 

@@ -22,7 +22,7 @@ OPEN_ALL = "eegzarr.open_windows({lake!r}, {recipe!r})"
 def check_whole_lake(lake: str | os.PathLike[str], call: str) -> None:
     """Refuse a group of a lake, or the groups of a recipe, where a lake is wanted; see `refuse_part`.
 
-    What isn't a lake at all is left to whoever opens it.
+    What isn't a lake at all is reported where it is opened.
     """
     url = lake_url(lake)
     store = open_store(url, read_only=True)

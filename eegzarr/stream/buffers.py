@@ -12,7 +12,7 @@ from torch.utils.data import get_worker_info
 
 
 def can_pin() -> bool:
-    """Return whether page-locked memory is of use here; warn where there is no device to copy to.
+    """Return whether page-locked memory helps here; warn if there is no device to copy to.
 
     It isn't in a DataLoader's worker: what that gives is copied to the main process, and a forked one can't use CUDA.
     """
@@ -39,7 +39,7 @@ class BufferPool:
     """Buffers for batches of one shape; one a process, used by one iteration at a time.
 
     Pages of fresh memory cost more to fault in than a window to decode. So a buffer is used again, but only once
-    no tensor or array shares its memory any more: it is given out as a tensor of a fresh view, which lives
+    no tensor or array shares its memory any longer: it is given out as a tensor of a fresh view, which lives
     as long as anything that does.
 
     Parameters
@@ -60,7 +60,7 @@ class BufferPool:
         self._buffers: list[_Buffer] = []
 
     def take(self, count: int) -> tuple[torch.Tensor, npt.NDArray]:
-        """Return memory for a batch of so many windows, as a tensor and as an array."""
+        """Return memory for a batch of this many windows, as a tensor and as an array."""
         if self._pin_memory:
             pinned = torch.empty((count, *self.shape[1:]), dtype=self._dtype, pin_memory=True)
             return pinned, pinned.numpy()

@@ -6,7 +6,7 @@ import operator
 
 from eegzarr.errors import UsageError
 
-_MOST_EPOCHS = 2**20  # what DataLoader workers can tell each other
+_MOST_EPOCHS = 2**20  # what DataLoader workers can share
 
 
 def whole(name: str, value: object, least: int) -> int:

@@ -113,7 +113,7 @@ class Decoder:
         offsets: Sequence[npt.NDArray[np.int64]],
         reading: Reading,
     ) -> Generator[torch.Tensor, None, None]:
-        """Yield each batch in turn while later ones are decoded into buffers that nobody holds any more.
+        """Yield each batch in turn while later ones are decoded into buffers that nothing holds any longer.
 
         Parameters
         ----------

@@ -54,7 +54,7 @@ class Progress:
         return self._dealing.turns(0, *self.ranks)
 
     def go_to(self, epoch: int, start: int = 0) -> None:
-        """Choose where the next iteration begins: after so many windows of an epoch, over all ranks.
+        """Choose where the next iteration begins: after this many windows of an epoch, over all ranks.
 
         Raises
         ------
@@ -103,7 +103,7 @@ class Progress:
         return state if worker is None else {**state, "worker": worker.id, "workers": worker.num_workers}
 
     def state_at(self, epoch: int, batches: int) -> dict[str, Any]:
-        """Return the state after so many batches of an epoch, over all ranks."""
+        """Return the state after this many batches of an epoch, over all ranks."""
         windows = min(batches * self._dealing.batch_size, self._dealing.windows)
         return {"epoch": epoch, "windows": windows, "dealt_from": windows}
 

@@ -85,7 +85,7 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Circumstances:
-    """What an advice depends on, besides where time went.
+    """What advice depends on, beside where time went.
 
     Attributes
     ----------

@@ -285,7 +285,7 @@ def _stored_recordings(windows: xr.Dataset, places: Places) -> npt.NDArray[np.in
 
 
 def _check_alike(first: _Found, other: _Found, rate: float) -> None:
-    """Refuse windows that can't stand in one batch."""
+    """Refuse windows that can't be in one batch."""
     lengths = first.windows.sizes["time"], other.windows.sizes["time"]
     if lengths[0] != lengths[1]:
         raise UsageError(
@@ -334,7 +334,7 @@ def _stored_texts(sources: Sequence[Source], name: str) -> set[str]:
     parts = [source for source in sources if isinstance(source, Part) and source.lake]
     groups = {(part.lake, part.group if part.cut is None else part.cut.group) for part in parts}
     for lake, group in groups:
-        if not group:  # cut, and in no lake: its own labels are all that there are
+        if not group:  # cut, and in no lake: it has no labels but its own
             continue
         table = open_dataset(open_store(lake, read_only=True), group)
         if name in table and table[name].dtype.kind in "TO":

@@ -203,7 +203,7 @@ class RowFiller:
                 rows[own] = filled
 
     def _first_like(self, number: int) -> int:
-        """Return the first source that is filled in one call with a source: the one itself, but for integers."""
+        """Return the first source that is filled in one call with a source: itself, except for integers."""
         if not self._gives_microvolts(number):
             return number
         shape, picked = self._layouts[number].shape, self._picks[number]

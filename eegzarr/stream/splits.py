@@ -1,6 +1,6 @@
-"""Splits that never let a subject, or another group of windows, stand on both sides.
+"""Splits that never have a subject, or another group of windows, on both sides.
 
-Two sites may both have a subject 00: where a name stands in several releases or datasets, these distinguish it.
+Two sites may both have a subject 00: if a name is in several releases or datasets, these distinguish it.
 """
 
 from __future__ import annotations
@@ -255,7 +255,7 @@ def _shuffled_names(subject: np.ndarray, parts: int, seed: int, kind: str = "sub
 
 
 def _bounds(shares: np.ndarray, subjects: int, at_least: int) -> np.ndarray:
-    """Split `subjects` by shares, with at least so many in each part, or as many as there are for each."""
+    """Split `subjects` by shares, with at least this many in each part, or as many as there are for each."""
     least = min(at_least, subjects // len(shares))
     sizes = np.maximum(least, np.floor(shares * subjects)).astype(int)
     while sizes.sum() > subjects:

@@ -109,7 +109,7 @@ def _by_dataset(selection: Selection) -> list[Moments]:
             if selection.dataset[number] != dataset:
                 continue
             own = np.unique(selection.recording[selection.source == number]).tolist()
-            # A group can stand in several sources, with other times each; a recording counts once.
+            # A group can be in several sources, with other times in each; a recording counts once.
             key = id(source) if isinstance(source, Loaded) else (source.lake, source.group, source.cut)
             own = [row for row in own if (key, row) not in seen]
             seen |= {(key, row) for row in own}

@@ -240,7 +240,7 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
         return {**self._identity(), **self._progress.state()}
 
     def state_at(self, epoch: int, batches: int) -> dict[str, Any]:
-        """Return the state after so many batches of an epoch, over all ranks, for those who count themselves."""
+        """Return the state after this many batches of an epoch, over all ranks, for loops that count by themselves."""
         return {**self._identity(), **self._progress.state_at(epoch, batches)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -34,7 +34,7 @@ class Column:
     classes : tuple of str or None
         In the order of their codes; None for numbers.
     label : str or None
-        The label of texts that they are of: others of its kind may stand in the lake.
+        The label of texts that they are of: the lake may have others of its kind.
     """
 
     values: npt.NDArray
@@ -175,7 +175,7 @@ def _columns(windows: xr.Dataset, target: Target) -> tuple[list[Column], bool]:
 
 
 def _in_order(found: Any, rows: pd.Index) -> Any:
-    """Return what a function gave, its rows in the windows' order where their numbers tell that it sorted them."""
+    """Return what a function gave, its rows in the windows' order if their numbers show that it sorted them."""
     if isinstance(found, pd.Categorical):
         found = pd.Series(found)
     if not isinstance(found, pd.Series | pd.DataFrame) or not found.index.is_unique or found.index.equals(rows):
@@ -196,7 +196,7 @@ def _named(windows: xr.Dataset, name: str) -> Column:
 def _unanswered(windows: xr.Dataset, name: str) -> npt.NDArray[np.bool_]:
     """Tell where a label depends on whether a response was correct, and that isn't known.
 
-    Lakes of version 1 have -1 there, which is no third kind of answer.
+    Lakes of version 1 have -1 there, which isn't a third kind of answer.
     """
     target = json.loads(windows.attrs.get("recipe") or "{}").get("target")
     sources = labels_of(target) if name == "target" and isinstance(target, str) else (name,)

@@ -67,7 +67,7 @@ def train(
     tmux
         Start in a tmux session, with the monitor beside it.
     seeds
-        Train so many seeds, a run each, and report how far their scores spread.
+        Train with this many seeds, one run per seed, and report how far their scores spread.
     log
         Send the scores of epochs to these, too.
     model_arg

@@ -61,7 +61,7 @@ class FitOptions:
     residual : bool
         Let the network learn what a ridge on band power and time bins leaves over.
     soft_argmax : int
-        Predict a number as the weighted mean of so many values, spread evenly over the targets of training, whose
+        Predict a number as the weighted mean of this many values, spread evenly over the targets of training, whose
         weights are the softmax of the network's outputs: for reaction times. 0: the network's output is the number.
     crop : float or None
         Seconds that the model sees of a window, anywhere in training. Default: 2 for the recipe challenge2, else all.
@@ -69,7 +69,7 @@ class FitOptions:
         NAME[:PROBABILITY] of noise, shift, channels and others, applied in this order; the probability is 0.5 by
         default.
     tta : int
-        Average the predictions over so many crops or shifts in evaluation; 1 for none.
+        Average the predictions over this many crops or shifts in evaluation; 1 for none.
     loss : {"auto", "mse", "mae", "huber", "cross-entropy"}
         Of numbers in standard deviations of the target; huber turns linear at 1. auto: mse for numbers,
         cross-entropy for classes.
@@ -93,25 +93,25 @@ class FitOptions:
         Of PyTorch on the CPU; 0 for its own choice, which the run then keeps, since sums are rounded in an order that
         depends on it.
     epochs : int
-        Train for at most so many.
+        Train for at most this many.
     patience : int
-        Stop after so many epochs without a better validation score.
+        Stop after this many epochs without a better validation score.
     batch_size : int
         Windows in a batch of each process.
     accumulate : int
-        Take a step after so many batches, with the mean of their gradients.
+        Take a step after this many batches, with the mean of their gradients.
     balance : str
         Label whose values are drawn equally often in training, such as "subject" or "target".
     ema : float
-        Score and keep a running mean of the weights, of which each step keeps this share, such as 0.999; 0 for none.
+        Score and keep a running mean of the weights; each step keeps this share of it, such as 0.999; 0 for none.
     compile : bool
         Compile the network with torch.compile.
     epoch_windows : int
         Windows between two validations; 0 for all of the training part. The next epoch begins where the
         last one ended, so that every window is seen before any is seen twice.
     valid_windows : int
-        Score an epoch on so many windows of the validation part, spread evenly over its subjects; 0 for all. The scores
-        at the end are always of all.
+        Score an epoch on this many windows of the validation part, spread evenly over its subjects; 0 for all. The
+        scores at the end are always of all.
     split : str
         challenge: R5 is the validation part and all other releases are trained on. fractions: shares of the subjects.
         auto: challenge, if the lake has R5 and another release; else fractions. Or the name of a split that the lake
@@ -119,7 +119,7 @@ class FitOptions:
     fractions : tuple of float
         Shares of the subjects for training, validation and test.
     folds : int
-        Cross-validation over subjects: the subjects outside the test part make so many folds, a run each.
+        Cross-validation over subjects: the subjects outside the test part make this many folds, one run per fold.
     fold : int
         The fold that is the validation part.
     seed : int
@@ -188,7 +188,7 @@ class FitOptions:
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UsageError(f"{option_name(name)} must be at least 0, got {getattr(self, name)}")
         if self.soft_argmax and (self.soft_argmax < 2 or self.residual):
-            why = "which --residual has no place for" if self.residual else "of which there must be at least 2"
+            why = "which --residual doesn't allow" if self.residual else "and needs at least 2"
             raise UsageError(f"--soft-argmax {self.soft_argmax} predicts a mean of values, {why}")
         if not 0 <= self.warmup < 1:
             raise UsageError(f"--warmup is a share of all steps, from 0 to below 1, got {self.warmup}")

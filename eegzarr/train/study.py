@@ -59,7 +59,7 @@ def search(
     *,
     kept: Collection[str] = (),
 ) -> SearchResult:
-    """Run a study until it has so many trials, finished or pruned.
+    """Run a study until it has `trials` trials, finished or pruned.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def _result(study: optuna.Study, folder: Path, metric: str) -> SearchResult:
 
 
 def _take_up_stopped(study: optuna.Study) -> None:
-    """Give trials that were stopped, or killed, a second life in their folders."""
+    """Put trials that were stopped or killed back into the queue, with their folders."""
     import optuna
 
     states = optuna.trial.TrialState

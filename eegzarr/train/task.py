@@ -77,7 +77,7 @@ class Task:
 
     @property
     def baseline(self) -> str:
-        """What stands beside a model in every score: a linear model of simple features."""
+        """What every score compares a model with: a linear model of simple features."""
         return "logistic" if self.classes else "ridge"
 
     def is_better(self, score: float, other: float) -> bool:

@@ -28,7 +28,7 @@ _FREE = ("lake", "device", "threads")  # where its trials run; the lake's window
 
 
 def suggest(trial: optuna.Trial, options: FitOptions, kept: Collection[str] = ()) -> FitOptions:
-    """Return options with the values of a trial, but for those that are kept as they are.
+    """Return options with the values of a trial, except those that are kept unchanged.
 
     Raises
     ------

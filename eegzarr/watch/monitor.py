@@ -21,7 +21,7 @@ def draw(view: View) -> RenderableType:
     bars.add_column()
     bars.add_column(ratio=1)
     bars.add_column(justify="right")
-    for bar in view.bars[:1] if view.phase == FINISHED else view.bars:  # no epoch runs any more
+    for bar in view.bars[:1] if view.phase == FINISHED else view.bars:  # no epoch is running
         bars.add_row(bar.name, ProgressBar(total=max(1, bar.total), completed=bar.done), _far(bar))
     figures = Table.grid(padding=(0, 2))
     for name, value in _figures(view).items():

@@ -1,6 +1,6 @@
 """Build one group after the other, for each montage and rate of a dataset.
 
-The recordings that a build without this takes stand in the same group as there, and it stays the same to the byte.
+Recordings that a build without this option takes are in the same group as there, which stays the same to the byte.
 Others go to groups of their own, named after their channels and rate. Which recordings are in such a group depends on
 these recordings alone: what else the dataset has, now or later, changes none of them.
 """

@@ -1,1 +1,1 @@
-"""What a group of whole recordings holds besides tiles: its events, and what any window is decided by."""
+"""What a group of whole recordings holds beside its tiles: events, and what windows are made from."""

@@ -117,7 +117,7 @@ def _tupled(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def source_text(source: Source) -> str:
-    """Return what a source says besides its recordings, as JSON."""
+    """Return what a source says about everything but its recordings, as JSON."""
     people, sessions = source.participants, source.sessions
     return json.dumps(
         {

@@ -1,4 +1,4 @@
-"""What a group of whole recordings holds besides tiles: all events, and what windows of any recipe are decided by."""
+"""What a group of whole recordings holds beside its tiles: all events, and what windows of any recipe are made from."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def imported_ahead() -> Iterator[None]:
         _server.set_forkserver_preload(["eegzarr.build.workers.preload"])
         try:
             _server.ensure_running()
-        except OSError:  # its socket stands in TMPDIR, whose path may be longer than a socket's may be
+        except OSError:  # its socket is in TMPDIR, whose path may be too long for a socket
             config = {}
     try:
         import dask.config

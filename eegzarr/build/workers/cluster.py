@@ -50,7 +50,7 @@ def local_client(resources: Resources) -> Iterator[Client]:
     config = {
         "distributed.worker.memory.target": False,
         "distributed.worker.memory.spill": False,
-        # A paused worker would wait for memory that nobody gives back: a task holds one shard.
+        # A paused worker would wait for ever: a task holds one shard, and frees nothing before its end.
         "distributed.worker.memory.pause": False,
         "distributed.worker.memory.terminate": 0.95,
         "distributed.comm.timeouts.connect": "60s",
@@ -87,7 +87,7 @@ def local_client(resources: Resources) -> Iterator[Client]:
 def _silent(*loggers: str) -> Iterator[None]:
     """Have packages log only what is critical, inside the ``with``.
 
-    LocalCluster's own option ends before its connections do, which then tell that they were closed.
+    LocalCluster's own option ends before its connections do, which then log that they were closed.
     """
     before = {name: logging.getLogger(name).level for name in loggers}
     for name in loggers:

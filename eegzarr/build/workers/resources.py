@@ -39,7 +39,7 @@ def projected_worker_memory(
 
 
 def affordable_shard_size(largest: int, itemsize: int, workers: int | None, memory: int | None, **kind: Any) -> int:
-    """Return the largest shard of which a memory limit has room for one in each worker, on as many cores as may be.
+    """Return the largest shard that fits in a memory limit, one per worker, on as many cores as possible.
 
     `largest`, halved up to three times. `kind` is that of `projected_worker_memory`.
     """

@@ -105,7 +105,7 @@ def _inspected(
 
 
 def _with_affordable_shards(plan: Plan, lake: str, request: BuildRequest) -> Plan:
-    """Return a plan with the largest shards of which the memory has room for one in each worker."""
+    """Return a plan with the largest shards that fit in memory, one per worker."""
     geometry = plan.geometry
     kind = _kind_of_work(plan.recipe, lake) | {"reading": plan.largest_reading[1]}
     size = affordable_shard_size(SHARD_SIZE, geometry.itemsize, request.workers, request.memory_limit, **kind)
@@ -114,7 +114,7 @@ def _with_affordable_shards(plan: Plan, lake: str, request: BuildRequest) -> Pla
 
 
 def _reading_foreseen(source: Source) -> tuple[str, int]:
-    """Return the recording that takes most memory to open, and the bytes, as far as files' sizes tell it."""
+    """Return the recording that takes the most memory to open, and the bytes, as far as files' sizes show it."""
     if is_url(source.root):
         return "", 0
     paths = {Path(source.root) / recording.path: recording.path for recording in source.recordings}

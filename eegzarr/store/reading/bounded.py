@@ -1,7 +1,7 @@
 """Chunks of labels and tables whose decoded size is known before they are decoded.
 
-A few kB of Zstandard may stand for gigabytes, and a decoder believes them. So what a chunk can become is read from the
-headers of its frames and blocks (RFC 8878, section 3.1.1), and only codecs of which that is known are let in.
+A few kB of Zstandard may expand to gigabytes, and a decoder believes them. So what a chunk can become is read from the
+headers of its frames and blocks (RFC 8878, section 3.1.1), and only codecs for which that is known are allowed.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def checked_frame(stored: npt.NDArray[np.uint8], length: int, geometry: Geometry
     if len(stored) != length or len(crc) < _CRC_BYTES or crc32c(body) != struct.unpack("<I", crc)[0]:
         raise LakeError(f"{name}, is damaged (its checksum differs): python -m eegzarr.verify finds what else is")
     content = body.data
-    # A checksum tells damage, not intent: the decoder believes what the header says of the buffer's length.
+    # A checksum shows damage, not intent: the decoder believes what the header says of the buffer's length.
     if not is_sound(content, geometry.windows_per_frame * geometry.window_bytes):
         raise LakeError(f"{name}, is no Blosc buffer of its windows: python -m eegzarr.verify finds what else is wrong")
     return Frame(content, body.ctypes.data, geometry.windows_per_frame, find_windows(content, geometry))

@@ -57,7 +57,7 @@ _decoded = 0
 
 
 def is_worth_compiling(count: int) -> bool:
-    """Count windows that this process has decoded; tell once that they have become many."""
+    """Count windows that this process has decoded; return True once, when they have become many."""
     global _decoded
     with _lock:
         before, _decoded = _decoded, _decoded + count

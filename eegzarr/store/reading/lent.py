@@ -51,7 +51,7 @@ class LentMemory:
         return sum(len(piece.memory) for piece in self._pieces)
 
     def take(self, nbytes: int) -> npt.NDArray[np.uint8]:
-        """Return memory of so many bytes; it is free again once nothing that shares it is left."""
+        """Return memory of this many bytes; it is free again once nothing shares it any longer."""
         if nbytes < _LEAST:
             return np.empty(nbytes, np.uint8)
         with self._lock:

@@ -238,7 +238,7 @@ class RemoteReader(WindowReader):
         return frames * self.frame_nbytes <= self._cache.budget
 
     def prefetch(self, number: int) -> bool:
-        """Begin to fetch a frame, if it isn't there and the cache has room; tell whether it is begun."""
+        """Begin to fetch a frame, if it isn't there and the cache has room; return whether it was begun."""
         if self._cache.get((self._number, number)) is not None:
             return True
         if not self._cache.has_room(self.frame_nbytes):

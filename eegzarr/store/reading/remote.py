@@ -113,7 +113,7 @@ class FrameCache:
         self._lock = threading.Lock()
 
     def has_room(self, nbytes: int) -> bool:
-        """Return whether a further frame fits beside those held, but for those that are spare."""
+        """Return whether another frame fits beside those held, not counting spare ones."""
         with self._lock:
             spare = sum(self._frames[key][1] for key in self._spare)
             return self._held - spare + nbytes <= self.budget
@@ -128,7 +128,7 @@ class FrameCache:
             return self._frames[key][0]
 
     def hold(self, key: tuple[int, int], nbytes: int, begin: Callable[[], Future[Any]]) -> Future[Any]:
-        """Return a frame; begin to fetch it if nobody has, letting others go where it takes that."""
+        """Return a frame; begin to fetch it if that wasn't done, and make room for it if necessary."""
         with self._lock:
             if key in self._frames:
                 return self._frames[key][0]

@@ -60,7 +60,7 @@ def open_variables(store: Store, group: str, signals: str, drop_variables: str |
 def _check_claims(store: Store, group: str, variables: dict[str, xr.Variable]) -> None:
     """Refuse arrays that claim so much that looking at them would fill the memory, or take for ever.
 
-    A chunk that isn't stored stands for its fill value, so that a file of 1 kB may claim any number of entries. A
+    A chunk that isn't stored counts as its fill value, so that a file of 1 kB may claim any number of entries. A
     length that is large is believed where an array of it has all of its chunks, and so is an array that is large.
     """
     lengths: dict[Any, int] = {}

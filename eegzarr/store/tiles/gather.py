@@ -155,7 +155,7 @@ class TileGatherer:
         return failed
 
     def _ring(self, places: int) -> npt.NDArray:
-        """Return this thread's room for so many tiles, (place, channel, time)."""
+        """Return this thread's room for this many tiles, (place, channel, time)."""
         ring: npt.NDArray | None = getattr(self._scratch, "ring", None)
         if ring is None or len(ring) < places:
             geometry = self.reader.geometry

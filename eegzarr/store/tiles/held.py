@@ -74,7 +74,7 @@ class HeldTiles:
                 self._tile[new] = -1
 
     def _freed(self, count: int) -> npt.NDArray[np.int64]:
-        """Return up to so many slots that nobody uses, those that were filled first, without what was in them."""
+        """Return up to this many unused slots, those filled first, emptied."""
         order = np.roll(np.arange(len(self._tile)), -self._next)
         free = order[self._users[order] == 0][:count]
         if len(free):

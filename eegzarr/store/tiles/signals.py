@@ -72,7 +72,7 @@ class CutRecordings:
     channels : array of int64, shape (channel,)
         Numbers of the windows' channels in the tiles.
     table : Dataset, optional
-        The table of recordings of windows that stand in no lake.
+        The table of recordings of windows that no lake has.
     """
 
     digest: str
@@ -107,7 +107,7 @@ class CutRecordings:
         return [self.by_channel[row].picked(places) for row in recordings]
 
     def places(self, channels: list[int]) -> list[int]:
-        """Return where channels that are named by their numbers in the tiles stand among the windows'."""
+        """Return where channels, given by their numbers in the tiles, are among the windows'."""
         place = {number: row for row, number in enumerate(self.channels.tolist())}
         return [place[number] for number in channels]
 

@@ -121,7 +121,7 @@ def _fit(
             training = _fresh(options, folder, parts, ranks, streams, around) if is_new else None
             with folder.locked() if ranks.is_first else nullcontext():
                 if ranks.is_first:
-                    _check_folder(folder, is_new)  # nobody else can begin here now
+                    _check_folder(folder, is_new)  # no other process can begin here now
                 if training is None:
                     begin = _restored if folder.last.exists() else _fresh
                     training = begin(options, folder, parts, ranks, streams, around)
@@ -176,7 +176,7 @@ def _restored(
 
 
 def _run(training: Training, watchers: tuple[Listener, ...]) -> FitSummary:
-    """Train, and tell those who watch how it ended."""
+    """Train, and emit how it ended."""
     try:
         summary = training.run()
     except BaseException as error:

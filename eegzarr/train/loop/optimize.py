@@ -72,7 +72,7 @@ def make_optimizer(name: str, model: nn.Module, learning_rate: float, weight_dec
 def rate_share(step: int, steps: int, warmup: float) -> float:
     """Return the share of the full learning rate at a step, from 0 on: a line up, then a cosine down to 0.
 
-    A function of the step alone, so that there is no schedule to save.
+    A function of the step only, so that there is no schedule to save.
     """
     rising = round(warmup * steps)
     if step < rising:

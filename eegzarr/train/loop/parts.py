@@ -36,7 +36,7 @@ class Parts:
     notes : tuple of str
         What a user should know about the split.
     plan_digests : dict of str to str
-        Of each group, to tell whether a lake is still the same.
+        Of each group, to check that a lake is still the same.
     given : Given
         How its windows are given to a model.
     names : tuple of str
@@ -104,7 +104,7 @@ def make_parts(options: FitOptions) -> Parts:
 
 
 def spread_over_subjects(windows: xr.Dataset, count: int) -> xr.Dataset:
-    """Return at most so many windows, as many of each subject as it has and evenly over these; all, if `count` is 0.
+    """Return at most `count` windows, spread evenly over the subjects and over the windows of each; all, if it is 0.
 
     Of each subject there is one at least.
     """

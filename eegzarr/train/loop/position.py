@@ -11,7 +11,7 @@ import torch
 
 @dataclass(kw_only=True)
 class Position:
-    """Where a fit stands between two steps.
+    """Where a fit is between two steps.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Position:
         return self.epoch < epochs and self.epoch - 1 - self.best_epoch < patience
 
     def take_score(self, score: float, is_better: Callable[[float, float], bool]) -> bool:
-        """Take the score of the epoch that is under way; tell whether it is the best so far."""
+        """Take the score of the current epoch; return whether it is the best so far."""
         if self.best_epoch >= 0 and not is_better(score, self.best):
             return False
         self.best, self.best_epoch = score, self.epoch

@@ -153,7 +153,7 @@ class Ranks:
                 distributed.broadcast(values, 0)
 
     def _reduced(self, value: float, *, is_sum: bool) -> float:
-        # On the CPU where that is possible: a GPU that waits for nobody isn't stopped by it.
+        # On the CPU where that is possible: it doesn't make a GPU wait.
         device = torch.device("cpu") if self.meeting is not None else self.device
         shared = torch.tensor(value, device=device, dtype=torch.float64)
         with self.together():

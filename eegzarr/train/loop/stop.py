@@ -12,7 +12,7 @@ import psutil
 from eegzarr.machine.memory import MemoryWatch, machine_memory, private_memory
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_SAMPLES_TO_ACT = 2  # in a row: one peak is no shortage
+_SAMPLES_TO_ACT = 2  # in a row: one peak isn't a shortage
 
 
 class StopSignals:

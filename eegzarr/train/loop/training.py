@@ -200,7 +200,7 @@ class Training:
         tell(self.watchers, ended)
 
     def _score(self) -> float:
-        """Return the metric of the model, as it is, on the validation part, of which each process predicts a share."""
+        """Return the metric of the model as it is on the validation part; each process predicts a share of it."""
         model, precision, stream = self.learner.judged, self.learner.precision, self.streams.each_epoch
         self.ranks.give_weights(model)  # statistics of batches are each process's own
         mine: list[Predictions] = []

@@ -24,7 +24,7 @@ _TRANSFORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "surrogate": ("FTSurrogate", {"phase_noise_magnitude": 0.3}),
 }
 _SHIFT = "shift"
-_SHIFT_REACH = 10  # samples to either side: 0.1 s at 100 Hz, as far as latencies may be told apart
+_SHIFT_REACH = 10  # samples to either side: 0.1 s at 100 Hz, about the precision of latencies
 AUGMENTATIONS = (_SHIFT, *_TRANSFORMS)
 _DEFAULT_PROBABILITY = 0.5
 _PURPOSE = 2  # of random numbers, beside those of eegzarr.stream.order

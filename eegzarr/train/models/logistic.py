@@ -17,7 +17,7 @@ from eegzarr.train.scoring.metrics import balanced_accuracy
 from eegzarr.train.task import AS_STORED, Given
 
 _MOST_WINDOWS = 8192  # of HBN's 129 channels 55 MB of features; more change a linear model little
-_HELD_OUT = 4  # one subject in so many decides about the penalty
+_HELD_OUT = 4  # one in this many subjects decides about the penalty
 _STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # scikit-learn's C: the smaller, the stronger the penalty
 _STEPS = 200
 _NEVER = -30.0  # logit of a class that no window of the training part has
@@ -26,7 +26,7 @@ _NEVER = -30.0  # logit of a class that no window of the training part has
 def fit_logistic(train: xr.Dataset, model: Predictor, given: Given = AS_STORED) -> LinearReadout:
     """Fit a read-out of classes to a training part, with the penalty that predicts its own held-out subjects best.
 
-    Classes are weighted by the inverse of their frequency. Of a larger part so many windows as memory allows are drawn.
+    Classes are weighted by the inverse of their frequency. From a larger part, memory decides how many are drawn.
 
     Parameters
     ----------

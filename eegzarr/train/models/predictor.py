@@ -36,7 +36,7 @@ class LinearReadout(nn.Module):
     sfreq : float
         Hz.
     limit : float or None
-        A feature further than so many standard deviations from its mean counts as at that distance.
+        A feature further than this many standard deviations from its mean counts as being at that distance.
     n_outputs : int
         Numbers to predict, or classes.
     """
@@ -107,14 +107,14 @@ class Predictor(nn.Module):
     channels : list of str or None
         Names of the channels, in the order that it takes them; None for a model that was saved without.
     targets : list of str
-        Names of the numbers that it predicts, or of the target whose classes it tells apart.
+        Names of the numbers that it predicts, or of the target whose classes it predicts.
     classes : list of str
         In the order of the outputs; empty for numbers.
     normalize : {"channel", "window", "recording", "robust"}
         By what windows are scaled: the scales of the model, or the window itself; with the others the
         model takes windows that are normalised already.
     points : int
-        The network gives so many outputs for one number: the softmax of these weighs `points` that are spread evenly
+        The network gives several outputs for one number: their softmax weighs `points` that are spread evenly
         over the targets of training, and the prediction is their weighted mean (soft-argmax). 0 for none.
     """
 
@@ -213,7 +213,7 @@ class Predictor(nn.Module):
     def scaled(self, x: torch.Tensor) -> torch.Tensor:
         """Return windows in uV in standard deviations of each channel from its mean.
 
-        NaN, which stands for a channel that a recording doesn't have, becomes 0: the channel's mean.
+        NaN, for a channel that a recording doesn't have, becomes 0: the channel's mean.
         """
         scaled = normalized_alone(x) if self.normalize == "window" else (x - self.channel_mean) / self.channel_std
         scaled = torch.where(scaled.isnan(), 0.0, scaled)
@@ -302,7 +302,7 @@ def build_predictor(spec: dict[str, Any]) -> Predictor:
     kind = network_class(spec["network"])
     taken = inspect.signature(kind).parameters
     takes_all = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in taken.values())
-    # braindecode's models may pass what they don't name to a class above, of which only the names of these are sure.
+    # braindecode's models may pass what they don't name to a base class, whose own names are the only sure ones.
     shared = {name: value for name, value in offered.items() if name in taken or (takes_all and name in _SHAPE)}
     network = kind(**shared, **spec["arguments"])
     return Predictor(

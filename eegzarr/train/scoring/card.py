@@ -92,7 +92,7 @@ def write_card(summary: FitSummary, options: FitOptions, folder: RunFolder) -> N
         f"- lake `{redacted(options.lake)}`, releases {', '.join(options.releases) or 'all'}: "
         f"{summary.train_windows:,} windows "
         f"of {subjects['train']} subjects; {subjects['valid']} subjects for validation, {subjects['test']} for test, "
-        "nobody in two parts",
+        "no subject in two parts",
         *(f"- {note}" for note in summary.notes),
         f"- loss {_loss(options, task)}, {options.optimizer}, learning rate {options.learning_rate:g} with warm-up and "
         f"cosine, batches of {options.batch_size}, augmentation {', '.join(options.augment) or 'none'}, "

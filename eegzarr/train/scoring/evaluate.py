@@ -93,7 +93,7 @@ def epoch_stream(
     rank: int = 0,
     ranks: int = 1,
 ) -> EvaluationStream:
-    """Return what an epoch is scored on: the validation part, or so many windows of it; of these a process's share.
+    """Return what an epoch is scored on: the validation part, or some windows of it; of these a process's share.
 
     Raises
     ------

@@ -18,7 +18,7 @@ from eegzarr.train.task import Task
 if TYPE_CHECKING:
     from eegzarr.train.scoring.classes import ClassScore
 
-_POINTS = 5000  # more are no longer told apart
+_POINTS = 5000  # more can't be distinguished
 _BASELINE = "#bbbbbb"
 _MOST_NUMBERED = 12  # classes whose counts are written into their fields
 

@@ -52,7 +52,7 @@ def subject_interval(
 ) -> tuple[float, float] | None:
     """Return a confidence interval of the NRMSE over subjects, None below `fewest` subjects.
 
-    Windows of one subject are no independent evidence: the jackknife leaves out whole subjects. The
+    Windows of one subject aren't independent evidence: the jackknife leaves out whole subjects. The
     interval is that of Student's t around the logarithm of the NRMSE. Simulated, an interval of 95 % holds
     the truth in 94 to 95 % at 10, 15, 30 and 100 subjects, and in 89 to 92 % for a skewed target of the
     person, where the percentiles of a bootstrap over subjects do in 70 to 94 %
