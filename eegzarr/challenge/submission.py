@@ -1,8 +1,8 @@
 """A submission to the EEG Foundation Challenge.
 
 The archive has one level: ``submission.py`` with the class ``Submission(SFREQ, DEVICE)``, and the
-weights. Its code is the text of `eegzarr.train.models.predictor`, which imports torch and braindecode
-alone. Several runs of one challenge are averaged; a run that predicts the targets of both is in both,
+weights. Its code is the text of `eegzarr.train.models.predictor`, which imports only torch and
+braindecode. Several runs of one challenge are averaged; a run that predicts the targets of both is in both,
 with one file of weights.
 """
 

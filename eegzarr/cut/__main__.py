@@ -30,7 +30,7 @@ def cut(
 ) -> int:
     """Cut windows of any recipe from a lake's whole recordings.
 
-    Nothing but the lake is read. What is written are labels, statistics and where each window begins; the windows open,
+    Only the lake is read. Labels, statistics and where each window begins are written, no samples; the windows open,
     stream and train like any others.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Waiting for what may never come: what for is said after a while, and no wait is for ever."""
+"""Waiting for what may never come: a message says for what after a while, and no wait lasts for ever."""
 
 from __future__ import annotations
 

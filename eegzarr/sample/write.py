@@ -95,7 +95,7 @@ def _write_recording(root: Path, recording: SampleRecording, score: float, size:
     _write_text(folder / f"{recording.stem}_channels.tsv", _tsv(channels))
     _write_text(folder / f"{recording.stem}_eeg.json", json.dumps(sidecar, indent=2) + "\n")
     _write_text(folder / f"{recording.stem}_events.tsv", _tsv(recording.events))
-    part = target.with_name(f"{target.name}.part")  # no name that a BIDS reader takes for a recording
+    part = target.with_name(f"{target.name}.part")  # not a name that a BIDS reader takes for a recording
     _write_bdf(part, simulate(recording, score, size.seed))
     part.replace(target)
 

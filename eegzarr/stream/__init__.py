@@ -1,4 +1,4 @@
-"""Windows for training: selections, streams, datasets, mixtures and splits. Needs torch alone."""
+"""Windows for training: selections, streams, datasets, mixtures and splits. Needs only PyTorch."""
 
 from typing import TYPE_CHECKING
 

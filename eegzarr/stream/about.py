@@ -56,7 +56,7 @@ class AboutWindows:
 
     @property
     def scale(self) -> float:
-        """In uV a unit of x: the step of integers with ``dtype="int16"``, else 1."""
+        """uV per unit of x: the step of integers with ``dtype="int16"``, else 1."""
         return self._rows.scale
 
     @property

@@ -36,7 +36,7 @@ class _Buffer:
 
 
 class BufferPool:
-    """Buffers for batches of one shape; one a process, used by one iteration at a time.
+    """Buffers for batches of one shape; one per process, used by one iteration at a time.
 
     Pages of fresh memory cost more to fault in than a window to decode. So a buffer is used again, but only once
     no tensor or array shares its memory any longer: it is given out as a tensor of a fresh view, which lives
@@ -73,7 +73,7 @@ class BufferPool:
         return torch.from_numpy(view), buffer.rows[:count]
 
     def trim(self, count: int) -> None:
-        """Let go of all but `count` buffers; those that are held are their holders' then."""
+        """Drop all but `count` buffers; a dropped one that is still held lives as long as its holders."""
         free = [buffer for buffer in self._buffers if buffer.is_free]
         held = [buffer for buffer in self._buffers if not buffer.is_free]
         self._buffers = [*held, *free][:count]

@@ -224,7 +224,7 @@ class _Lookahead:
             before = last.get((number, frame))
             if before is None or batch - before > apart:
                 self._first.append((remote[number], frame))
-                if before is not None:  # else it might stand in the way of others until then
+                if before is not None:  # else it might block others until then
                     self._spared_after.setdefault(before, []).append((remote[number], frame))
             last[number, frame] = batch
         for (number, frame), batch in last.items():
@@ -242,7 +242,7 @@ class _Lookahead:
             self._begun += 1
 
     def passed(self) -> None:
-        """Tell that the oldest batch is decoded: drop the frames that only it still needed."""
+        """Note that the oldest batch is decoded: drop the frames that only it still needed."""
         for reader, frame in self._dropped_after.pop(self._batch, ()):
             reader.forget(frame)
         for reader, frame in self._spared_after.pop(self._batch, ()):

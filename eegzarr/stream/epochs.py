@@ -126,7 +126,7 @@ class EpochClock:
         self._note(_Slot(generation, int(self._shared[_SETS]), worker.num_workers, begun.epoch, is_first=False))
 
     def gave_last(self, begun: Begun) -> None:
-        """Note that the last batch of an iteration is given: who counts batches never asks for one more."""
+        """Note that the last batch of an iteration is given: a loop that counts batches never asks for one more."""
         if get_worker_info() is None:
             self._given = begun  # the epoch is over when the next iteration begins, or a further batch is asked for
         else:

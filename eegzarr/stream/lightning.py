@@ -37,7 +37,7 @@ class LightningData(LightningDataModule):
     seed : int
         Of the training part's order.
     num_workers : int
-        DataLoader workers; threads decode, so that none are rarely slower.
+        DataLoader workers; threads decode, so that 0 is rarely slower.
     **options
         Further options of `eegzarr.stream.WindowStream`, for all parts.
     """

@@ -12,7 +12,7 @@ from eegzarr.store.provenance import Places
 
 
 def check_meanings(windows: xr.Dataset, places: Places) -> None:
-    """Refuse codes that `xarray.concat` has joined: it keeps the classes of the first Dataset for those of all.
+    """Refuse codes that `xarray.concat` has joined: it takes the classes of the first Dataset for those of all.
 
     Each release counts the classes that it has: 0 is F in one with F and M, and M in one with M alone.
 

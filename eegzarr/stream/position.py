@@ -78,7 +78,7 @@ class Turn:
 
 @dataclass(frozen=True, kw_only=True)
 class Saved:
-    """A state that was saved and fits: where to go on.
+    """A saved state that fits: where to resume.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ def saved_position(state: dict[str, Any], own: dict[str, Any], *, may_shuffle_as
     Parameters
     ----------
     own : dict
-        The state of the stream that is to go on.
+        The state of the stream that resumes.
     may_shuffle_as_saved : bool
         Whether the stream leaves it open how it shuffles.
 

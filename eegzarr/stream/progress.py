@@ -72,7 +72,7 @@ class Progress:
         Raises
         ------
         UsageError
-            If it is another stream's, or a worker's own and this is none.
+            If it is another stream's, or a worker's own and this isn't a worker.
         """
         if saved.windows > (count := self._dealing.windows):
             raise UsageError(f"the saved stream had given {saved.windows} windows, this one has {count}")

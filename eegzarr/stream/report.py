@@ -153,7 +153,7 @@ def advice(report: Report, at: Circumstances) -> str:
 
 
 def report_of(times: Times | None, at: Circumstances) -> Report:
-    """Return what was measured, with an advice.
+    """Return what was measured, with advice.
 
     Raises
     ------
@@ -167,7 +167,7 @@ def report_of(times: Times | None, at: Circumstances) -> Report:
 
 
 def report_of_mixture(own: Times | None, parts: Mapping[str, tuple[Times, Circumstances]]) -> Report:
-    """Return what was measured of a mixture, with what its streams' threads spent and an advice.
+    """Return what was measured of a mixture, with what its streams' threads spent, and advice.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ from eegzarr.stream.targets import Target
 DTYPES = ("float32", "float16", "int16")
 _NORMALIZE = ("channel", "window", "recording", "robust")
 _SHARE_OF_MEMORY = 0.7  # that the page cache may have
-_SHARED = 1.5  # windows a tile from which on decoded tiles are worth holding
+_SHARED = 1.5  # windows per tile from which on decoded tiles are worth keeping
 _SPARSE = 1.5  # times a window's own bytes, from which on few windows of a frame are wanted
 _BLOCK_IN_MEMORY = 64  # windows; any number, where nothing is read in blocks
 
@@ -90,9 +90,9 @@ class WindowRows:
     layouts : tuple of Layout
         Of each source of the selection.
     geometries : tuple of Geometry or None
-        Likewise; None of windows in memory.
+        Of each source; None of windows in memory.
     scale : float
-        uV a unit of a sample.
+        uV per unit of a sample.
     anywhere : Anywhere, optional
         Where rows can begin that are taken anywhere in the windows' recordings.
     """
@@ -333,7 +333,7 @@ class OpenRows:
             reader.check()
 
     def check_files(self) -> None:
-        """Refuse to go on if a file that was opened was written to."""
+        """Refuse to continue if a file that was opened was written to."""
         for reader in self.readers:
             reader.check_files()
 

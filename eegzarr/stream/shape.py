@@ -85,7 +85,7 @@ class Layout:
     mean, std : array of float32 or None, shape (channel, 1) or (recording, channel, 1)
         In uV, of the picked channels.
     step : float
-        uV a unit of integers that are decoded; 0 of other samples.
+        uV per unit of integers that are decoded; 0 of other samples.
     is_cut : bool
         Whether windows are gathered from tiles, of which `shape` is one.
     """

@@ -77,7 +77,7 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
     views : int
         Random crops of each window, or with `anywhere` of its recording: x is then (batch, view, channel, time).
     normalize : {"channel", "window", "recording", "robust"}, optional
-        Take the mean of each channel and divide by its standard deviation. ``"channel"``: those over
+        Subtract the mean of each channel and divide by its standard deviation. ``"channel"``: those over
         the recordings of `statistics`, from the lake; of several Datasets each by its own.
         ``"recording"``: those of the window's recording, ``"window"``: of the window itself. ``"robust"``: the
         recording's median, and its interquartile range over 1.349, which artefacts hardly move.
@@ -99,10 +99,9 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
     threads : int, optional
         Threads that decode; default one per core, in a DataLoader worker one.
     ahead : int
-        Batches that are decoded before they are asked for. A consumer slower than the reader
-        blocks it there.
+        Batches to decode before they are asked for. That many ahead, the reader waits for the consumer.
     keep, copy : optional
-        Deprecated, without an effect.
+        Deprecated; they have no effect.
     pin_memory : bool
         Give batches in page-locked memory, for copies to a GPU that don't block. In DataLoader workers it has no
         effect.
@@ -336,7 +335,7 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
         return latest(own, self._board.latest(), since=since)
 
     def circumstances(self) -> Circumstances:
-        """Return what else an advice depends on."""
+        """Return what else the advice depends on."""
         return Circumstances.of(self._rows, ahead=self._reading.ahead, concurrency=self._reading.concurrency)
 
     def _next(self, tensors: Iterator[torch.Tensor], chosen: npt.NDArray[np.int64], meter: Meter) -> Any:

@@ -194,7 +194,7 @@ def _named(windows: xr.Dataset, name: str) -> Column:
 
 
 def _unanswered(windows: xr.Dataset, name: str) -> npt.NDArray[np.bool_]:
-    """Tell where a label depends on whether a response was correct, and that isn't known.
+    """Return where a label depends on whether a response was correct, and that isn't known.
 
     Lakes of version 1 have -1 there, which isn't a third kind of answer.
     """
