@@ -45,7 +45,7 @@ def test_a_check_says_what_a_recipe_finds(root: Path, tmp_path: Path, capsys: py
     assert "2 windows from 1 of 1 recordings" in told
     assert "classes of target: left 1, right 1" in told
     assert "values of events: 'L' (2: left), 'R' (1: right)" in told
-    assert "values without a use: 'pause' (1)" in told
+    assert "unused values: 'pause' (1)" in told
     assert "1 event left out: too near an end" in told
     assert "sub-1/eeg/sub-1_task-hands_eeg.edf" in told
 
@@ -54,7 +54,7 @@ def test_a_check_says_what_a_recipe_finds(root: Path, tmp_path: Path, capsys: py
     ("change", "line"),
     [
         (('"event"\n[', '"evnt"\n['), "the target 'evnt' is none of event, "),
-        (('["L"]', '["left_hand"]'), "values without a use: 'L' (2)"),
+        (('["L"]', '["left_hand"]'), "unused values: 'L' (2)"),
         (('{ left = ["L"], right = ["R"] }', '{ left = ["l"], right = ["r"] }'), "events.classes has 'l', 'r'"),
         (("classes = {", "class = {"), "Did you mean classes?"),
         (('anchor = "event"', 'anchor = "stimulus"'), "take the anchor 'event' for windows around any event"),

@@ -181,8 +181,7 @@ def describe(summary: BuildSummary, lake: str) -> str:
     if summary.smallest_step:
         lines.append(f"  --step {summary.smallest_step:g}uV would hold all windows that are too large for this one")
     if summary.reasons:
-        number = sum(summary.reasons.values())
-        lines.append(f"  {number:,} of {counted(summary.recordings, 'recording')} need a look:")
+        lines.append(f"  {_to_look_at(summary)}:")
         lines += [f"    {count} x {reason}" for reason, count in summary.reasons.most_common()]
     return "\n".join(lines)
 
@@ -195,13 +194,19 @@ def _windows_of(group: BuildSummary | Forecast) -> str:
     )
 
 
+def _to_look_at(group: BuildSummary | Forecast) -> str:
+    """Return how many recordings gave no windows, or fewer than they should."""
+    number = sum(group.reasons.values())
+    return f"{number:,} of {counted(group.recordings, 'recording')} {'needs' if number == 1 else 'need'} a look"
+
+
 def _losses(made: BuildSummary) -> list[str]:
     """Return what was left out, and what of the source's tables was renamed, assumed or couldn't be read."""
     return [f"  {line}" for line in (*left_out_lines(made.dropped, made.left_out, made.noun), *_first(made.notes))]
 
 
 def _first(notes: Sequence[str]) -> list[str]:
-    more = f"and {len(notes) - _MOST_NOTES} more notes, in the attribute notes of the group"
+    more = f"and {counted(len(notes) - _MOST_NOTES, 'more note')}, in the attribute notes of the group"
     return [*notes[:_MOST_NOTES], *([more] if len(notes) > _MOST_NOTES else [])]
 
 
@@ -220,8 +225,7 @@ def describe_forecast(foreseen: Forecast, lake: str) -> str:
     lines += [f"  {line}" for line in lines_of(found, skipped=False)] if found is not None else []
     lines += [f"  {note}" for note in _first(foreseen.notes)]
     if foreseen.reasons:
-        number = sum(foreseen.reasons.values())
-        lines.append(f"  {number:,} of {counted(foreseen.recordings, 'recording')} need a look:")
+        lines.append(f"  {_to_look_at(foreseen)}:")
         lines += [f"    {path}: {reason}" for path, reason in foreseen.skipped]
         others = foreseen.reasons - Counter(reason for _, reason in foreseen.skipped)
         lines += [f"    {count} x {reason}" for reason, count in others.most_common()]

@@ -7,7 +7,9 @@ import math
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from eegzarr.amounts import counted, size
 from eegzarr.build.foreseen.lines import left_out_lines
@@ -33,10 +35,11 @@ def print_tables(lake: str, summaries: list[GroupSummary]) -> None:
         if summary.dtype:
             stored = f"{summary.stored_as}, {counted(summary.channels, 'channel')} at {summary.sampling_rate:g} Hz"
             console.print(f"{summary.group}: {stored}", markup=False, highlight=False)
-        for reason, count in sorted(summary.skipped.items(), key=lambda pair: -pair[1]):
-            console.print(f"{summary.group}: {counted(count, 'recording')}: {reason}", markup=False, highlight=False)
-        for line in left_out_lines(summary.dropped, summary.left_out, summary.noun):
-            console.print(f"{summary.group}: {line}", markup=False, highlight=False)
+        by_count = sorted(summary.skipped.items(), key=lambda pair: -pair[1])
+        lines = [f"{counted(count, 'recording')}: {reason}" for reason, count in by_count]
+        lines += left_out_lines(summary.dropped, summary.left_out, summary.noun)
+        for line in lines:
+            console.print(Padding.indent(Text(line), 2))
         if summary.labels:
             console.print(_label_table(summary))
 

@@ -24,7 +24,7 @@ class Explanation:
         Windows, recordings with one, and all recordings.
     values : tuple of (str, int, str)
         Values of the events, how often each is there, and the class that has it, or what it is of a trial; "" for
-        those that the recipe has no use for.
+        those that the recipe doesn't use.
     classes : mapping of str to mapping of str to int
         Windows of each class, by the label of the target; those without one under "".
     dropped : int
@@ -76,9 +76,9 @@ def lines_of(found: Explanation, *, skipped: bool = True) -> list[str]:
     if found.values:
         used = [f"{value!r} ({count:,}: {use})" for value, count, use in found.values if use]
         unused = [f"{value!r} ({count:,})" for value, count, use in found.values if not use]
-        lines.append(f"values of events: {_some(used) or 'none that the recipe has a use for'}")
+        lines.append(f"values of events: {_some(used) or 'none that the recipe uses'}")
         if unused:
-            lines.append(f"values without a use: {_some(unused)}")
+            lines.append(f"unused values: {_some(unused)}")
     for why, count in found.left_out.most_common():
         lines.append(f"{counted(count, found.noun)} left out: the {found.noun} {why}, as in {found.examples[why]}")
     if found.dropped:
@@ -87,7 +87,7 @@ def lines_of(found: Explanation, *, skipped: bool = True) -> list[str]:
         )
     lines += found.unused if skipped else ()
     for why, count in found.skipped.most_common() if skipped else ():
-        lines.append(f"{counted(count, 'recording')} without a window: {why}, as {found.examples[why]}")
+        lines.append(f"{counted(count, 'recording')} without a window: {why}, such as {found.examples[why]}")
     return lines
 
 
