@@ -188,7 +188,7 @@ def test_an_unknown_model_names_the_known(name: str) -> None:
     [
         (["{tmp}/nothing"], 1, "isn't a lake"),
         (["{lake}", "--recipe", "nosuch"], 1, "it has challenge1"),
-        (["{lake}", "--model", "NoNet"], 2, "is none of braindecode's"),
+        (["{lake}", "--model", "NoNet"], 2, "isn't one of braindecode's"),
         (["{lake}", "--model-arg", "F1"], 2, "must be KEY=VALUE"),
         (["{lake}", "--model-arg", "nonsense=3"], 2, "doesn't fit"),
         (["{lake}", "--epochs", "0"], 2, "--epochs must be at least 1"),

@@ -45,8 +45,8 @@ def train(
 ) -> int:
     """Fit a model to the windows of a lake and score it.
 
-    The model is one of braindecode's. It is fitted on subjects and scored on others, beside a constant and a ridge.
-    On several GPUs: torchrun --nproc-per-node N -m eegzarr.train LAKE …
+    The model is one of braindecode's. It is fitted on some subjects and scored on others, next to a constant and a
+    ridge. On several GPUs: torchrun --nproc-per-node N -m eegzarr.train LAKE …
 
     Parameters
     ----------
@@ -69,9 +69,9 @@ def train(
     seeds
         Train with this many seeds, one run per seed, and report how far their scores spread.
     log
-        Send the scores of epochs to these, too.
+        Also send the scores of epochs to these trackers.
     model_arg
-        A further argument of the model; repeatable.
+        An extra argument of the model; repeatable.
     """
     share = parse_share(max_memory)
     _check_above_zero("--checkpoint-interval", checkpoint_interval)

@@ -24,14 +24,14 @@ def ensemble(
 ) -> int:
     """Score the mean prediction of several runs, or a weighted mean of cross-validations.
 
-    It is scored on subjects that none of the runs has seen, beside each run, a constant and a ridge.
+    It is scored on subjects that none of the runs has seen, next to each run, a constant and a ridge.
 
     Parameters
     ----------
     run
         Folder of a run.
     runs
-        Folders of further runs.
+        Folders of more runs.
     lake
         Lake to score on. Default: that of the runs.
     releases

@@ -45,7 +45,7 @@ class FitOptions:
     where : str
         Condition on labels that the windows to train on fulfil, such as "peak_to_peak < 500".
     valid_where : str
-        The same of the windows that are scored.
+        The same for the windows that are scored.
     normalize : {"channel", "window", "recording", "robust"}
         channel: by the training part's scale of each channel, which the model keeps. window: by the window itself.
         recording: by mean and standard deviation of the recording, robust: by its median and quartiles; then the model
@@ -55,7 +55,7 @@ class FitOptions:
     model : str
         A class of braindecode.models, or package.module:Class of your own. Default: EEGNeX on a GPU, else EEGNet.
     model_arguments : dict
-        Further arguments of that class.
+        Extra arguments of that class.
     init_from : str
         Begin with the weights of this run's best model, where they fit: pretrained on another recipe or target.
     residual : bool

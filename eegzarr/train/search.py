@@ -44,7 +44,7 @@ def search_command(
     config
         config.json of a run, whose options become the defaults.
     model_arg
-        A further argument of the model; repeatable.
+        An extra argument of the model; repeatable.
     """
     if trials < 1:
         raise UsageError(f"--trials must be at least 1, got {trials}")

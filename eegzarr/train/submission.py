@@ -34,7 +34,7 @@ def submit(
     run
         Folder of a run.
     runs
-        Folders of further runs.
+        Folders of more runs.
     out
         The archive to write.
     unit

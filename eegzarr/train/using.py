@@ -68,9 +68,10 @@ def predict(run: str | Path, windows: xr.Dataset, *, batch_size: int = 128, devi
 
 
 def score(run: str | Path, windows: xr.Dataset, *, device: str = "cpu") -> PartScore:
-    """Score a run's best model on windows, beside a constant and a linear model that know the same training part.
+    """Score a run's best model on windows, next to a constant and a linear model of the same training part.
 
-    Of a challenge's recipe as its evaluator does. Whether the model has seen these subjects is not checked.
+    Windows of a challenge's recipe are scored as its evaluator does. It isn't checked whether the model has seen these
+    subjects.
 
     Parameters
     ----------

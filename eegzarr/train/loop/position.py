@@ -53,6 +53,6 @@ class Position:
         return True
 
     def end_epoch(self, row: dict[str, Any]) -> None:
-        """Stand at the beginning of the next epoch."""
+        """Go to the beginning of the next epoch."""
         self.history.append(row)
         self.epoch, self.batch, self.loss_sum = self.epoch + 1, 0, 0.0

@@ -194,7 +194,9 @@ def joined_ranks(device: torch.device, patience: float = PATIENCE) -> Iterator[R
                 store=distributed.PrefixStore("group", store),
                 rank=rank,
                 world_size=count,
-                timeout=2 * wait if is_cuda else wait,  # NCCL ends the process without a word: Gloo is to notice first
+                timeout=2 * wait
+                if is_cuda
+                else wait,  # NCCL ends the process without a message: Gloo should notice first
             )
             group = distributed.new_group(backend="gloo", timeout=wait) if is_cuda else None
         yield replace(ranks, group=group)

@@ -1,4 +1,4 @@
-"""Whether a checkpoint can be gone on from: all that decides about steps must be as it was."""
+"""Whether a run can resume from its checkpoint: all that decides about steps must be unchanged."""
 
 from __future__ import annotations
 

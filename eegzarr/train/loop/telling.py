@@ -40,7 +40,7 @@ class Pace:
 
 
 class Teller:
-    """Turns steps into events, no more often than anybody can read."""
+    """Turns steps into events, no more often than people can read."""
 
     def __init__(
         self, watchers: tuple[Listener, ...], options: FitOptions, parts: Parts, ranks: Ranks, batches: int
@@ -50,7 +50,7 @@ class Teller:
         self.told_at = 0.0
 
     def begin(self, run: str, model: str, windows: dict[str, int], position: Position) -> None:
-        """Tell what is about to run, on how many windows of each part, and what to know of these."""
+        """Report what is about to run, on how many windows of each part, and what to know about these."""
         for note in self.parts.notes:
             self.notice(note)
         tell(
@@ -71,7 +71,7 @@ class Teller:
         )
 
     def notice(self, message: str) -> None:
-        """Tell a sentence."""
+        """Report a sentence."""
         tell(self.watchers, Noticed(message=message))
 
     def batch_ended(self, position: Position, loss: torch.Tensor, pace: Pace, guard: MemoryGuard) -> None:

@@ -44,7 +44,7 @@ def read_checkpoint(path: Path, remedy: str) -> dict[str, Any]:
 
 @contextmanager
 def checked_contents(path: Path, remedy: str) -> Iterator[None]:
-    """Turn whatever a damaged file makes PyTorch raise inside the ``with`` into one line.
+    """Turn whatever PyTorch raises for a damaged file inside the ``with`` into one line.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """From windows to predictions: the module that a run saves and a submission ships.
 
-It imports torch and braindecode alone, because its text is copied into ``submission.py``: what
+It imports only torch and braindecode, because its text is copied into ``submission.py``: what
 the challenge's evaluator runs is what scored in the run. The one function that it has of eegzarr is copied with it.
 """
 

@@ -91,7 +91,7 @@ def check_known(name: str) -> None:
     known = known_models()
     if ":" not in name and name not in known:
         raise UsageError(
-            f"--model {name!r} is none of braindecode's: {', '.join(known)}.{did_you_mean(name, known)} A model of "
+            f"--model {name!r} isn't one of braindecode's: {', '.join(known)}.{did_you_mean(name, known)} A model of "
             "your own is given as package.module:Class"
         )
     if ":" not in name:
@@ -118,7 +118,7 @@ def _look_here() -> None:
 
 
 def wants_places(name: str) -> bool:
-    """Return whether a model can be told its channels' names and places, as ``chs_info``, and needs to be."""
+    """Return whether a model takes its channels' names and places, as ``chs_info``, and needs them."""
     parameter = inspect.signature(network_class(name)).parameters.get("chs_info")
     return parameter is not None
 
