@@ -1,9 +1,9 @@
-"""What recordings hold, asked of the workers without writing a shard.
+"""What recordings hold: the workers look, without writing a shard.
 
 Whether recordings whose time stamp differs are still what a group was made from: their content decides. A dataset
 that was copied to another disk has other time stamps. The shards that its recordings lie in are made once more, without
-writing them, and compared with the checksums of those that are there: exact, and needing nothing that a group doesn't
-have.
+writing them, and compared with the checksums of those that are there. That is exact, and needs nothing that a group
+doesn't have.
 
 And ``--step auto``: the step in which all recordings of a source were recorded, if their integers fit into 16 bits.
 """
@@ -38,9 +38,9 @@ class Compared:
     Attributes
     ----------
     altered : tuple of str
-        Recordings of shards that come out otherwise.
+        Recordings of shards that come out differently.
     receipts : dict of int to Receipt
-        Of the shards that come out as they were.
+        Of the shards that come out unchanged.
     """
 
     altered: tuple[str, ...]
@@ -109,7 +109,7 @@ def in_recorded_step(
 ) -> Plan:
     """Return a plan with the step that its recordings share; the default where they have none, or don't fit.
 
-    All windows are read for it: what an amplifier could record says little of what it did.
+    All windows are read for it: what an amplifier could record says little about what it did record.
     """
     rows = {int(row) for row in plan.windows["recording"].unique()}
     pieces = [piece for shard in range(plan.n_shards) for piece in plan.pieces(shard)]

@@ -1,6 +1,6 @@
 """What the bytes of a group depend on: its signals and its labels have a digest of their own.
 
-As long as the digest of its signals stays, no shard is written again, whatever becomes of its labels.
+As long as the digest of its signals stays the same, no shard is written again, whatever changes in its labels.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from eegzarr.build.plan import Plan
 from eegzarr.recipes.recipe import Preparation, Recipe
 from eegzarr.store.layout import Geometry
 
-# Another number once labels are derived in another way: complete groups then get theirs again.
+# Raise it when labels are derived in another way: complete groups then get new ones.
 LABELS_VERSION = 1
 
 

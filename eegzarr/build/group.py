@@ -71,7 +71,7 @@ def look_at(lake: str, group: str) -> Found:
         with damage_named(f"{lake}/{group}", but=()):
             return _found(lake, group)
     except (UnreadableLakeError, UsageError):
-        raise  # or --overwrite would drop a lake for a network's sake, or for want of a package
+        raise  # or --overwrite would drop a lake because a network fails, or a package is missing
     except EegzarrError as error:
         return Found(status="damaged", damage=str(error))
 

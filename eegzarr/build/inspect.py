@@ -33,7 +33,7 @@ class Inspection:
     Attributes
     ----------
     windows : dict of str to array
-        An item a window: the columns of `WindowTable`. Nothing with a `reason`, and
+        One item per window: the columns of `WindowTable`. Empty with a `reason`, and
         in a `Plan`, which has them in one table.
     n_windows : int
         Their number.
@@ -75,7 +75,7 @@ class Inspection:
 
 @dataclass(frozen=True)
 class Batch:
-    """Inspections that travel together: of a list Dask sends each for itself, with channel names of its own."""
+    """Inspections that travel together: Dask sends each item of a list by itself, with its own channel names."""
 
     inspections: tuple[Inspection, ...]
 
@@ -86,7 +86,7 @@ def inspect_batch(root: str, recordings: Sequence[Recording], recipe: Recipe) ->
 
 
 def with_shared_channels(inspections: Iterable[Inspection]) -> Iterator[Inspection]:
-    """Yield inspections whose headers have one tuple of channel names between them: 7 kB a recording."""
+    """Yield inspections whose headers share one tuple of channel names: it takes 7 kB per recording."""
     known: dict[tuple[str, ...], tuple[str, ...]] = {}
     for inspection in inspections:
         header = inspection.header

@@ -1,4 +1,4 @@
-"""What one recording and the files beside it say, before any recipe asks: all that its windows are decided by.
+"""What one recording and the files beside it say, before any recipe asks: all that its windows are made from.
 
 A lake of whole recordings keeps it (`eegzarr.build.whole.kept`), so that other windows can be cut without the source.
 """
@@ -45,7 +45,7 @@ class Facts:
 
     @classmethod
     def of(cls, files: tuple[str, ...], sidecars: Sidecars) -> Facts:
-        """Keep what is kept of the sidecars of a recording."""
+        """Return what is kept of the sidecars of a recording."""
 
         def text(key: str) -> str:
             value = sidecars.eeg.get(key)
@@ -65,7 +65,7 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True)
 class Observed:
-    """What one recording says of itself, and the files beside it of it.
+    """What one recording says about itself, and what the files beside it say.
 
     Attributes
     ----------
@@ -168,8 +168,8 @@ def observe(root: str, recording: Recording, *, annotations: bool, naming: Namin
     ----------
     annotations : bool
         Whether the file's own annotations are wanted as events, where no other file has any. In EDF+ files
-        they lie all over the file. They also tell bad times, so that they are read from a disk anyway; from a bucket,
-        the whole file would have to come for them.
+        they lie all over the file. They also hold bad times, so that they are read from a disk in any case; from a
+        bucket, the whole file would have to be fetched for them.
     naming : Naming
         What a recipe calls the channels, and what it says they are.
     """

@@ -257,7 +257,7 @@ def mend_files(lake: str, group: str, staged: MemoryStore, faults: list[Fault], 
         expected = {}
     table = f"{group}/{CHECKSUMS}"
     if not expected or _touched(table, faults):
-        # What was right isn't known file by file: but from the same source all of them are made as they were.
+        # The right content isn't known file by file, but the same source gives all of them again.
         expected = {**read_checksums(staged, group), **_unfaulty(expected, faults)}
     paths = [fault.path for fault in faults if fault.path in expected]
     other = [path for path in paths if not path.startswith(table) and not _is_made(staged, path, expected[path])]
@@ -333,7 +333,9 @@ def _origin(lake: str, group: str, faults: list[Fault]) -> Origin:
 
 def _repair_root(lake: str, faults: Sequence[Fault], watchers: tuple[Listener, ...]) -> None:
     between = {fault.path for fault in faults if not fault.group and fault.kind != "stray"} - {METADATA}
-    between = {path for path in between if not is_stored_split(path)}  # only who stored a split can do so again
+    between = {
+        path for path in between if not is_stored_split(path)
+    }  # only those who stored a split can store it again
     staged = MemoryStore()
     for path in sorted(between):
         set_bytes(staged, path, empty_group())

@@ -1,4 +1,4 @@
-"""Build one group of a lake: what is there decides what is done, each step safe to repeat."""
+"""Build one group of a lake: what is there decides what to do, and each step is safe to repeat."""
 
 from __future__ import annotations
 

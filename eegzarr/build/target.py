@@ -104,7 +104,7 @@ def _known(recipe: Recipe, columns: Mapping[str, npt.NDArray], given: Mapping[st
 
 
 def check_names(recipe: Recipe, known: Collection[str]) -> None:
-    """Refuse a target that names a label that there isn't, or none at all.
+    """Refuse a target that names an unknown label, or none at all.
 
     Raises
     ------
@@ -142,7 +142,7 @@ def check_values(recipe: Recipe, columns: Mapping[str, npt.NDArray], given: Mapp
     ------
     RecipeError
     """
-    # A column without any value has no type: none is a number as well as a text.
+    # A column without any value has no type: it may be numbers or texts.
     columns = {name: _numbers_if_empty(values) for name, values in columns.items()}
     for target, column in zip(target_names(recipe), targets_of(recipe, columns, given).values(), strict=True):
         if len(column.values) and column.missing.all():

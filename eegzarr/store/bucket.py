@@ -1,4 +1,4 @@
-"""Stores behind URLs whose every request ends, and says it where that takes long.
+"""Stores behind URLs: every request ends, and one that takes long is reported.
 
 s3fs gives up a server that is silent while it should answer, after 75 s and several attempts. It waits for ever where a
 server stops taking what is sent, and says nothing in either case.
@@ -115,7 +115,7 @@ class _Telling(logging.Handler):
 
 @contextmanager
 def slow_requests_told(watchers: tuple[Listener, ...]) -> Iterator[None]:
-    """Tell of requests that take long, inside the ``with``: those of this process, and of workers that forward logs."""
+    """Report requests that take long, inside the ``with``: those of this process, and of workers that forward logs."""
     telling = _Telling(watchers)
     _log.addHandler(telling)
     try:

@@ -1,6 +1,6 @@
 """Whether two versions of Blosc compress to the same bytes.
 
-numcodecs brings a Blosc of its own, and a newer one may compress otherwise. The samples are the same then, but the
+numcodecs brings a Blosc of its own, and a newer one may compress differently. The samples are the same then, but the
 bytes and checksums of a shard aren't: a group half-built by one and finished by another would be a mixture that
 nothing could make again. Versions say little, since builds of one version differ in their LZ4, and most new versions
 change no byte. So what they make is compared.
@@ -24,7 +24,7 @@ _TRIAL_WINDOWS = 4
 
 @lru_cache
 def codec_mark(geometry: Geometry) -> str:
-    """Return a text that differs between versions of Blosc that compress otherwise: the checksum of a trial."""
+    """Return a text that differs between versions of Blosc that compress differently: the checksum of a trial."""
     count = _TRIAL_WINDOWS * geometry.n_channels * geometry.n_times
     steps = np.arange(count, dtype=np.int64)
     slow, fast = steps % 997 - 498, steps * steps % 61  # repeated in part, as EEG is

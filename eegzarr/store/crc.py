@@ -1,4 +1,4 @@
-"""CRC-32C, by the processor's instruction and, of what is worth a switch of threads, without Python's lock.
+"""CRC-32C, by the processor's instruction and, where the data are long enough, without Python's lock.
 
 Decoding threads, and the thread that trains, would wait for each other wherever a frame is read for the first time.
 """

@@ -38,7 +38,7 @@ from eegzarr.store.staging import list_names, put_all
 if TYPE_CHECKING:
     import xarray as xr
 
-# What a group may claim without a look at its shards.
+# How many windows a group may claim before its shards are counted.
 _UNQUESTIONED, _UNQUESTIONED_SHARDS = 2**23, 2**16
 _LARGEST_FRAME = 2**31 - 1  # bytes: Blosc's limit
 

@@ -216,7 +216,7 @@ class Geometry:
 
 
 def check_storage(dtype: str, compression: str) -> None:
-    """Refuse a type or a compression that there isn't.
+    """Refuse an unknown type or compression.
 
     Raises
     ------

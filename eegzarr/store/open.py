@@ -79,9 +79,8 @@ def open_windows(
     Dataset
         ``eeg`` (window, channel, time) in uV, a Dask array of one chunk per shard, and every
         label as a coordinate that is read when looked at, with what `eegzarr.store.quality`
-        derives of them: the flat and
-        noisy channels of a window's recording, and whether the start kit leaves its subject
-        out. ``mean`` and ``std`` (channel) are over the valid windows of all the releases
+        derives from them: the flat and noisy channels of a window's recording, and whether the
+        start kit leaves its subject out. ``mean`` and ``std`` (channel) are over the valid windows of all the releases
         opened. Nothing but metadata is read.
 
     Raises

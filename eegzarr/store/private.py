@@ -1,4 +1,4 @@
-"""All that eegzarr uses of its dependencies' private parts; where a new version breaks something, look here.
+"""All private parts of dependencies that eegzarr uses: if a new version breaks something, look here.
 
 zarr-python's stores are asynchronous, and the loop that their connections belong to is its own. numcodecs brings a
 compiled Blosc, and shows of it what Python code needs. xarray's guide for backends imports `xarray.core.indexing`.
@@ -39,7 +39,7 @@ def run(work: Coroutine[Any, Any, _Result]) -> _Result:
 
 
 def signed_url(filesystem: Any, path: str, seconds: int) -> str:
-    """Return a URL at which an object of s3fs can be read for so long; a filesystem of a store signs in its loop.
+    """Return a URL at which an object of s3fs can be read for a time; a filesystem of a store signs in its loop.
 
     To make another one, outside of the loop, takes botocore a quarter of a second.
     """

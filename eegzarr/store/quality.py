@@ -37,7 +37,7 @@ class GoodWindows:
     """What a window must be to be good; None leaves a criterion out.
 
     The defaults are meant for band-passed scalp EEG such as HBN's 100 Hz derivative: they
-    take out what is certainly broken and keep what is merely lively.
+    leave out what is certainly broken, and keep what is merely large.
 
     Parameters
     ----------

@@ -4,8 +4,8 @@ A shard is Zarr's ``sharding_indexed`` chunk: frames one after another, then an 
 (offset, length) pairs of little-endian uint64 and its CRC-32C. A frame is a Blosc buffer
 and its CRC-32C. See https://zarr-specs.readthedocs.io, "Sharding codec".
 
-Encoded by hand since one window a Blosc block is worth having and one file, one checksum,
-one fsync a task are easier to promise; zarr-python, zarrs and tensorstore read it.
+Encoded by hand, because one window per Blosc block is worth having, and one file, one checksum
+and one fsync per task are easier to promise; zarr-python, zarrs and tensorstore read it.
 """
 
 from __future__ import annotations

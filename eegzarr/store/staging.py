@@ -1,4 +1,4 @@
-"""Many small files of a lake, put there or got from there side by side.
+"""Many small files of a lake, written or read in parallel.
 
 zarr and xarray make an array by a dozen requests one after another, and a finished group has eighty
 arrays: a bucket 50 ms away takes a minute to answer. So groups are made in memory, and copied.

@@ -66,8 +66,8 @@ class Fault:
     shard : int, optional
         Number of the shard that the file is.
     kind : {"missing", "damaged", "stale", "unfinished", "stray"}
-        A stale shard is whole, but not the one that belongs to its group's labels. A stray file is none of the
-        lake's.
+        A stale shard is whole, but not the one that belongs to its group's labels. A stray file doesn't belong
+        to the lake.
     """
 
     group: str
@@ -293,7 +293,7 @@ def _content_number(content: npt.NDArray[np.uint8], geometry: Geometry, path: st
 
 
 def _broken_part(content: npt.NDArray[np.uint8], geometry: Geometry, path: str) -> str:
-    """Tell what in a shard doesn't match its own checksums; "" if all does."""
+    """Return what in a shard doesn't match its own checksums; "" if all does."""
     try:
         index = read_index(content[-index_bytes(geometry) :].tobytes(), geometry, path)
     except LakeError:
@@ -309,7 +309,7 @@ def _broken_part(content: npt.NDArray[np.uint8], geometry: Geometry, path: str) 
 
 
 def _check_root(store: Store, groups: list[str]) -> list[Fault]:
-    """Hold the lake's own metadata, and those of the folders between, against what the groups say."""
+    """Compare the lake's own metadata, and those of the folders between, with what the groups say."""
     faults = []
     for recipe in sorted({group.partition("/")[0] for group in groups}):
         path = f"{recipe}/{METADATA}"

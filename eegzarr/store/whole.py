@@ -1,4 +1,4 @@
-"""A group that was given for the lake: what to write instead."""
+"""A group that was given in place of the lake: the call to make instead."""
 
 from __future__ import annotations
 
