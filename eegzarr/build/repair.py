@@ -335,7 +335,7 @@ def _repair_root(lake: str, faults: Sequence[Fault], watchers: tuple[Listener, .
     between = {fault.path for fault in faults if not fault.group and fault.kind != "stray"} - {METADATA}
     between = {
         path for path in between if not is_stored_split(path)
-    }  # only those who stored a split can store it again
+    }  # only its author can store it again
     staged = MemoryStore()
     for path in sorted(between):
         set_bytes(staged, path, empty_group())
