@@ -333,9 +333,7 @@ def _origin(lake: str, group: str, faults: list[Fault]) -> Origin:
 
 def _repair_root(lake: str, faults: Sequence[Fault], watchers: tuple[Listener, ...]) -> None:
     between = {fault.path for fault in faults if not fault.group and fault.kind != "stray"} - {METADATA}
-    between = {
-        path for path in between if not is_stored_split(path)
-    }  # only its author can store it again
+    between = {path for path in between if not is_stored_split(path)}  # only its author can store it again
     staged = MemoryStore()
     for path in sorted(between):
         set_bytes(staged, path, empty_group())
