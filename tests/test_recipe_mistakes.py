@@ -77,7 +77,7 @@ def test_a_newcomer_s_mistake_gets_its_line(
     code, told = checked(toml, root, tmp_path, capsys)
     assert line in told
     assert "Traceback" not in told
-    assert code or line.startswith("values without")
+    assert code or line.startswith("unused values")
 
 
 def test_the_picture_of_the_anchors_is_what_its_script_draws() -> None:

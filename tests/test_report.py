@@ -32,7 +32,7 @@ def test_a_page_tells_what_is_in_the_lake_and_what_was_skipped(page: Path, sampl
     assert reasons
     for told in ("challenge1/R1", "recordings skipped", *reasons, "All checksums match"):
         assert told in html
-    pictures = ("Subjects", "Windows per subject", "Windows in a recording", "Target by subject", "Labels")
+    pictures = ("Subjects", "Windows per subject", "Windows in a recording", "Target by subject", "Label age")
     of_signals = ("Some windows", "Average at E62", "Scalp map", "Power spectral density")
     for picture in (*pictures, *of_signals):
         assert f'alt="{picture}"' in html

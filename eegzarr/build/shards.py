@@ -113,7 +113,7 @@ def _encode_piece(
     if there is not None:
         least, largest = least[:, there], largest[:, there]
     # Extremes are finite only where all samples are: one pass over the signal less.
-    valid = np.isfinite(least).all(axis=1) & np.isfinite(largest).all(axis=1)
+    valid: npt.NDArray[np.bool_] = np.all(np.isfinite(least) & np.isfinite(largest), axis=1)
     if geometry.step:
         # Statistics are of what is stored.
         least, largest = (_as_stored(one, geometry.step) for one in (least, largest))

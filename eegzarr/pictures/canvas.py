@@ -19,7 +19,7 @@ with needs("plot", "a picture"):
     from matplotlib.axes import Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator
 
 __all__ = [
     "COLOURS",
@@ -27,6 +27,7 @@ __all__ = [
     "INK",
     "ON_A_MAP",
     "PAPER",
+    "LogLocator",
     "MaxNLocator",
     "as_svg",
     "figure_of",
@@ -91,7 +92,7 @@ def new_axes(width: float = 6.4, height: float = 3.6, columns: int = 1, rows: in
     return np.asarray(figure.subplots(rows, columns, squeeze=False))
 
 
-def one_axes(ax: Axes | None, width: float = 6.4, height: float = 3.6) -> Axes:
+def one_axes(ax: Axes | None, width: float = 5.4, height: float = 3.2) -> Axes:
     """Return the axes given, or new ones."""
     if ax is not None:
         return ax

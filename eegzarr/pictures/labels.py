@@ -13,7 +13,7 @@ import xarray as xr
 
 from eegzarr.amounts import counted
 from eegzarr.errors import UsageError
-from eegzarr.pictures.canvas import COLOURS, FAINT, INK, PAPER, MaxNLocator, new_axes, one_axes, style
+from eegzarr.pictures.canvas import COLOURS, INK, PAPER, MaxNLocator, new_axes, one_axes, style
 from eegzarr.recipes.classes import classes_of, names_of
 from eegzarr.recipes.recipe import recipe_from_json
 from eegzarr.recipes.windows import WITHOUT_A_PLACE
@@ -94,9 +94,8 @@ def _distribution(ax: Axes, windows: xr.Dataset, name: str) -> None:
         ax.hist(there, bins=min(60, max(8, int(np.sqrt(len(there))))), color=COLOURS[0])
         if len(there):
             ax.axvline(float(np.median(there)), color=INK, linewidth=1, linestyle=(0, (4, 3)))
-        ax.set_xlabel(units)
-        if len(there) < len(values):
-            _corner(ax, f"{len(values) - len(there):,} missing")
+        missing = f"{len(values) - len(there):,} missing" if len(there) < len(values) else ""
+        ax.set_xlabel("; ".join(filter(None, [units, missing])))
     else:
         counts = (
             pd.Series([str(value) for value in values.tolist()]).replace("", "missing").value_counts().iloc[:_MOST_BARS]
@@ -105,10 +104,6 @@ def _distribution(ax: Axes, windows: xr.Dataset, name: str) -> None:
         ax.grid(axis="y", visible=False)
     ax.margins(x=0.02)
     ax.locator_params(axis="x", nbins=5)
-
-
-def _corner(ax: Axes, text: str) -> None:
-    ax.text(0.98, 0.95, text, transform=ax.transAxes, ha="right", va="top", fontsize=8, color=FAINT)
 
 
 def subjects(windows: xr.Dataset, ax: Axes | None = None) -> Axes:

@@ -16,7 +16,7 @@ import xarray as xr
 from eegzarr.amounts import counted, size
 from eegzarr.errors import LakeError, redacted
 from eegzarr.pictures import page
-from eegzarr.pictures.canvas import as_svg
+from eegzarr.pictures.canvas import as_svg, one_axes
 from eegzarr.pictures.labels import label_distributions, labels_worth_drawing, lost_of_all, subjects
 from eegzarr.pictures.passes import Averages, Spectrum, SubjectAverages, read
 from eegzarr.pictures.passes import SortedImage as ErpImage
@@ -166,7 +166,7 @@ def _targets(windows: xr.Dataset) -> list[str]:
         return []
     cards = [_drawn("Target by subject", target_by_subject(windows))]
     if classes_of(windows["target"].attrs) is not None:
-        cards.append(_drawn("Windows of each class", label_distributions(windows, ["target"])))
+        cards.append(_drawn("Windows of each class", label_distributions(windows, ["target"])[0]))
     return cards
 
 
@@ -186,7 +186,7 @@ def _signals(windows: xr.Dataset) -> list[str]:
     if anchored:
         pictures.insert(0, (f"Average at {channel}", draw_erp(windows, erps)))
     if has_positions(windows):
-        pictures.append(("Scalp map", draw_topomap(windows, everything)))
+        pictures.append(("Scalp map", draw_topomap(windows, everything, ax=one_axes(None))))
     return [_drawn(name, axes) for name, axes in pictures]
 
 
@@ -213,7 +213,13 @@ def _label(windows: xr.Dataset, name: str) -> str:
 def _labels(group: GroupSummary) -> Iterator[tuple[object, ...]]:
     statistics: NumberStatistics | TextStatistics
     for name, statistics in group.labels.items():
-        yield label_title(group, name), statistics.missing or "", *label_cells(statistics)
+        mean, span, values = label_cells(statistics)
+        # Numbers stay on one line.
+        yield label_title(group, name), statistics.missing or "", _unbroken(mean), _unbroken(span), values
+
+
+def _unbroken(text: str) -> str:
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _skipped(lake: str | Path, group: GroupSummary) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-_LONG_WORD = 30  # characters
+_LONG_WORD, _LONG_TEXT = 30, 20  # characters
 _STYLE = """
 :root {
   color-scheme: light dark;
@@ -33,12 +33,14 @@ nav a:hover { text-decoration: underline; }
 .fact { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px; }
 .fact b { display: block; font-size: 22px; font-variant-numeric: tabular-nums; }
 .fact span { color: var(--faint); font-size: 13px; }
-.grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(460px, 100%), 1fr)); gap: 16px; }
+.grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(370px, 100%), 1fr)); gap: 16px; }
 .grid { margin: 0 0 16px; }
 .card { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: 18px; margin: 0 0 16px; }
 .grid .card { margin: 0; }
 .grid .card:last-child:nth-child(odd) { grid-column: 1 / -1; }
 .card img { display: block; width: 100%; max-width: 680px; height: auto; margin: 0 auto; }
+.card > :last-child { margin-bottom: 0; }
+.card > p:first-child { margin-top: 0; }
 .card .wide { overflow-x: auto; }
 .card .wide img { min-width: 620px; max-width: none; }
 .small { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(280px, 100%), 1fr)); gap: 12px 20px; }
@@ -48,12 +50,14 @@ th { text-align: left; color: var(--faint); font-weight: 600; position: sticky; 
 th, td { padding: 5px 14px 5px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 td.text { overflow-wrap: break-word; min-width: 6em; }
+td.long { min-width: 15em; }
 td.path { overflow-wrap: anywhere; min-width: 14em; }
 details { border-top: 1px solid var(--line); padding: 8px 0; }
 summary { cursor: pointer; }
 summary b { font-variant-numeric: tabular-nums; }
 table.bars td { border: 0; vertical-align: middle; }
-table.bars td:first-child { width: 40%; }
+table.bars td:first-child { width: 42%; }
+table.bars td.number { width: 5em; }
 table.bars i { display: block; height: 14px; min-width: 2px; border-radius: 3px; background: var(--bar); }
 .good { color: var(--good); } .bad { color: var(--bad); }
 @media (max-width: 560px) {
@@ -61,6 +65,7 @@ table.bars i { display: block; height: 14px; min-width: 2px; border-radius: 3px;
   h1 { font-size: 22px; }
   h2 { margin-top: 32px; }
   .card { padding: 12px; }
+  table.bars td:first-child { width: auto; }
   table.bars td:last-child { display: none; }
 }
 @media print { body { background: white; } .card { break-inside: avoid; } .scroll { max-height: none; } }
@@ -150,5 +155,6 @@ def _cell(value: object) -> str:
         return f'<td class="number">{value:.4g}</td>'
     text = str(value)
     # A path or a digest may break anywhere, words don't.
-    kind = "path" if len(max(text.split(), key=len, default="")) > _LONG_WORD else "text"
+    kind = "text long" if len(text) > _LONG_TEXT else "text"
+    kind = "path" if len(max(text.split(), key=len, default="")) > _LONG_WORD else kind
     return f'<td class="{kind}">{escape(text)}</td>'

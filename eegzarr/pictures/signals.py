@@ -9,7 +9,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from eegzarr.errors import UsageError
-from eegzarr.pictures.canvas import COLOURS, FAINT, ON_A_MAP, figure_of, one_axes, style
+from eegzarr.pictures.canvas import COLOURS, FAINT, ON_A_MAP, LogLocator, figure_of, one_axes, style
 from eegzarr.pictures.passes import Averages, SortedImage, Spectrum, SubjectAverages, read
 
 if TYPE_CHECKING:
@@ -207,6 +207,9 @@ def amplitudes(windows: xr.Dataset, threshold: float = 500.0, ax: Axes | None = 
         if len(there):
             ax.hist(there, bins=_log_bins(there, threshold), color=COLOURS[0])
             ax.set_xscale("log")
+            ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.xaxis.set_major_formatter("{x:g}")
+            ax.xaxis.set_minor_formatter("")
         ax.axvline(threshold, color=COLOURS[1], linewidth=1.4)
         ax.annotate(
             f"{threshold:g} uV rejects {rejected:,} of {len(there):,} ({rejected / max(1, len(there)):.1%})",

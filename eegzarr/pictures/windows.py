@@ -98,7 +98,7 @@ def windows_by_subject(windows: xr.Dataset, ax: Axes | None = None) -> Axes:
     found, counts = np.unique(windows["subject"].to_numpy().astype(object).astype(str), return_counts=True)
     order = np.argsort(counts, kind="stable")
     with style():
-        ax = one_axes(ax, height=min(1.2 + 0.22 * len(found), 5) if len(found) <= _MOST_SUBJECTS else 3.6)
+        ax = one_axes(ax, height=_height(len(found)))
         if len(found) <= _MOST_SUBJECTS:
             ax.barh([_short(name) for name in found[order]], counts[order], color=COLOURS[0], height=0.7)
             ax.grid(axis="y", visible=False)
@@ -112,6 +112,11 @@ def windows_by_subject(windows: xr.Dataset, ax: Axes | None = None) -> Axes:
         ax.set_title(f"Windows per subject: median {np.median(counts):,.0f}" if len(found) else "Windows per subject")
         ax.margins(x=0.02)
     return ax
+
+
+def _height(subjects: int) -> float:
+    """Return the height in inches of a picture with a row for each of some subjects, or a curve for many."""
+    return min(max(3.2, 1.2 + 0.2 * subjects), 5) if subjects <= _MOST_SUBJECTS else 3.2
 
 
 def _short(name: str) -> str:
@@ -133,7 +138,7 @@ def target_by_subject(windows: xr.Dataset, label: str = "target", ax: Axes | Non
     values, classes = _label_values(windows[label])
     units = windows[label].attrs.get("units", "")
     with style():
-        ax = one_axes(ax, height=min(1.4 + 0.24 * len(names), 5) if len(names) <= _MOST_SUBJECTS else 3.6)
+        ax = one_axes(ax, height=_height(len(names)))
         if classes:
             _shares(ax, subject, names, values, classes)
         else:
