@@ -366,7 +366,7 @@ def test_each_recording_says_what_became_of_its_events(lake: Path) -> None:
         ({"labels": {"sz": {"events": ["x"]}}}, "labels windows along a recording"),
         ({"anchor": "recording", "stride": 1.0, "labels": {"sz": {"event": ["x"]}}}, "Did you mean events"),
         ({"anchor": "recording", "stride": 1.0, "labels": {"sz": {"events": ["x"], "overlap": 2}}}, "at most 1"),
-        ({"anchor": "interval", "stride": 1.0, "events": {"classes": {"a": "1"}, "within": {"b": [1, 2]}}}, "no class"),
+        ({"anchor": "interval", "stride": 1.0, "events": {"classes": {"a": "1"}, "within": {"b": [1, 2]}}}, "a class"),
     ],
 )
 def test_an_event_recipe_that_cannot_be_is_refused(fields: dict, told: str) -> None:

@@ -99,7 +99,7 @@ def test_a_split_that_the_lake_keeps_is_trained_on_as_it_is(options: FitOptions)
         ({"where": "target >"}, "--where"),
         ({"where": "side == 'left' and side < 3"}, "--where: .* side is text, 3 is a number"),
         ({"model": "nowhere:Net"}, "there is no module nowhere"),
-        ({"model": "json:JSONDecoder"}, "no class of torch.nn.Module"),
+        ({"model": "json:JSONDecoder"}, "a subclass of torch.nn.Module"),
         ({"ema": 1.0}, "--ema is a share"),
         ({"init_from": "nowhere"}, "holds no finished epoch"),
         ({"accumulate": 40}, "--accumulate 40"),

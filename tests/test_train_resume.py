@@ -176,5 +176,5 @@ def test_a_run_refuses_a_second_beginning_and_a_changed_lake(
     with pytest.raises(UsageError, match="was rebuilt"):
         resume(changed, max_memory=1.0)
     (changed / "config.json").write_text("{")
-    with pytest.raises(UsageError, match="no configuration"):
+    with pytest.raises(UsageError, match="configuration of a run"):
         resume(changed)
