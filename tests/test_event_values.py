@@ -84,8 +84,8 @@ def test_trials_of_numbers_are_found_in_both_spellings() -> None:
 @pytest.mark.parametrize(
     ("classes", "told"),
     [
-        ({"none": ["None"]}, "means in events.tsv that there is no value"),
-        ({"blank": [" "]}, "means in events.tsv that there is no value"),
+        ({"none": ["None"]}, "is how events.tsv writes a missing value"),
+        ({"blank": [" "]}, "is how events.tsv writes a missing value"),
         ({"a": ["1"], "b": ["1.0"]}, "'1' is in a and in b"),
         ({"a": [True]}, "must be a list of event values"),
     ],

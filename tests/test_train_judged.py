@@ -308,7 +308,7 @@ def test_a_soft_argmax_is_a_mean_of_values_between_the_training_targets(options:
         np.testing.assert_allclose(model(x)[:, 0], scipy.special.softmax(logits, axis=1) @ points, rtol=1e-4, atol=1e-5)
     with pytest.raises(UsageError, match="--soft-argmax predicts one number"):
         fit(replace(own, target=("side",)), tmp_path / "classes", max_memory=1.0)
-    with pytest.raises(UsageError, match="which --residual has no place for"):
+    with pytest.raises(UsageError, match="which --residual doesn't allow"):
         replace(own, residual=True)
 
 
