@@ -20,6 +20,17 @@ from eegzarr.build.workers.cluster import local_client
 from eegzarr.build.workers.resources import Resources
 from eegzarr.machine.system import forks_safely
 
+TWICE = """
+from eegzarr.build.workers.ahead import imported_ahead
+
+if __name__ == "__main__":
+    for _ in range(2):
+        with imported_ahead():
+            from dask.distributed import LocalCluster
+
+            with LocalCluster(n_workers=1, processes=False, dashboard_address=None):
+                pass
+"""
 METHOD = "distributed.worker.multiprocessing-method"
 
 
@@ -87,3 +98,10 @@ def test_a_program_that_has_a_server_of_its_own_keeps_it() -> None:
             methods.append(dask.config.get(METHOD))
         assert psutil.pid_exists(own)
     assert set(methods) == {dask.config.get(METHOD)}
+
+
+def test_two_commands_in_one_process_find_dasks_settings(tmp_path: Path) -> None:
+    """What is set before distributed is imported took all of its settings along when it went."""
+    (tmp_path / "twice.py").write_text(TWICE)
+    done = subprocess.run([sys.executable, str(tmp_path / "twice.py")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import mne
+import mne_bids
 import numpy as np
 import pytest
 from edfio import Edf, EdfAnnotation, EdfSignal
 
 from eegzarr.bids.dataset import find_source
 from eegzarr.build.inspect import Inspection, inspect
-from eegzarr.recipes.recipe import EventRules, Recipe, WindowSpan
+from eegzarr.recipes.recipe import EventRules, Recipe, WindowSpan, recipe_from_fields
 
 GO = EventRules(trial_start=("go",), stimulus=("go",), response=(), end=(), correct=(), wrong=())
 BAD = ((2.0, 0.5, "BAD_blink"), (6.25, 1.0, "bad segment"), (11.0, 0.0, "BAD"), (14.995, 0.01, "BAD_short"))
@@ -76,6 +78,32 @@ def test_bad_annotations_leave_out_windows_along_a_recording(suffix: str, tmp_pa
     epochs = mne.make_fixed_length_epochs(raw, duration=1.0, overlap=0.75, preload=True, verbose="error")
     np.testing.assert_array_equal(found.windows["start_sample"], epochs.events[:, 0] - raw.first_samp)
     assert found.dropped
+
+
+def test_bad_times_of_events_tsv_are_heard_as_mne_bids_hears_them(tmp_path: Path) -> None:
+    path = write(tmp_path, ".edf", ())
+    rows = [*((onset, 0.0, "go") for onset in ONSETS), *BAD]
+    lines = "".join(f"{onset}\t{duration}\t{text}\n" for onset, duration, text in rows)
+    path.with_name("sub-1_task-x_events.tsv").write_text(f"onset\tduration\ttrial_type\n{lines}")
+    (tmp_path / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.9.0"}')
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        raw = mne_bids.read_raw_bids(mne_bids.get_bids_path_from_fname(path), verbose="error").load_data()
+    events, _ = mne.events_from_annotations(raw, {"go": 1}, verbose="error")
+    kept = mne.Epochs(raw, events, tmin=0, tmax=0.99, baseline=None, preload=True, verbose="error").selection
+    along = mne.make_fixed_length_epochs(raw, duration=1.0, overlap=0.75, preload=True, verbose="error")
+    around = recipe_from_fields(
+        {"name": "go", "anchor": "event", "target": "event", "span": {"start": 0, "stop": 1}}
+        | {"events": {"classes": {"go": ["go"]}}}
+    )
+    found = inspected(tmp_path, around)
+    np.testing.assert_array_equal(found.windows["start_sample"], events[kept, 0])
+    assert found.dropped == len(ONSETS) - len(kept) > 0
+    assert "events.tsv marks bad times or joins: BAD, BAD_blink, BAD_short, bad segment" in found.notes
+    np.testing.assert_array_equal(inspected(tmp_path, ALONG).windows["start_sample"], along.events[:, 0])
+    # A value that the recipe is about is an event, whatever it is called.
+    named = replace(around, events=replace(around.events, classes={text: [text] for _, _, text in BAD}))
+    assert len(inspected(tmp_path, named).windows["start_sample"]) == len(BAD)
 
 
 def test_annotations_that_are_not_the_events_may_be_unreadable(tmp_path: Path) -> None:

@@ -95,6 +95,11 @@ def test_classes_that_no_event_could_have_are_refused(classes: dict, told: str) 
         recipe(classes=classes)
 
 
+def test_labels_that_are_no_tables_are_refused() -> None:
+    with pytest.raises(RecipeError, match=r"labels must be tables such as \[labels\.seizure\], got \['seizure'\]"):
+        recipe_from_fields(FIELDS | {"anchor": "recording", "stride": 1.0, "target": "", "labels": ["seizure"]})
+
+
 def test_marks_of_bad_times_and_joins_are_no_events_as_in_mne() -> None:
     texts = ["BAD_ACQ_SKIP", "EDGE boundary", "bad blink", "x", "edgy", "xbad"]
     raw = mne.io.RawArray(np.zeros((1, 6000)), mne.create_info(1, 100.0, "eeg"), verbose=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from eegzarr.build.repair import repair_lake
 from eegzarr.challenge.presets import CHALLENGE1
 from eegzarr.errors import LakeError
 from eegzarr.events import Noticed
+from eegzarr.machine import system
 from eegzarr.store.root import drop, renew_root
 from eegzarr.store.verify import verify_lake
 
@@ -134,6 +137,55 @@ def test_a_file_where_a_group_should_be_is_named(lake: Path, sample_root: Path) 
     with pytest.raises(LakeError, match=r"can't be written: .*challenge2"):
         eegzarr.build_lake(sample_root, lake, recipe="challenge2", workers=1)
     assert eegzarr.open_windows(lake, "challenge1").sizes["window"]
+
+
+def test_a_lake_is_at_home_where_its_path_says_so(
+    one_subject_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell leaves the ~ of --out=~/lake.zarr, and Python that of any text."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/study").symlink_to(one_subject_root)
+    with worker_in_this_process():
+        eegzarr.build_lake("~/study", "~/lake.zarr", recipe=CHALLENGE1, workers=1, shard_size=SMALL_SHARDS)
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+    assert eegzarr.open_windows("~/lake.zarr", "challenge1").sizes["window"]
+
+
+@pytest.mark.needs("torch")
+def test_a_lake_that_is_moved_while_it_is_open_is_said_to_be_gone(lake: Path) -> None:
+    from eegzarr.stream import WindowStream  # PyTorch
+
+    stream = WindowStream(eegzarr.open_windows(lake, "challenge1"), batch_size=8)
+    epoch = iter(stream)
+    next(epoch)
+    lake.rename(lake.with_name("moved.zarr"))
+    with pytest.raises(LakeError, match=r"challenge1/R1 isn't there any more: was the lake moved"):
+        next(iter(stream))
+    lake.with_name("moved.zarr").rename(lake)
+    assert sum(len(x) for x, _ in stream) == stream.n_windows
+
+
+@pytest.mark.needs("torch")
+def test_a_disk_that_maps_no_files_is_read_by_ranges(any_lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As some do that a program provides."""
+    from eegzarr.stream import WindowStream  # PyTorch
+
+    wanted = eegzarr.open_windows(any_lake, "challenge1")["eeg"].to_numpy()
+
+    class Library:
+        """The C library of a system whose file systems map nothing."""
+
+        def mmap(self, *_: object) -> int:
+            ctypes.set_errno(errno.ENODEV)
+            return ctypes.c_void_p(-1).value or -1
+
+    monkeypatch.setattr(system, "_maps", Library())
+    windows = eegzarr.open_windows(any_lake, "challenge1")
+    np.testing.assert_array_equal(windows["eeg"].to_numpy(), wanted)
+    batches = [x.numpy().copy() for x in WindowStream(windows, batch_size=64, target=None)]
+    np.testing.assert_array_equal(np.concatenate(batches), wanted)
 
 
 def test_a_lake_may_have_any_name_and_be_named_in_any_way(

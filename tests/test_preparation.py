@@ -21,6 +21,7 @@ from eegzarr.challenge.presets import CHALLENGE1, CHALLENGE2
 from eegzarr.errors import RecipeError
 from eegzarr.recipes.load import load_recipe
 from eegzarr.recipes.recipe import Preparation, WindowSpan
+from eegzarr.recordings.header import Header
 from eegzarr.sample import write_sample
 
 GROUP = "challenge1/R1"
@@ -207,3 +208,18 @@ def test_a_preparation_that_cannot_be_is_refused(line: str, told: str, tmp_path:
     (tmp_path / "mine.toml").write_text(f"{text}[preparation]\n{line}\n")
     with pytest.raises(RecipeError, match=told):
         load_recipe(str(tmp_path / "mine.toml"))
+
+
+@pytest.mark.parametrize(
+    ("told", "hertz"),
+    [
+        (50, 50.0),
+        (59.9, 59.9),
+        ("60", 60.0),
+        ("50 Hz", 50.0),
+        *((odd, np.nan) for odd in ("n/a", None, True, -1, [50])),
+    ],
+)
+def test_a_line_frequency_may_stand_as_a_text(told: object, hertz: float) -> None:
+    header = Header(sfreq=100.0, n_times=100, channels=("Cz",)).described({"PowerLineFrequency": told})
+    np.testing.assert_equal(header.line_freq, hertz)

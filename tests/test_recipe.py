@@ -35,7 +35,8 @@ def test_a_recipe_from_toml(tmp_path: Path) -> None:
     path = tmp_path / "faces.toml"
     path.write_text(
         'anchor = "stimulus"\ntarget = "rt_from_stimulus"\nsfreq = 250\ntasks = "faces"\n'
-        '[span]\nstart = 0\nstop = 1.0\n[events]\nstimulus = ["face"]\nresponse = ["key"]\ntrial_start = ["face"]\n'
+        '[span]\nstart = 0\nstop = 1.0\n[events]\nstimulus = ["face"]\nresponse = ["key"]\ntrial_start = ["face"]\n',
+        encoding="utf-8-sig",  # with the mark that some editors write
     )
     recipe = load_recipe(str(path))
     assert recipe.name == "faces"

@@ -133,12 +133,13 @@ def test_annotations_of_edf_plus_are_mnes(suffix: str, tmp_path: Path) -> None:
     assert read_header(path).annotations is None  # they lie all over the file
 
 
-def test_latin_1_annotations_are_read(tmp_path: Path) -> None:
-    path = tmp_path / "a.edf"
-    interrupted(path, [0.0, 1.0, 2.0], [(1.5, "Stxrung")])
-    path.write_bytes(path.read_bytes().replace(b"Stxrung", b"St\xf6rung").replace(b"EDF+D", b"EDF+C"))
+@pytest.mark.parametrize("text", ["Störung", "ægte", "\u0192Ê"])
+def test_latin_1_annotations_are_read(text: str, tmp_path: Path) -> None:
+    path, content = tmp_path / "a.edf", text.encode("cp1252")
+    interrupted(path, [0.0, 1.0, 2.0], [(1.5, stand_in := "y" * len(content))])
+    path.write_bytes(path.read_bytes().replace(stand_in.encode(), content).replace(b"EDF+D", b"EDF+C"))
     header = read_header(path, annotations=True)
-    assert [a.text for a in header.annotations or ()] == ["Störung"]
+    assert [a.text for a in header.annotations or ()] == [content.decode("latin-1")]
     blocks = list(prepare_recording(path, NAMES, Preparation(h_freq=30), RATE, header))
     assert blocks[0].shape == (3, 300)
 

@@ -84,7 +84,7 @@ def find_source(root: str | Path, tasks: tuple[str, ...] = (), runs: tuple[str, 
     SourceError
         If the folder is missing, empty, no BIDS dataset, or has no recording of the tasks.
     """
-    root = os.fspath(root)
+    root = os.path.expanduser(os.fspath(root))
     if not is_url(root):
         _check_folder(Path(root))
         root = os.path.abspath(root)

@@ -156,7 +156,7 @@ def _build(source: str, lake: str, options: dict[str, Any], log_dir: Path | None
 
 
 def _log_folder(lake: str) -> Path:
-    return Path("eegzarr.logs") if "://" in lake else Path(f"{lake.rstrip('/')}.logs")
+    return Path("eegzarr.logs") if "://" in lake else Path(f"{lake.rstrip('/')}.logs").expanduser()
 
 
 def describe(summary: BuildSummary, lake: str) -> str:

@@ -50,6 +50,8 @@ def signals_digest(plan: Plan) -> str:
     for inspection in plan.inspections:
         if inspection.n_windows:
             sha.update(f"{inspection.recording.path}\0{inspection.n_windows}\n".encode())
+            if recipe.preparation.touches_recordings and inspection.header is not None and inspection.header.marks:
+                sha.update(repr(inspection.header.marks).encode())  # no filter goes over a join
     sha.update(plan.windows["start_sample"].to_numpy("<i8").tobytes())
     return sha.hexdigest()
 

@@ -18,6 +18,7 @@ from eegzarr.build.observe import Facts, Observed, names_values, observe
 from eegzarr.build.whole.kept import Kept
 from eegzarr.errors import RecordingError
 from eegzarr.recipes.recipe import Recipe
+from eegzarr.recipes.rules import plain_value
 from eegzarr.recipes.windows import no_trial, window_table
 from eegzarr.recordings.header import Header
 from eegzarr.recordings.mixing import check_mixing
@@ -112,13 +113,24 @@ def inspected(observed: Observed, recipe: Recipe) -> Inspection:
         fingerprint=observed.fingerprint,
     )
     try:
-        header = observed.header_for(events=recipe.asks_events)
+        header = observed.header_for(events=recipe.asks_events, named=_named_values(recipe))
         seen = replace(seen, header=header)
+        if header.marks:
+            told = f"events.tsv marks bad times or joins: {listed(sorted({mark.text for mark in header.marks}))}"
+            seen = replace(seen, notes=(*seen.notes, told))
         _check_header(header, recipe)
         seen = replace(seen, notes=(*seen.notes, *_told_of_missing(header, recipe)))
         return _cut(seen, observed, recipe, header.at(recipe.sfreq))
     except RecordingError as error:
         return replace(seen, reason=_named(str(error), observed))
+
+
+def _named_values(recipe: Recipe) -> frozenset[str]:
+    """Return the event values that a recipe names."""
+    rules = recipe.events
+    of_trials = (*rules.trial_start, *rules.stimulus, *rules.response, *rules.end)
+    of_labels = (value for label in recipe.labels for value in label.values)
+    return frozenset((*rules.class_of, *of_labels, *map(plain_value, of_trials)))
 
 
 def _named(reason: str, observed: Observed) -> str:

@@ -6,7 +6,11 @@ A lake of whole recordings keeps it (`eegzarr.build.whole.kept`), so that other 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from eegzarr.bids.beside import read_sidecars
 from eegzarr.bids.buckets import at_hand, is_url
@@ -14,12 +18,16 @@ from eegzarr.bids.recordings import Recording
 from eegzarr.bids.sidecars import Sidecars
 from eegzarr.bids.tsv import Table, parse_tsv
 from eegzarr.errors import RecordingError
-from eegzarr.recipes.events import VALUE_COLUMNS
+from eegzarr.recipes.events import VALUE_COLUMNS, event_values, numbers, value_column
 from eegzarr.recipes.montage import AS_THEY_ARE, Naming
 from eegzarr.recordings.edf_times import annotations_in
-from eegzarr.recordings.header import Header
+from eegzarr.recordings.header import Annotation, Header
 from eegzarr.recordings.reader import read_header
 from eegzarr.recordings.surroundings import look_around
+
+# What MNE takes for a bad time, a pause or a join wherever it stands; mne-bids writes and reads these as events.
+_MARK = re.compile(r"bad|edge[ _]boundary$", re.IGNORECASE)
+_MAY_MARK = re.compile(rb"bad|edge", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,13 +102,15 @@ class Observed:
     why_no_events: str = ""
     why_no_annotations: str = ""
 
-    def header_for(self, *, events: bool) -> Header:
-        """Return the header that windows are decided by.
+    def header_for(self, *, events: bool, named: Collection[str] = ()) -> Header:
+        """Return the header that windows are decided by, with the bad times and joins that events.tsv marks.
 
         Parameters
         ----------
         events : bool
             Whether the file's annotations are the events.
+        named : collection of str
+            Event values that a recipe is about: whatever they are called, they mark nothing.
 
         Raises
         ------
@@ -111,7 +121,26 @@ class Observed:
             raise RecordingError(self.reason)
         if events and self.why_no_annotations:
             raise RecordingError(self.why_no_annotations)
-        return self.header
+        return self.header.marked(self._marks(named))
+
+    def _marks(self, named: Collection[str]) -> tuple[Annotation, ...]:
+        """Return what events.tsv marks as bad times, pauses and joins, as `mne_bids.read_raw_bids` takes it."""
+        if self.recording.given is not None or self.events is None or not _MAY_MARK.search(self.events):
+            return ()
+        try:
+            events = self.event_table()
+        except RecordingError:  # said by those who ask for events
+            return ()
+        if events is None or "onset" not in events or not names_values(events):
+            return ()
+        values = event_values(events[value_column(events.columns)]).tolist()
+        onset = numbers(events["onset"]).tolist()
+        lasting = numbers(events["duration"]) if "duration" in events else np.zeros(len(values))
+        return tuple(
+            Annotation(onset=begin, duration=max(0.0, seconds), text=text)
+            for begin, seconds, text in zip(onset, np.nan_to_num(lasting).tolist(), values, strict=True)
+            if _MARK.match(text) and text not in named and np.isfinite(begin)
+        )
 
     def event_table(self) -> Table | None:
         """Return the table of events.tsv, None where there is none.

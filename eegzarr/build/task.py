@@ -14,6 +14,7 @@ from eegzarr.bids.beside import Surroundings
 from eegzarr.bids.buckets import at_hand
 from eegzarr.bids.recordings import Recording
 from eegzarr.errors import BuildStopped, LakeError, RecordingError
+from eegzarr.machine.system import can_be_mapped
 from eegzarr.recipes.montage import Missing
 from eegzarr.recipes.recipe import Preparation
 from eegzarr.recordings.header import Header
@@ -203,13 +204,12 @@ def _prepared_key(group: str, recording: int, block: int) -> str:
 
 def _get_prepared(lake: str, key: str) -> npt.NDArray[np.float32]:
     if "://" not in lake:
-        signal: npt.NDArray[np.float32] = np.load(Path(lake) / key, mmap_mode="r")
-        return signal
+        path = Path(lake) / key
+        return np.asarray(np.load(path, mmap_mode="r" if can_be_mapped(path) else None))
     content = get_bytes(open_store(lake, read_only=True), key)
     if content is None:
         raise LakeError(f"{lake}/{key} is gone: run the same command again")
-    fetched: npt.NDArray[np.float32] = np.load(io.BytesIO(content))
-    return fetched
+    return np.asarray(np.load(io.BytesIO(content)))
 
 
 def unchanged(root: str, piece: Piece) -> Surroundings:

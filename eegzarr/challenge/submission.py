@@ -112,14 +112,21 @@ def write_submission(runs: Sequence[RunFolder], out: Path, unit: str = "V") -> d
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive, tempfile.TemporaryDirectory() as scratch:
-            archive.writestr("submission.py", code)
+            archive.writestr(_entry("submission.py"), code)
             for name, state in weights.items():
                 torch.save(state, Path(scratch) / name)
-                archive.write(Path(scratch) / name, name)
+                archive.writestr(_entry(name), (Path(scratch) / name).read_bytes())
         part.replace(out)
     except OSError as error:
         raise UsageError(f"{out} can't be written: {error.strerror or error}") from error
     return by_challenge
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    """Return a file of the archive without its time: the same run makes the same bytes, whatever the clock says."""
+    entry = zipfile.ZipInfo(name)  # of 1980, where the time of archives begins
+    entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+    return entry
 
 
 def _predictor_alone() -> str:

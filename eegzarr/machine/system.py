@@ -36,6 +36,8 @@ _TRIES = 20  # to lock a folder that others remove
 # Of file systems without locks, such as some mounts of Lustre, or without locks on folders: NFS locks what is open for
 # writing, which no folder can be.
 _NO_LOCKS = {errno.EBADF, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EIO}
+# Of file systems that map no file, as some do that a program provides.
+_NO_MAPS = {errno.ENODEV, errno.ENOSYS, errno.EACCES, errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP}
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
 
@@ -209,8 +211,12 @@ def mapped(descriptor: int, size: int) -> npt.NDArray[np.uint8]:
     """
     if _maps is None:
         return np.frombuffer(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ), np.uint8)
-    address = _maps.mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, descriptor, 0)
-    if address is None or address == _FAILED:
+    # What other machines may write to at any time, some file systems map for one process alone.
+    for kind in (mmap.MAP_SHARED, mmap.MAP_PRIVATE):
+        address = _maps.mmap(None, size, mmap.PROT_READ, kind, descriptor, 0)
+        if address is not None and address != _FAILED:
+            break
+    else:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     memory = (ctypes.c_uint8 * size).from_address(address)
     # Not at the process's end: a thread may still be reading.
@@ -218,6 +224,24 @@ def mapped(descriptor: int, size: int) -> npt.NDArray[np.uint8]:
     content: npt.NDArray[np.uint8] = np.frombuffer(memoryview(memory).cast("B"), np.uint8)
     content.flags.writeable = False
     return content
+
+
+def can_be_mapped(path: Path) -> bool:
+    """Tell whether the file system of a file, which isn't empty, lets a process map it.
+
+    True where the file can't be opened: whoever reads it says why.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    except OSError:
+        return True
+    try:
+        mapped(descriptor, 1)
+    except OSError as error:
+        return error.errno not in _NO_MAPS
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def wish_for(address: int, length: int) -> None:

@@ -94,7 +94,7 @@ def label_rules(given: object) -> Labels:
     """
     if isinstance(given, Mapping):
         given = [{"name": str(name), **_table(name, table)} for name, table in given.items()]
-    if not isinstance(given, (list, tuple)):
+    if not isinstance(given, (list, tuple)) or any(not isinstance(one, (Mapping, Label)) for one in given):
         raise RecipeError(f"labels must be tables such as [labels.seizure], got {given!r}")
     return tuple(one if isinstance(one, Label) else _label(one) for one in given)
 

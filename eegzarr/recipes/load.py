@@ -41,7 +41,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
             )
         path = FILES[str(name_or_path)]
     try:
-        fields = tomllib.loads(path.read_text(encoding="utf8"))
+        fields = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin with a mark
     except OSError as error:
         raise RecipeError(f"recipe {path}: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

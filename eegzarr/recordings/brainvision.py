@@ -15,8 +15,11 @@ _HEADER_BYTES = 2**16
 _WIDTHS = {"INT_16": 2, "INT_32": 4, "IEEE_FLOAT_32": 4}  # bytes of a sample
 
 
-def brainvision_names(path: Path) -> dict[str, str]:
-    """Return the names that a BrainVision header has for its data and its markers; none where it can't be read."""
+def brainvision_names(path: Path, stem: str = "") -> dict[str, str]:
+    """Return the names that a BrainVision header has for its data and its markers; none where it can't be read.
+
+    ``$b`` in them stands for `stem`, by default the header's own.
+    """
     try:
         with path.open("rb") as file:
             text = file.read(_HEADER_BYTES).decode("latin-1")
@@ -24,7 +27,7 @@ def brainvision_names(path: Path) -> dict[str, str]:
         return {}
     # What follows the comment is anybody's text.
     lines = _LINE.findall(_COMMENT.split(text)[0])
-    return {_KEYS[key.lower()]: _as_utf8(name.replace("$b", path.stem)) for key, name in lines if name}
+    return {_KEYS[key.lower()]: _as_utf8(name.replace("$b", stem or path.stem)) for key, name in lines if name}
 
 
 def brainvision_units(path: Path) -> tuple[str, ...]:

@@ -162,13 +162,14 @@ class EdfFile:
 
     def annotation_bytes(self) -> Iterator[bytes]:
         """Yield what each record holds of annotations, all annotation signals together."""
-        content = np.memmap(self.path, np.uint8, "r", self.data_offset, (self.n_records * self.record_nbytes,))
-        records = content.reshape(self.n_records, -1)
-        for record in records:
-            yield b"\0".join(
-                record[first * self.sample_nbytes : (first + width) * self.sample_nbytes].tobytes()
-                for first, width in self.annotations
-            )
+        places = [(first * self.sample_nbytes, width * self.sample_nbytes) for first, width in self.annotations]
+        with self.path.open("rb", buffering=0) as file:
+            for record in range(self.n_records):
+                parts = []
+                for place, nbytes in places:
+                    file.seek(self.data_offset + record * self.record_nbytes + place)
+                    parts.append(file.read(nbytes))
+                yield b"\0".join(parts)
 
 
 def open_edf(path: Path) -> EdfFile | None:

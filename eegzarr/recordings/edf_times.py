@@ -9,16 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from eegzarr.errors import RecordingError
 from eegzarr.recordings.edf import EdfFile, annotation_records
-from eegzarr.recordings.header import Annotation
-from eegzarr.recordings.units import decoded
+from eegzarr.recordings.header import SAME_RATE, Annotation
 
-_TAL = re.compile(rb"([+-]\d+(?:\.\d*)?)(?:\x15(\d+(?:\.\d*)?))?\x14([^\x00]*)\x14\x00")
+_ROUNDED = 0.75  # of a sample, by which a record's time may be off
+_TAL = re.compile(rb"([+-]\d+(?:\.\d*)?)(?:\x15(\d+(?:\.\d*)?|))?\x14([^\x00]*)\x14\x00")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ def read_timing(edf: EdfFile) -> Timing:
         for onset, duration, texts in _TAL.findall(content + b"\0"):
             for text in texts.split(b"\x14"):
                 if text:
-                    found.append((float(onset), float(duration or 0), decoded(text)))
+                    found.append((float(onset), float(duration or 0), _text(text)))
                 elif np.isnan(onsets[record]):
                     onsets[record] = float(onset)
     began = onsets[0] if len(onsets) and not np.isnan(onsets[0]) else 0.0
@@ -68,10 +69,18 @@ def annotations_in(content: bytes) -> tuple[Annotation, ...]:
     try:
         for record in annotation_records(content):
             for onset, duration, texts in _TAL.findall(record + b"\0"):
-                found += [(float(onset), float(duration or 0), decoded(text)) for text in texts.split(b"\x14") if text]
+                found += [(float(onset), float(duration or 0), _text(text)) for text in texts.split(b"\x14") if text]
     except ValueError as error:
         raise RecordingError(f"is no EDF+ file: {error}") from error
     return tuple(Annotation(onset=onset, duration=duration, text=text) for onset, duration, text in found)
+
+
+def _text(content: bytes) -> str:
+    """Return an annotation's text, which should be UTF-8; programs also write Latin-1."""
+    try:
+        return content.decode("utf-8").strip()
+    except UnicodeDecodeError:
+        return content.decode("latin-1").strip()
 
 
 def _without_channels(
@@ -102,17 +111,42 @@ def stretches_of(edf: EdfFile, timing: Timing, sfreq: float) -> tuple[tuple[int,
         raise RecordingError(f"is interrupted (EDF+D), and {lacking} of its {edf.n_records} records lack their time")
     width = round(edf.seconds * sfreq)
     # Half a sample of rounding isn't a gap.
-    gaps = np.diff(timing.onsets) - edf.seconds
-    if (gaps < -0.75 / sfreq).any():
+    if (np.diff(timing.onsets) - edf.seconds < -_ROUNDED / sfreq).any():
         raise RecordingError("is interrupted (EDF+D), and the times of its records go backwards")
-    firsts = np.flatnonzero(np.concatenate([[True], np.abs(gaps) > 0.75 / sfreq]))
-    ends = np.append(firsts[1:], edf.n_records)
-    stretches, after = [], 0
-    for first, end in zip(firsts.tolist(), ends.tolist(), strict=True):
-        begin = max(after, round(timing.onsets[first] * sfreq))
-        after = begin + (end - first) * width
+    firsts = _after_gaps(timing.onsets.tolist(), edf.seconds, sfreq)
+    stretches: list[tuple[int, int]] = []
+    after = 0
+    for first, end in pairwise((*firsts, edf.n_records)):
+        begin = round(timing.onsets[first] * sfreq)
+        if after - begin > 1 + SAME_RATE * after:  # each a little early, which adds up
+            raise RecordingError("is interrupted (EDF+D), and the times of its records go backwards")
+        if stretches and begin <= after:  # late by no sample
+            begin = stretches.pop()[0]
+        else:
+            after = begin
+        after += (end - first) * width
         stretches.append((begin, after))
     return tuple(stretches)
+
+
+def _after_gaps(onsets: list[float], seconds: float, sfreq: float) -> list[int]:
+    """Return the records that don't begin where the one before them ends, the first one too.
+
+    What is too little for a gap at each record may add up to one. But clocks differ: records that are late by no more
+    than two rates may differ that are the same have none between them.
+    """
+    firsts: list[int] = []
+    before = -np.inf
+    for record, onset in enumerate(onsets):
+        if firsts:
+            elapsed = (record - firsts[-1]) * seconds
+            off = abs(onset - onsets[firsts[-1]] - elapsed)
+            if abs(onset - before - seconds) <= _ROUNDED / sfreq and off <= _ROUNDED / sfreq + SAME_RATE * elapsed:
+                before = onset
+                continue
+        firsts.append(record)
+        before = onset
+    return firsts
 
 
 def check_uninterrupted(edf: EdfFile, why: str) -> None:

@@ -31,7 +31,7 @@ from eegzarr.recordings.contents import check_content
 from eegzarr.recordings.edf import unit_fields
 from eegzarr.recordings.header import Annotation, Header
 from eegzarr.recordings.memory import set_memory, whole_memory
-from eegzarr.recordings.types import as_in_file, bad_channels, channel_types
+from eegzarr.recordings.types import TAKEN_FOR_EEG, as_in_file, bad_channels, channel_types, types_told
 from eegzarr.recordings.units import decoded, microvolts
 from eegzarr.recordings.usable import settled_units
 
@@ -105,11 +105,11 @@ def _with_right_names(path: Path) -> Iterator[Path]:
     if path.suffix.lower() != ".vhdr":
         yield path
         return
-    told = brainvision_names(path)
+    told, as_written = brainvision_names(path), brainvision_names(path, stem="$b")
     there = {key: path.with_name(name).absolute() for key, name in named_files(path).found.items()}
     markers = _markers_as_utf8(there.get("MarkerFile"))
     is_small = path.suffix == ".vhdr"
-    wrong = [key for key in told if key in there and path.absolute().parent / told[key] != there[key]]
+    wrong = [key for key in told if key in there and path.absolute().parent / as_written[key] != there[key]]
     if is_small and not wrong and not markers and DATA in told:
         yield path
         return
@@ -157,9 +157,10 @@ def read_header(path: Path, sidecars: Sidecars, naming: Naming) -> Header:
             raise RecordingError("no samples")
         units = _units(path, raw)
         sidecars, spelled = as_in_file(names, sidecars)
-        typed = channel_types(names, _own_types(raw, units), sidecars, naming)
+        typed = channel_types(names, _own_types(raw, units, types_told(notes)), sidecars, naming)
         undefined = [name for note in notes if _UNDEFINED.match(note) for name in note.partition(": ")[2].split(", ")]
         settled = settled_units(names, typed.types, units, MICROVOLTS, sidecars, undefined)
+        notes = [note.replace(TAKEN_FOR_EEG, "channel types that MNE doesn't know:") for note in notes]
         sfreq = float(raw.info["sfreq"])
         _check_length(path, raw)
         channels = tuple(name for name, kind in zip(names, settled.types, strict=True) if kind == "eeg")
@@ -198,11 +199,11 @@ def _check_length(path: Path, raw: mne.io.BaseRaw) -> None:
             )
 
 
-def _own_types(raw: mne.io.BaseRaw, units: tuple[str, ...]) -> tuple[str, ...]:
-    """MNE's types; BrainVision channels that are "misc" for their unit's spelling are EEG."""
+def _own_types(raw: mne.io.BaseRaw, units: tuple[str, ...], told: dict[str, str]) -> tuple[str, ...]:
+    """MNE's types, but for what it misses; BrainVision channels that are "misc" for their unit's spelling are EEG."""
     return tuple(
-        "eeg" if kind == "misc" and unit != "V" and microvolts(unit) is not None else kind
-        for kind, unit in zip(raw.get_channel_types(), units, strict=True)
+        "eeg" if kind == "misc" and unit != "V" and microvolts(unit) is not None else told.get(name, kind)
+        for name, kind, unit in zip(raw.ch_names, raw.get_channel_types(), units, strict=True)
     )
 
 

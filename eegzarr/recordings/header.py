@@ -15,15 +15,16 @@ from eegzarr.recipes.windows import Extent
 from eegzarr.recordings.types import listed
 
 _LOST = 0.01  # of a sample; MNE resamples to the nearest whole number of them
-_SAME_RATE = 1e-4  # relative: exporters round rates
+SAME_RATE = 1e-4  # relative: exporters round rates
 _JOIN = re.compile(r"(BAD|EDGE)[ _]boundary|boundary|New Segment/.*", re.IGNORECASE)
 _GAP = "bad_acq_skip"
+_HERTZ = re.compile(r"\s*(\d+(?:\.\d*)?)\s*(?:hz)?\s*", re.IGNORECASE | re.ASCII)
 NamedPlace = tuple[str, float, float, float]
 
 
 def is_same_rate(rate: float, sfreq: float) -> bool:
     """Return whether a rate is `sfreq`, both in Hz, apart from what exporters round."""
-    return abs(rate - sfreq) <= _SAME_RATE * sfreq
+    return abs(rate - sfreq) <= SAME_RATE * sfreq
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +66,8 @@ class Header:
         Stretches annotated as bad, in samples.
     annotations : tuple of Annotation, optional
         None where the file may have some that were not read.
+    marks : tuple of Annotation
+        Bad times and joins that the dataset's events tell beside those that the file does.
     reference, line_freq : str, float
         Of eeg.json; "" and NaN where it doesn't say.
     positions : array of float32, shape (channel, 3), optional
@@ -92,6 +95,7 @@ class Header:
     stored: tuple[tuple[int, int], ...] = ()
     bad_times: tuple[tuple[int, int], ...] = ()
     annotations: tuple[Annotation, ...] | None = None
+    marks: tuple[Annotation, ...] = ()
     reference: str = ""
     line_freq: float = float("nan")
     positions: npt.NDArray[np.float32] | None = field(default=None, compare=False)
@@ -197,16 +201,23 @@ class Header:
 
     def described(self, eeg_json: Mapping[str, object]) -> Header:
         """Return the header with the reference and the line frequency of eeg.json."""
-        reference, line = eeg_json.get("EEGReference", ""), eeg_json.get("PowerLineFrequency")
-        is_known = isinstance(line, (int, float)) and line > 0
+        reference = eeg_json.get("EEGReference", "")
         return replace(
             self,
             reference=reference if isinstance(reference, str) and reference.lower() != "n/a" else "",
-            line_freq=float(line) if is_known else float("nan"),  # type: ignore[arg-type]
+            line_freq=_frequency(eeg_json.get("PowerLineFrequency")),
         )
 
     def annotated(self, annotations: tuple[Annotation, ...]) -> Header:
-        """Return the header with a recording's annotations, and what they say of joins, gaps and bad times.
+        """Return the header with a recording's annotations, and what they say of joins, gaps and bad times."""
+        return replace(self._heeding(annotations), annotations=annotations)
+
+    def marked(self, marks: tuple[Annotation, ...]) -> Header:
+        """Return the header with what the dataset's events say of joins, gaps and bad times."""
+        return replace(self._heeding(marks), marks=marks) if marks else self
+
+    def _heeding(self, annotations: tuple[Annotation, ...]) -> Header:
+        """Return the header with the joins, gaps and bad times that annotations tell.
 
         Joins are MNE's ``EDGE boundary`` and ``BAD boundary``, EEGLAB's ``boundary`` and BrainVision's ``New
         Segment``; ``BAD_ACQ_SKIP`` is a gap; other texts that begin with ``bad`` are bad times, as
@@ -228,7 +239,13 @@ class Header:
                 bad.append((begin, stop))  # a moment without a duration is bad for what it lies inside of, as for MNE
         stretches = stretches or [(0, 0)]  # nothing but gaps
         whole = stretches == [(0, self.n_times)]
-        return replace(self, annotations=annotations, stretches=() if whole else tuple(stretches), bad_times=tuple(bad))
+        return replace(self, stretches=() if whole else tuple(stretches), bad_times=tuple(bad))
+
+
+def _frequency(told: object) -> float:
+    """Return a frequency in Hz that stands as a number, or as the text of one; NaN where there is none."""
+    found = _HERTZ.fullmatch(str(told)) if isinstance(told, str | int | float) else None
+    return float(found[1]) or float("nan") if found else float("nan")
 
 
 def _whole(samples: float) -> int:

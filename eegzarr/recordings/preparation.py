@@ -51,7 +51,7 @@ def notch_freqs(header: Header, preparation: Preparation) -> tuple[float, ...]:
     if not isinstance(preparation.notch, str):
         return preparation.notch
     if np.isnan(header.line_freq):
-        raise RecordingError("its eeg.json has no PowerLineFrequency, which notch = 'sidecar' needs")
+        raise RecordingError("its eeg.json has no PowerLineFrequency in Hz, which notch = 'sidecar' needs")
     return (header.line_freq,)
 
 

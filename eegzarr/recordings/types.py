@@ -6,7 +6,9 @@ A trigger or an ECG among the window channels gives the label away, and an avera
 from __future__ import annotations
 
 import re
+from ast import literal_eval
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from eegzarr.bids.sidecars import ChannelRow, Sidecars
@@ -42,6 +44,8 @@ _WORD = re.compile(r"[A-Z]+")
 _SIDE = re.compile(r"(?<=[A-Z]{3})[LRUDHVXYZ]$")
 # No electrode of any cap begins or ends with these.
 _AFFIX = re.compile(r"^[VH]?(EOG|ECG|EKG|EMG|GSR)|(EOG|ECG|EKG|EMG)$")
+TAKEN_FOR_EEG = "Unknown types found, setting as type EEG:"  # MNE's words; types and lists of channels follow
+_OF_TYPE = re.compile(r"([^][]*): (\[(?:'[^']*'|\"[^\"]*\"|, )*\])")
 _GASES = re.compile(r"\b(SA|SP|ET)?(O2|CO2)\b")
 
 
@@ -63,6 +67,19 @@ def known_type(name: str) -> str:
         if found:
             return found
     return "bio" if (gas := _GASES.search(upper)) and gas[0] != "O2" else ""
+
+
+def types_told(notes: Iterable[str]) -> dict[str, str]:
+    """Return the types of channels that a file tells in words which MNE doesn't know, and takes for EEG.
+
+    Parameters
+    ----------
+    notes : iterable of str
+        What MNE warned of.
+    """
+    lists = [note.removeprefix(TAKEN_FOR_EEG) for note in notes if note.startswith(TAKEN_FOR_EEG)]
+    told = [found for text in lists for found in _OF_TYPE.findall(text)]
+    return {name: kind for word, names in told if (kind := known_type(word)) for name in literal_eval(names)}
 
 
 def channel_types(

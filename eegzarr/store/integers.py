@@ -8,6 +8,8 @@ rounded once.
 from __future__ import annotations
 
 import math
+import re
+from decimal import Decimal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +22,7 @@ FILL, LARGEST = -(2**15), 2**15 - 1
 DEFAULT_STEP = 0.05  # uV: half of it is far below an amplifier's noise
 AUTO = "auto"
 _DIGITS = 3  # of a step that is proposed
+_QUANTITY = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(\D*)", re.ASCII)
 
 
 def as_step(step: str | float | None, dtype: str) -> float | None:
@@ -41,7 +44,7 @@ def as_step(step: str | float | None, dtype: str) -> float | None:
         return 0.0
     if step is None:
         return DEFAULT_STEP
-    if step == AUTO:
+    if str(step).strip().lower() == AUTO:
         return None
     found = _in_microvolts(step)
     if not 0 < found < math.inf:
@@ -50,12 +53,14 @@ def as_step(step: str | float | None, dtype: str) -> float | None:
 
 
 def _in_microvolts(step: str | float) -> float:
-    text = str(step).strip()
-    number = text.rstrip("VvoltsunmµμUNM ")
-    unit = microvolts(text[len(number) :] or "uV")
+    found = _QUANTITY.fullmatch(str(step))
+    unit = microvolts(found[2].strip() or "uV") if found else None
+    if found is None or unit is None:
+        return math.nan
     try:
-        return math.nan if unit is None else float(number) * unit
-    except ValueError:
+        # As decimal numbers: 5e-8 V are the 0.05 uV that 50 nV are, to the last bit.
+        return float(Decimal(found[1]) * Decimal(str(unit)))
+    except ArithmeticError:  # more digits in its exponent than there are numbers
         return math.nan
 
 

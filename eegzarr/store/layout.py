@@ -238,9 +238,9 @@ def _best_shuffle(compression: str, dtype: str, samples: int) -> str:
 
 
 def lake_url(lake: str | os.PathLike[str]) -> str:
-    """Return a lake's URL as it is, and its path made absolute: workers may run elsewhere."""
+    """Return a lake's URL as it is, and its path made absolute: workers may run elsewhere, and know no ``~``."""
     text = os.fspath(lake)
-    return text if "://" in text else os.path.abspath(text)
+    return text if "://" in text else os.path.abspath(os.path.expanduser(text))
 
 
 def open_store(lake: str, *, read_only: bool = False) -> Store:

@@ -19,6 +19,7 @@ from eegzarr.store.group import stored_geometry
 from eegzarr.store.layout import Geometry
 from eegzarr.store.provenance import Part
 from eegzarr.store.reading.local import LocalReader
+from eegzarr.store.reading.mapped import requested_from
 from eegzarr.store.reading.read import RemoteReader, WindowReader
 from eegzarr.store.reading.remote import FrameCache
 from eegzarr.store.reading.spent import Spent
@@ -170,8 +171,9 @@ class WindowRows:
 
     @property
     def is_remote(self) -> bool:
-        """Whether windows come from a URL."""
-        return any(isinstance(source, Part) and "://" in source.lake for source in self.selection.sources)
+        """Whether windows come from a URL, or from a disk that is read like one."""
+        parts = (source for source in self.selection.sources if isinstance(source, Part) and source.lake)
+        return any(requested_from(source.lake, source.group) for source in parts)
 
     @property
     def stored_bytes(self) -> int:
@@ -312,9 +314,10 @@ class OpenRows:
             key = (source.lake, source.group, source.digest)
             if key not in numbers:
                 numbers[key] = len(numbers)
+                url = requested_from(source.lake, source.group)
                 self.readers.append(
-                    RemoteReader(source.lake, source.group, cache, numbers[key], concurrency, source.digest)
-                    if "://" in source.lake
+                    RemoteReader(url, source.group, cache, numbers[key], concurrency, source.digest)
+                    if url
                     else LocalReader(source.lake, source.group, source.digest, beyond_memory=beyond)
                 )
             reader[place] = numbers[key]

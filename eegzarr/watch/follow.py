@@ -10,6 +10,7 @@ from pathlib import Path
 
 _FIELD = re.compile(r"(\w+)=(\S+)")
 _AT_ONCE = 2**20  # bytes
+_LONGEST = 60.0  # s between two lines: a build says every 10 s what memory it takes
 
 
 @lru_cache(maxsize=4)
@@ -38,8 +39,8 @@ class FollowedLog:
     def _forget(self) -> None:
         self.n_read = 0
         self._half = b""
-        self._began: float | None = None
-        self._now = 0.0
+        self._has_begun = False
+        self._now = self._elapsed = 0.0
         self._total = self._windows = 0
         self._tree: int | None = None
 
@@ -54,20 +55,23 @@ class FollowedLog:
                 *lines, self._half = (self._half + content).split(b"\n")
                 for line in lines:
                     self._take(line.decode(errors="replace"))
-        if self._began is None or not self._windows:
+        if not self._has_begun or not self._windows:
             return None, None, self._tree
-        rate = self._windows / max(1e-9, self._now - self._began)
+        rate = self._windows / max(1e-9, self._elapsed)
         return rate, max(0, self._total - self._windows) / rate, self._tree
 
     def _take(self, line: str) -> None:
         try:
-            self._now = datetime.strptime(line[:23], "%Y-%m-%d %H:%M:%S,%f").timestamp()
-        except ValueError:
+            now = datetime.strptime(line[:23], "%Y-%m-%d %H:%M:%S,%f").timestamp()
+        except (ValueError, OverflowError, OSError):  # the last two: a year that this system's clock can't have
             return
+        # A clock that is set, a machine that sleeps: neither is time that the build took.
+        self._elapsed += min(max(0.0, now - self._now), _LONGEST)
+        self._now = now
         fields = dict(_FIELD.findall(line))
         if " BuildBegan " in line:
             left = int(fields["windows"]) - int(fields["windows_finished"])
-            self._began, self._total, self._windows = self._now, left, 0
+            self._has_begun, self._elapsed, self._total, self._windows = True, 0.0, left, 0
         elif " ShardFinished " in line:
             self._windows += int(fields["windows"])
         elif " MemorySampled " in line:

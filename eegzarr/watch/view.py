@@ -23,6 +23,7 @@ from eegzarr.watch.follow import follow
 from eegzarr.watch.run import STATUS
 
 FINISHED = "finished"  # the phase of a run
+_DAY = 86_400.0  # s
 _SILENT = 30.0  # s without news after which a process that is gone counts as dead
 
 
@@ -99,6 +100,7 @@ def look(path: str) -> View:
     """
     folder = Path(path)
     if "://" not in path:
+        folder = folder.expanduser()
         runs = sorted(folder.glob(f"*/{STATUS}"), key=lambda file: file.stat().st_mtime)
         if (folder / STATUS).exists():
             return _look_at_run(folder)
@@ -157,7 +159,7 @@ def _look_at_lake(lake: str, groups: Iterable[str]) -> View:
         attributes = read_attributes(lake, group) or {}
         bars.append(_group_bar(lake, group, attributes))
         is_complete = is_complete and attributes.get("status") == COMPLETE
-    log = _newest_log(lake)
+    log = newest_log(lake)
     facts: dict[str, str] = {}
     rate = left = tree = None
     if log is not None:
@@ -188,11 +190,14 @@ def _group_bar(lake: str, group: str, attributes: dict[str, Any]) -> Bar:
     return Bar(name=group, done=done, total=total, unit="shards", also=also)
 
 
-def _newest_log(lake: str) -> Path | None:
+def newest_log(lake: str) -> Path | None:
+    """Return the log of a lake's build that was written last, None where there is none."""
     if "://" in lake:
         return None
-    logs = sorted(Path(f"{lake.rstrip('/')}.logs").glob("*.log"), key=lambda file: file.stat().st_mtime)
-    return logs[-1] if logs else None
+    written = {file: file.stat().st_mtime for file in Path(f"{lake.rstrip('/')}.logs").expanduser().glob("*.log")}
+    # One from a day to come was written when the clock was wrong, and would stay the newest for as long.
+    past = {file: when for file, when in written.items() if when < time.time() + _DAY}
+    return max(past or written, key=written.__getitem__, default=None)
 
 
 def _memory_of(pid: int) -> int | None:

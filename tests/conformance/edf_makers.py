@@ -126,12 +126,12 @@ def format_of(nbytes: int) -> str:
     return "EDF" if nbytes == 2 else "BDF"
 
 
-def overlapping(nbytes: int) -> Make:
+def overlapping(nbytes: int, onsets: tuple[float, ...] = (0, 1, 2, 2.5, 3.5, 4.5)) -> Make:
     """Records that begin before the last one ended."""
 
     def make(place: Place) -> None:
         kind = "EDF+D" if nbytes == 2 else "BDF+D"
-        edf = Edf(nbytes=nbytes, onsets=(0, 1, 2, 2.5, 3.5, 4.5), reserved=kind, seconds=6)
+        edf = Edf(nbytes=nbytes, onsets=onsets, reserved=kind, seconds=len(onsets))
         edf.write(place.file("_eeg.edf" if nbytes == 2 else "_eeg.bdf"), place.seed)
 
     return make

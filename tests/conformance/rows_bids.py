@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import mne
@@ -133,6 +134,16 @@ def _stray(place: Place) -> Expected:
     (folder / f"._{expected.files[0].name}").write_bytes(b"\0" * 99)
     (folder / "notes.txt").write_text("all well")
     return expected
+
+
+def _marked(rows: str, *absent: tuple[int, int]) -> Make:
+    """Bad times and joins as mne-bids writes them into events.tsv; no window may touch the samples `absent`."""
+
+    def make(place: Place) -> Expected:
+        place.file("_events.tsv").write_text(f"onset\tduration\ttrial_type\n{rows}5\t0\tgood\n")
+        return replace(_edf(place.file("_eeg.edf"), place.seed), absent=absent)
+
+    return make
 
 
 def _elsewhere(folder: str) -> Make:
@@ -266,6 +277,9 @@ def bids_rows() -> list[Case]:
         case("a folder EEG", _capital_folder, "equal or folder"),
         case("no folder eeg", _no_folder, "folder|eeg"),
         case("files that programs leave", _stray),
+        case("events.tsv marks a bad time", _marked("2.2\t1.5\tBAD_blink\n", (220, 370))),
+        case("events.tsv marks a pause", _marked("3\t1\tBAD_ACQ_SKIP\n", (300, 400))),
+        case("events.tsv marks a join", _marked("3.5\t0\tEDGE boundary\n3.5\tn/a\tBAD boundary\n", (349, 351))),
         case("derivatives", _elsewhere("derivatives")),
         case("sourcedata", _elsewhere("sourcedata")),
         case(".edf and .set of one recording", _twice(".edf", ".set")),

@@ -116,6 +116,14 @@ def _renamed(place: Place) -> Expected:
     return Expected(files=(path,), signal=signal, says="truth")
 
 
+def _by_base(place: Place) -> Expected:
+    """$b stands for the header's own name, which MNE doesn't know."""
+    path = place.file("_eeg.vhdr")
+    signal = write_triplet(path, seed=place.seed)
+    path.write_text(path.read_text().replace(f"={path.stem}.", "=$b."))
+    return Expected(files=(path,), signal=signal, says="truth")
+
+
 def _markers(place: Place) -> Expected:
     """Markers in the .vmrk, and no events.tsv."""
     path = place.file("_eeg.vhdr", task="events")
@@ -165,6 +173,7 @@ def brainvision_rows() -> list[Case]:
         case("Latin-1", triplet(encoding="latin-1", codepage="")),
         case("UTF-8 with a mark", triplet(encoding="utf-8-sig")),
         case("Windows line ends", triplet(line_end="\r\n")),
+        case("names by $b", _by_base),
         case("header version 2.0", triplet(title="BrainVision Data Exchange Header File Version 2.0")),
         case("samples in .dat", triplet(data_suffix=".dat")),
         case("no marker file named", triplet(marker_file=False), "equal or unreadable|marker"),

@@ -129,6 +129,17 @@ def _plus_rows() -> list[Case]:
             ),
             Case(
                 format=kind,
+                name=f"{cut} with records that are each 0.4 samples late",
+                make=gaps(tuple(round(1.004 * second, 3) for second in range(7)), nbytes),
+            ),
+            Case(
+                format=kind,
+                name=f"{cut} with records that are each 0.4 samples early",
+                make=overlapping(nbytes, tuple(round(0.996 * second, 3) for second in range(8))),
+                expect="go backwards",
+            ),
+            Case(
+                format=kind,
                 name=f"{cut} with events in and around gaps",
                 group="events",
                 make=gaps((0, 1, 2, 3, 10, 11, 12, 13), nbytes, events=True),
@@ -160,6 +171,12 @@ def _plus_rows() -> list[Case]:
             ),
             Case(
                 format=kind,
+                name=f"{plus}, an annotation whose duration is empty",
+                group="events",
+                make=_empty_duration(nbytes),
+            ),
+            Case(
+                format=kind,
                 name=f"{cut} whose records overlap",
                 make=overlapping(nbytes),
                 expect="time|record|order|overlap",
@@ -184,6 +201,16 @@ def _unreadable_gap(nbytes: int, *last: Field) -> Make:
         kind = "EDF+D" if nbytes == 2 else "BDF+D"
         edf = Edf(nbytes=nbytes, fields=fields, onsets=(0, 1, 2, 3, 10, 11, 12, 13), reserved=kind)
         edf.write(place.file("_eeg.edf" if nbytes == 2 else "_eeg.bdf"), place.seed)
+
+    return make
+
+
+def _empty_duration(nbytes: int) -> Make:
+    def make(place: Place) -> Expected:
+        path = place.file("_eeg.edf" if nbytes == 2 else "_eeg.bdf", task="events")
+        texts = ((1, b"+1.5\x15\x14go\x14\x00"), (3, tal(3.25, b"go")))
+        edf = Edf(nbytes=nbytes, onsets=EVERY_SECOND, reserved="EDF+C" if nbytes == 2 else "BDF+C", texts=texts)
+        return Expected(files=(path,), signal=edf.write(path, place.seed), says="truth", onsets=(1.5, 3.25))
 
     return make
 

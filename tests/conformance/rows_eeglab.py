@@ -241,6 +241,8 @@ def eeglab_rows() -> list[Case]:
         case("an EOG channel by its type", _typed(("EEG", "EEG", "EEG", "EEG", "EOG"), "Zx")),
         case("an EOG channel by its name", _typed((), "VEOG")),
         case("an ECG channel by its type", _typed(("EEG", "EEG", "EEG", "EEG", "ECG"), "Heart")),
+        case("a trigger by its type", _typed(("EEG", "", "EEG", "Electrode", "TRIG"), "X5")),
+        case("a VEOG channel by its type", _typed(("EEG", "EEG", "EEG", "EEG", "VEOG"), "O'Brien")),
         case("events inside", _events, group="events"),
         case("events whose types are numbers", _numbered, group="events"),
         case("a boundary with a duration", _boundary),

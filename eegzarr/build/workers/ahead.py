@@ -30,6 +30,7 @@ ENVIRONMENT = {
     "MNE_USE_NUMBA": "false",
     "DASK_LOGGING__DISTRIBUTED": "critical",
 }
+_METHOD = "distributed.worker.multiprocessing-method"
 # multiprocessing has one for each process, and no public way to end it before its process does.
 _server: Any = forkserver._forkserver
 
@@ -47,7 +48,7 @@ def imported_ahead() -> Iterator[None]:
     preloaded_before = _server._preload_modules
     with interrupts_blocked():
         resource_tracker.ensure_running()  # which unblocks Ctrl-C when it starts
-    config = {"distributed.worker.multiprocessing-method": "forkserver"}
+    config = {_METHOD: "forkserver"}
     with interrupts_blocked(), _environment(ENVIRONMENT):
         _server.set_forkserver_preload(["eegzarr.build.workers.preload"])
         try:
@@ -57,6 +58,8 @@ def imported_ahead() -> Iterator[None]:
     try:
         import dask.config
 
+        # Else what is set before distributed is imported takes all of its settings along when it goes.
+        dask.config.update_defaults({"distributed": {"worker": {"multiprocessing-method": "spawn"}}})
         with dask.config.set(config):
             yield
     finally:

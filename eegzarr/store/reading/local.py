@@ -205,7 +205,9 @@ class LocalReader(WindowReader):
                 _refuse_if_changed(self._shards[number])
 
     def _stored_digest(self) -> str | None:
-        return stored_digest(self._metadata.read_bytes()) if self._metadata.exists() else None
+        if not self._metadata.exists():
+            raise LakeError(f"{self.name} isn't there any more: was the lake moved, or its disk taken away?")
+        return stored_digest(self._metadata.read_bytes())
 
 
 def _refuse_if_changed(shard: MappedShard) -> None:

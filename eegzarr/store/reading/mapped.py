@@ -10,10 +10,21 @@ import mmap
 import os
 from pathlib import Path
 
-from eegzarr.machine.system import mapped, wish_for
+from eegzarr.machine.system import can_be_mapped, mapped, wish_for
+from eegzarr.store.layout import EEG, METADATA
 
 # The kernel takes as much of a wish as the disk takes of a request, and lets the rest go.
 _WISHED_AT_ONCE = 512 * 2**10
+
+
+def requested_from(lake: str, group: str) -> str:
+    """Return the URL that a group's shards are requested from, "" where they are mapped.
+
+    A disk that can't map files is read as a bucket is: by ranges, in bounded memory.
+    """
+    if "://" in lake:
+        return lake
+    return "" if can_be_mapped(Path(lake) / group / EEG / METADATA) else f"file://{lake}"
 
 
 class MappedFile:

@@ -37,6 +37,7 @@ from eegzarr.store.layout import (
 from eegzarr.store.private import indexing
 from eegzarr.store.reading.gather import compile_gather, is_worth_compiling
 from eegzarr.store.reading.local import LocalReader
+from eegzarr.store.reading.mapped import requested_from
 from eegzarr.store.reading.read import RemoteReader, WindowReader
 from eegzarr.store.reading.remote import FrameCache
 from eegzarr.store.reading.stored import StoredSignals
@@ -206,8 +207,8 @@ class CutSignals(StoredSignals):
 
 def open_reader(lake: str, group: str, digest: str) -> WindowReader:
     """Open a group's windows by themselves, wherever the lake is."""
-    if "://" in lake:
-        return RemoteReader(lake, group, FrameCache(CACHE), 0, _REQUESTS, digest)
+    if url := requested_from(lake, group):
+        return RemoteReader(url, group, FrameCache(CACHE), 0, _REQUESTS, digest)
     return LocalReader(lake, group, digest)
 
 

@@ -78,7 +78,7 @@ class RunFolder:
         FitDiverged
         """
         if self.diverged.exists():
-            raise FitDiverged(self.diverged.read_text().strip())
+            raise FitDiverged(self.diverged.read_text(encoding="utf8").strip())
 
     def read_last(self) -> dict[str, Any]:
         """Return the checkpoint to resume from.
@@ -182,7 +182,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write a table whole or not at all; its columns are those of the first row."""
     part = path.with_name(f"{path.name}.partial")
-    with part.open("w", newline="") as file:
+    with part.open("w", newline="", encoding="utf8") as file:
         if rows:
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()

@@ -221,7 +221,7 @@ class Training:
             f"--learning-rate, as in --config {self.folder.config} --learning-rate {self.options.learning_rate / 4:.2g}"
         )
         if self.ranks.is_first:
-            self.folder.diverged.write_text(f"{error}\n")
+            self.folder.diverged.write_text(f"{error}\n", encoding="utf8")
         return error
 
     def _stop_if_told(self) -> None:

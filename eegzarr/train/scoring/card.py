@@ -114,4 +114,4 @@ def write_card(summary: FitSummary, options: FitOptions, folder: RunFolder) -> N
         "```",
         "",
     ]
-    folder.card.write_text("\n".join(lines))
+    folder.card.write_text("\n".join(lines), encoding="utf8")

@@ -92,5 +92,5 @@ def fit_seeds(
     write_json(folder / SCORES, asdict(result))
     head = [f"# {len(seeds)} seeds of {options.recipe}", "", *(f"- {line}" for line in result.lines()), ""]
     links = [f"- [{Path(run).name}]({Path(run).name}/{CARD})" for run in result.runs]
-    (folder / CARD).write_text("\n".join([*head, *links, ""]))
+    (folder / CARD).write_text("\n".join([*head, *links, ""]), encoding="utf8")
     return result
