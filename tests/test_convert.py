@@ -5,7 +5,10 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
+import mne
 import numpy as np
+import pandas as pd
+import psutil
 import pytest
 import xarray as xr
 
@@ -15,6 +18,7 @@ from eegzarr.convert import main
 from eegzarr.errors import SourceError
 from eegzarr.exchange.meaning import Told
 from eegzarr.exchange.pickles import open_lmdb
+from eegzarr.machine import system
 from eegzarr.store.verify import verify_lake
 
 h5py = pytest.importorskip("h5py")
@@ -197,6 +201,32 @@ def test_a_braindecode_cache_becomes_a_lake(windows: xr.Dataset, tmp_path: Path)
     for name in ("target", "rt_from_stimulus", "start"):  # MNE saves metadata as decimals
         np.testing.assert_allclose(found[name].values, windows[name].values, rtol=1e-12, err_msg=name)
     assert verify_lake(lake) == []
+
+
+@pytest.mark.needs("braindecode")
+@pytest.mark.skipif(system.resource is None, reason="a system without such limits")
+def test_a_braindecode_cache_may_have_more_recordings_than_files_may_be_open(tmp_path: Path) -> None:
+    """MNE keeps a file of each recording open."""
+    from braindecode.datasets import BaseConcatDataset, WindowsDataset
+
+    metadata = pd.DataFrame(
+        {"i_window_in_trial": [0], "i_start_in_trial": [0], "i_stop_in_trial": [50], "target": [1.0]}
+    )
+    parts = []
+    for number in range(40):
+        noise = np.random.default_rng(number).normal(0, 1e-5, (1, 2, 50))
+        epochs = mne.EpochsArray(noise, mne.create_info(["Fz", "Cz"], 100.0, "eeg"), metadata=metadata, verbose="error")
+        parts.append(WindowsDataset(epochs, description={"subject": f"{number}"}))
+        parts[-1].window_kwargs = [("WindowsDataset", {"targets_from": "metadata"})]
+    BaseConcatDataset(parts).save(str(tmp_path / "cache"))
+    before = system.resource.getrlimit(system.resource.RLIMIT_NOFILE)
+    try:
+        open_now = psutil.Process().num_fds()
+        system.resource.setrlimit(system.resource.RLIMIT_NOFILE, (open_now + 30, before[1]))
+        assert convert(tmp_path / "cache", tmp_path / "lake.zarr", "--recipe", "mine") == 0
+    finally:
+        system.resource.setrlimit(system.resource.RLIMIT_NOFILE, before)
+    assert eegzarr.open_windows(tmp_path / "lake.zarr", "mine").sizes["window"] == 40
 
 
 @pytest.mark.needs("braindecode")

@@ -132,6 +132,11 @@ def test_a_table_alone_says_which_windows(lake: Path, sample_root: Path, table: 
         ({"recipe": "a.tsv", "windows": pd.DataFrame()}, UsageError, "two tables"),
         ({"recipe": "challenge1", "memory_limit": "240MiB"}, UsageError, "240MiB is too small .* give at least"),
         ({"recipe": "a.tsv"}, EegzarrError, "a.tsv can't be read"),
+        (
+            {"recipe": RECIPE, "windows": pd.DataFrame({"onset": [1], "subject": ["NOBODY"], "load": ["x"]})},
+            NothingToBuild,
+            "names it.*1 rows left out: they name no recording of the source .subject NOBODY.",
+        ),
         ({"recipe": recipe_from_fields({**PLAIN, "types": {"E7": "eog"}})}, RecipeError, "types = E7 is eog"),
         (
             {"recipe": recipe_from_fields({**PLAIN, "channels": ["Cz"], "missing": "interpolate"})},

@@ -178,8 +178,9 @@ def make_plan(
     if not any(inspection.n_windows for inspection in inspections):
         reasons = Counter(inspection.reason for inspection in inspections)
         listed = "; ".join(f"{reason} ({n})" for reason, n in reasons.most_common(3))
+        of_table = "".join(f"; {note}" for note in source.notes if source.windows and note.startswith(source.windows))
         raise NothingToBuild(
-            f"source {source.root} gives no window for the recipe {recipe.name}: {listed}",
+            f"source {source.root} gives no window for the recipe {recipe.name}: {listed}{of_table}",
             tuple((inspection.recording.path, inspection.reason) for inspection in inspections),
         )
     geometry = geometry_for(len(channels), recipe.n_times)

@@ -141,7 +141,7 @@ def _marked(rows: str, *absent: tuple[int, int]) -> Make:
 
     def make(place: Place) -> Expected:
         place.file("_events.tsv").write_text(f"onset\tduration\ttrial_type\n{rows}5\t0\tgood\n")
-        return replace(_edf(place.file("_eeg.edf"), place.seed), absent=absent)
+        return replace(_edf(place.file("_eeg.edf"), place.seed), signal=None, absent=absent)
 
     return make
 
