@@ -253,7 +253,7 @@ def test_a_model_finds_its_channels_by_name(
     run = RunFolder(copied(stopped, tmp_path / "run"))
     if not names_saved:
         saved = torch.load(run.best, weights_only=True)
-        del saved["spec"]["channels"]
+        del saved["spec"]["channels"], saved["outline"]  # as those of early runs
         torch.save(saved, run.best)
     more = ("Oz", "EXG", "Pz", "Cz", "Fz")
     other = noise_lake(tmp_path / "other.zarr", targets_of(options), channels=more)

@@ -20,6 +20,7 @@ from eegzarr.store.table import label_table, no_label
 
 Target = str | Sequence[str] | Callable[[pd.DataFrame], npt.ArrayLike] | None
 _CORRECT = "correct"
+_MOST_LOST = 0.01  # of a target's standard deviation, by rounding to float32
 TARGET = "target"
 
 
@@ -207,15 +208,36 @@ def _unanswered(windows: xr.Dataset, name: str) -> npt.NDArray[np.bool_]:
 
 def _column(values: npt.NDArray, name: str) -> Column:
     if values.dtype.kind in "fiub":
-        return Column(values.astype(np.float32))
+        return Column(_in_float32(values, name))
     if values.dtype.kind not in "OTUS":
         raise UsageError(f"{name} is of the type {values.dtype}, no numbers and no classes: give a function of it")
     missing = pd.isna(values)
     there = values[~missing].tolist()
     if there and all(isinstance(value, int | float | np.number) for value in there):
-        return Column(np.where(missing, np.nan, values).astype(np.float32))
+        return Column(_in_float32(np.where(missing, np.nan, values).astype(np.float64), name))
     names = np.array([str(value) for value in np.where(missing, "", values).tolist()], object)
     return Column(names, tuple(sorted(set(names.tolist()) - {""})))
+
+
+def _in_float32(values: npt.NDArray, name: str) -> npt.NDArray[np.float32]:
+    """Return numbers as float32, unless what they differ by is lost: as of times of day that count from 1970.
+
+    Raises
+    ------
+    UsageError
+    """
+    rounded = values.astype(np.float32)
+    if values.dtype.kind == "b" or values.dtype.itemsize < 4:
+        return rounded
+    known = values[np.isfinite(values) & np.isfinite(rounded)].astype(np.float64)
+    spread = float(known.std()) if known.size else 0.0
+    lost = float(np.abs(rounded[np.isfinite(values) & np.isfinite(rounded)] - known).max(initial=0.0))
+    if lost > _MOST_LOST * spread and spread > 0:
+        raise UsageError(
+            f"{name} has values around {known.mean():.6g} that differ by {spread:.3g}; as float32 they are off by "
+            f"up to {lost:.3g}: predict their difference to a fixed value, by a label or a function"
+        )
+    return rounded
 
 
 def _coded(

@@ -17,7 +17,7 @@ from eegzarr.train.loop.optimize import choose_device
 from eegzarr.train.loop.parts import Parts, make_parts
 from eegzarr.train.loop.position import Position
 from eegzarr.train.loop.ranks import Ranks, joined_ranks, local_rank
-from eegzarr.train.loop.resuming import check_resumable
+from eegzarr.train.loop.resuming import check_resumable, check_same_windows
 from eegzarr.train.loop.run import RunFolder
 from eegzarr.train.loop.stop import MemoryGuard, StopSignals
 from eegzarr.train.loop.training import Streams, Surroundings, Training, training_streams
@@ -123,9 +123,8 @@ def _fit(
                 if ranks.is_first:
                     _check_folder(folder, is_new)  # no other process can begin here now
                 if training is None:
-                    begin = _restored if folder.last.exists() else _fresh
-                    training = begin(options, folder, parts, ranks, streams, around)
-                elif ranks.is_first:
+                    training = _resumed(options, folder, parts, ranks, streams, around)
+                if ranks.is_first and not folder.last.exists():
                     folder.begin(options, training.learner.spec, parts.subjects(), parts.plan_digests, device)
                 return _run(training, watchers)
 
@@ -156,12 +155,17 @@ def _fresh(
     )
 
 
-def _restored(
+def _resumed(
     options: FitOptions, folder: RunFolder, parts: Parts, ranks: Ranks, streams: Streams, around: Surroundings
 ) -> Training:
+    """Return a run as its last checkpoint has it; one that has none yet, from its beginning."""
+    check_same_windows(folder, options, parts)
+    if not folder.last.exists():
+        return _fresh(options, folder, parts, ranks, streams, around)
     saved = folder.read_last()
-    check_resumable(saved, options, parts, ranks, folder)
+    check_resumable(saved, options, ranks, folder)
     with checked_contents(folder.last, folder.remedy):
+        streams.resume(saved["stream"], saved["windows"])
         return Training(
             options=options,
             folder=folder,
@@ -171,7 +175,7 @@ def _restored(
             surroundings=around,
             learner=Learner.restored(options, saved, ranks),
             position=Position.of(saved),
-            seconds_before=saved["seconds"],
+            seconds_before=float(saved["seconds"]),
         )
 
 

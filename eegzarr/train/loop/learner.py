@@ -18,7 +18,15 @@ from eegzarr.errors import UsageError
 from eegzarr.store.table import sampling_rate
 from eegzarr.stream.stream import WindowStream
 from eegzarr.train.loop.average import WeightAverage
-from eegzarr.train.loop.optimize import choose_precision, fitting_batch, make_loss, make_optimizer, rate_share
+from eegzarr.train.loop.optimize import (
+    choose_precision,
+    compiled,
+    compiling,
+    fitting_batch,
+    make_loss,
+    make_optimizer,
+    rate_share,
+)
 from eegzarr.train.loop.parts import Parts
 from eegzarr.train.loop.ranks import Ranks
 from eegzarr.train.loop.run import RunFolder
@@ -66,7 +74,9 @@ class Learner:
         if ranks.count > 1:
             with ranks.together():
                 core = DistributedDataParallel(core)
-        self.core: nn.Module = torch.compile(core) if options.compile else core  # type: ignore[assignment]
+        self.core = compiled(core, ranks.device) if options.compile else core
+        # Of a compiled network the exchange of gradients is part: it is done for each piece, with the same mean.
+        self._shared = core if isinstance(core, DistributedDataParallel) and not options.compile else None
         self.average = WeightAverage(self.model, options.ema) if options.ema else None
 
     @classmethod
@@ -98,15 +108,31 @@ class Learner:
 
     @classmethod
     def restored(cls, options: FitOptions, saved: dict[str, Any], ranks: Ranks) -> Learner:
-        """Return what learned until `state` was called."""
+        """Return what learned until `state` was called; elsewhere, what is different here is noted."""
         model = make_model(saved["spec"])
         load_weights(model, saved["model"], saved["spec"], "the checkpoint")
-        learner = cls(options, saved["spec"], model, ranks, tuple(saved.get("notes", ())))
+        learner = cls(options, saved["spec"], model, ranks, tuple(saved["notes"]))
+        learner.notes += tuple(note for note in learner._elsewhere(saved["made_by"]) if note not in learner.notes)
         learner.optimizer.load_state_dict(saved["optimizer"])
-        learner.scaler.load_state_dict(saved["scaler"])
+        if learner.scaler.is_enabled() == bool(saved["scaler"]):  # else it was another precision's, as is noted
+            learner.scaler.load_state_dict(saved["scaler"])
         if learner.average is not None:
-            learner.average.model.load_state_dict(saved["average"])
+            load_weights(learner.average.model, saved["average"], saved["spec"], "the checkpoint")
         return learner
+
+    def _made_by(self) -> dict[str, str]:
+        """What the numbers of a step depend on beside the options."""
+        packages = {name: version(name) for name in ("torch", "braindecode")}
+        precision = str(self.precision).removeprefix("torch.")
+        return packages | {"device": self.ranks.device.type, "precision": precision}
+
+    def _elsewhere(self, before: dict[str, str]) -> tuple[str, ...]:
+        """Return a note where a run is resumed by what may compute other numbers."""
+        now = self._made_by()
+        differ = [f"{name} {value} (was {before[name]})" for name, value in now.items() if before[name] != value]
+        if not differ:
+            return ()
+        return (f"resumed with {', '.join(differ)}: its steps aren't exactly those of a run that was not stopped",)
 
     def step(self, x: torch.Tensor, y: torch.Tensor, number: int, steps: int) -> torch.Tensor:
         """Take step `number` of `steps` with a batch; return its loss, on the model's device.
@@ -123,7 +149,7 @@ class Learner:
         _seed_everything(options.seed, 1 + number * self.ranks.count + self.ranks.rank)
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=device)
-        with fitting_batch(min(len(y), options.batch_size), device), self.ranks.together():
+        with fitting_batch(min(len(y), options.batch_size), device), compiling(device), self.ranks.together():
             # A copy that doesn't block could still be under way when its buffer is filled again.
             x, y = x.to(device), y.to(device)
             x = self.augmentation(model.scaled(x.float()), number)
@@ -148,9 +174,7 @@ class Learner:
 
     def _without_exchange(self, is_more_to_come: bool) -> AbstractContextManager[None]:
         """Let processes exchange the gradients of a batch once, after its last piece."""
-        if is_more_to_come and isinstance(self.core, DistributedDataParallel):
-            return self.core.no_sync()
-        return nullcontext()
+        return self._shared.no_sync() if is_more_to_come and self._shared is not None else nullcontext()
 
     @property
     def judged(self) -> Predictor:
@@ -177,6 +201,7 @@ class Learner:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "notes": list(self.notes),
+            "made_by": self._made_by(),
         }
 
 

@@ -30,7 +30,7 @@ def make_loss(name: str, class_shares: torch.Tensor | None = None, *, weighted: 
     class_shares : Tensor, shape (class,), optional
         How frequent classes are in the training part; None for numbers.
     weighted : bool
-        Count the windows of a class by the inverse of its frequency.
+        Count the windows of a class by the inverse of its frequency in the training part.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def make_loss(name: str, class_shares: torch.Tensor | None = None, *, weighted: 
         raise UsageError(f"--loss {name} is for {given}, and the target is {there}: leave out --loss")
     if class_shares is not None:
         weights = torch.where(class_shares > 0, 1 / (class_shares.clamp(min=1e-12) * (class_shares > 0).sum()), 0.0)
-        return nn.CrossEntropyLoss(weight=weights if weighted else None)
+        return _mean_cross_entropy(weights if weighted else None)
     losses: dict[str, Loss] = {
         "auto": nn.functional.mse_loss,
         "mse": nn.functional.mse_loss,
@@ -51,6 +51,19 @@ def make_loss(name: str, class_shares: torch.Tensor | None = None, *, weighted: 
         "huber": nn.functional.huber_loss,
     }
     return losses[name]
+
+
+def _mean_cross_entropy(weights: torch.Tensor | None) -> Loss:
+    """Return a loss of logits and classes, of which the mean over the pieces of a batch is that of the batch.
+
+    PyTorch's own divides by the weights that a batch happens to have: then several processes, or accumulated batches,
+    would take other steps than one large batch.
+    """
+
+    def loss(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+        return nn.functional.cross_entropy(logits, classes, weights, reduction="sum") / len(classes)
+
+    return loss
 
 
 def make_optimizer(name: str, model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
@@ -102,6 +115,39 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     if device.type == "cpu":
         return torch.float32
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def compiled(network: nn.Module, device: torch.device) -> nn.Module:
+    """Return a network that torch.compile compiles when it is first run.
+
+    Raises
+    ------
+    UsageError
+        If nothing can be compiled here, as without a C++ compiler.
+    """
+    with compiling(device):
+        torch.compile(lambda x: x + 1)(torch.ones(2, device=device))
+    return torch.compile(network)  # type: ignore[return-value]
+
+
+@contextmanager
+def compiling(device: torch.device) -> Iterator[None]:
+    """Turn what torch.compile raises inside the ``with`` where it can't compile into one line.
+
+    Raises
+    ------
+    UsageError
+    """
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        told = " ".join(line.strip() for line in str(error).splitlines()[:2])
+        raise UsageError(
+            f"--compile: torch.compile doesn't work on {device} here ({told[:200]}). It needs a C++ compiler, such as "
+            "g++, and on a GPU Triton; or leave --compile out"
+        ) from error
 
 
 @contextmanager

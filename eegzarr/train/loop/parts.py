@@ -19,6 +19,7 @@ from eegzarr.stream.stored import list_splits, open_split
 from eegzarr.stream.targets import recipe_target
 from eegzarr.suggest import did_you_mean
 from eegzarr.train.loop.where import where_holds
+from eegzarr.train.loop.who import people, told_apart
 from eegzarr.train.options import SPLITS, FitOptions
 from eegzarr.train.task import AS_STORED, TARGET, Given, Task
 
@@ -187,10 +188,10 @@ def kept_parts(options: FitOptions, notes: list[str]) -> tuple[xr.Dataset, xr.Da
             "valid, and takes test: store it again with these names"
         )
     notes.append(f"the split {name} of the lake, as it was stored")
-    people = {part: set(windows["subject"].to_numpy().tolist()) for part, windows in parts.items()}
     for part in ("valid", "test"):
-        if shared := people["train"] & people.get(part, set()):
+        if part in parts and (shared := people(parts["train"]) & people(parts[part])):
             notes.append(f"{len(shared)} subjects of the {_PARTS[part]} part are in the training part, too")
+    parts = dict(zip(parts, told_apart(*parts.values()), strict=True))
     return parts["train"], parts["valid"], parts.get("test")
 
 
@@ -220,6 +221,7 @@ def _split(
         if shared:
             notes.append(f"{shared} subjects of {VALIDATION_RELEASE} left out of training")
         return train, valid, None
+    (windows,) = told_apart(windows)
     at_least = 2 if _belongs_to_person(windows, options.target or (TARGET, *_recipe_targets(windows))) else 1
     train, valid, test = split_by_subject(windows, options.fractions, seed=options.split_seed, at_least=at_least)
     if options.folds:

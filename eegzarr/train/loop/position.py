@@ -34,8 +34,26 @@ class Position:
 
     @classmethod
     def of(cls, saved: dict[str, Any]) -> Position:
-        """Return the position that a checkpoint was saved at."""
-        return cls(**{name: saved[name] for name in cls.__dataclass_fields__})
+        """Return the position that a checkpoint was saved at.
+
+        Raises
+        ------
+        ValueError
+            If no run can be there.
+        """
+        found = cls(**{name: saved[name] for name in cls.__dataclass_fields__})
+        is_possible = (
+            len(found.history) == found.epoch
+            and -1 <= found.best_epoch < max(1, found.epoch)
+            and (found.best_epoch >= 0) == (found.epoch > 0)
+            and found.batch >= 0
+        )
+        if not is_possible:
+            raise ValueError(
+                f"it is {found.batch} batches beyond epoch {found.epoch}, with the scores of {len(found.history)}, "
+                f"the best that of epoch {found.best_epoch}"
+            )
+        return found
 
     def state(self) -> dict[str, Any]:
         """Return what `of` takes, in numbers alone."""

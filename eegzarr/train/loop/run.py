@@ -18,7 +18,7 @@ import torch
 from eegzarr.errors import EegzarrError, FitDiverged, FitStopped, UsageError
 from eegzarr.machine.system import Locked, locked
 from eegzarr.store.root import check_outside_lakes
-from eegzarr.train.models.checkpoint import read_checkpoint
+from eegzarr.train.models.checkpoint import OUTLINE, outline, read_checkpoint
 from eegzarr.train.options import FitOptions, options_json, read_options
 from eegzarr.train.task import Task
 
@@ -88,12 +88,16 @@ class RunFolder:
         UsageError
             If it is damaged.
         """
-        return read_checkpoint(self.last, self.remedy)
+        return read_checkpoint(self.last, self.remedy, needs_outline=True)
 
     @property
     def remedy(self) -> str:
         """What to do about a damaged checkpoint."""
-        return f"remove it and give --resume {self.path} again to train from the beginning"
+        return self.begin_anew("it")
+
+    def begin_anew(self, name: str) -> str:
+        """Say how to train from the beginning, where the checkpoint, `name`, is of no use."""
+        return f"remove {name} and give --resume {self.path} again to train from the beginning"
 
     def read_json(self, path: Path) -> dict[str, Any]:
         """Return the content of one of the run's JSON files.
@@ -151,7 +155,7 @@ class RunFolder:
             yield
 
     def save(self, content: dict[str, Any], path: Path) -> None:
-        """Save a checkpoint whole or not at all.
+        """Save a checkpoint whole or not at all, with an outline of what it holds.
 
         Raises
         ------
@@ -161,7 +165,7 @@ class RunFolder:
         part = path.with_name(f"{path.name}.partial")
         try:
             with part.open("wb") as file:
-                torch.save(content, file)
+                torch.save({**content, OUTLINE: outline(content)}, file)
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(path)

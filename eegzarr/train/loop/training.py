@@ -13,7 +13,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from eegzarr.errors import BatchTooLarge, FitDiverged, FitInterrupted, FitStopped
+from eegzarr.errors import BatchTooLarge, FitDiverged, FitInterrupted, FitStopped, UsageError
 from eegzarr.events import EpochEnded, Listener, tell
 from eegzarr.stream.stream import WindowStream
 from eegzarr.train.loop.learner import Learner
@@ -77,6 +77,27 @@ class Streams:
         is seen twice.
         """
         return divmod(number, len(self.train))
+
+    def windows(self) -> dict[str, str]:
+        """Return a digest of the windows of each part, to tell whether they are still the same."""
+        streams = {"train": self.train, **{part: scored.stream for part, scored in self.evaluated.items()}}
+        return {part: str(stream.state_dict()["selection"]) for part, stream in streams.items()}
+
+    def resume(self, state: dict[str, Any], windows: dict[str, str]) -> None:
+        """Take the order that a checkpoint's stream had: where memory decides about it, this machine's may differ.
+
+        Raises
+        ------
+        UsageError
+            If the windows of a part are others.
+        """
+        own = self.windows()
+        if other := [part for part in {**own, **windows} if own.get(part) != windows.get(part)]:
+            raise UsageError(
+                f"the windows of the parts {' and '.join(other)} aren't those that the run began with: labels, or "
+                "the split of the lake, were changed since. Start a new run"
+            )
+        self.train.load_state_dict(state)
 
 
 class Training:
@@ -267,7 +288,7 @@ class Training:
         if not self.ranks.is_first:
             return
         state = self.learner.state() | self.position.state()
-        state |= {"stream": self._stream_state(), "seconds": self._seconds()}
+        state |= {"stream": self._stream_state(), "windows": self.streams.windows(), "seconds": self._seconds()}
         state |= {"options": options_json(self.options), "processes": self.ranks.count}
         self.folder.save(state, self.folder.last)
         self.saved_at = time.monotonic()

@@ -18,6 +18,7 @@ from eegzarr.suggest import did_you_mean
 from eegzarr.train.models.checkpoint import checked_contents, read_checkpoint
 from eegzarr.train.models.predictor import Predictor, build_predictor, network_class
 
+_SHOWN = 2  # weights in a message
 # What networks raise for windows that they aren't made for.
 _UNFIT = (TypeError, ValueError, RuntimeError, AssertionError, KeyError, IndexError)
 
@@ -159,14 +160,33 @@ def load_weights(model: Predictor, weights: dict[str, torch.Tensor], spec: dict[
     ------
     UsageError
         If they aren't this model's, and were saved by another version of braindecode.
+    ValueError
+        If they aren't this model's.
     """
     try:
         model.load_state_dict(weights)
-    except RuntimeError as error:
+    except (RuntimeError, AttributeError, TypeError) as error:  # the latter ones for what is no weights at all
         before, here = spec.get("braindecode"), version("braindecode")
-        if before in (None, here):
-            raise
-        raise UsageError(
-            f"{named} holds a {spec['network']} of braindecode {before}, and that of braindecode {here} has other "
-            f"weights: pip install braindecode=={before}"
-        ) from error
+        if before not in (None, here):
+            raise UsageError(
+                f"{named} holds a {spec['network']} of braindecode {before}, and that of braindecode {here} has other "
+                f"weights: pip install braindecode=={before}"
+            ) from error
+        raise ValueError(f"its weights aren't those of a {spec['network']}{_unlike(model, weights)}") from error
+
+
+def _unlike(model: Predictor, weights: dict[str, torch.Tensor]) -> str:
+    """Return which weights are missing, additional or of another shape, in words."""
+    if not isinstance(weights, dict):
+        return ""
+    own, saved = (
+        {name: tuple(getattr(value, "shape", ())) for name, value in one.items()}
+        for one in (model.state_dict(), weights)
+    )
+    wrong = [name for name in (own | saved) if own.get(name) != saved.get(name)]
+    told = ", ".join(f"{name} is {_shape(saved.get(name))}, not {_shape(own.get(name))}" for name in wrong[:_SHOWN])
+    return (f": {told}" if told else "") + (f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else "")
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "missing" if shape is None else " x ".join(map(str, shape)) or "a number"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from eegzarr.errors import UsageError
+from eegzarr.train.loop.resuming import check_begun_alike
 from eegzarr.train.loop.run import RunFolder, write_json
-from eegzarr.train.options import FitOptions, read_options
+from eegzarr.train.options import FitOptions
 from eegzarr.train.scoring.evaluate import interval_of, metric_of
 from eegzarr.train.scoring.metrics import interval_words
 from eegzarr.train.scoring.predict import joined
@@ -77,12 +77,11 @@ def cross_validate(
     """
     folder = Path(folder)
     runs = [RunFolder(fold_folder(folder, fold)) for fold in range(options.folds)]
-    for fold, run in enumerate(runs):
-        wanted = replace(options, fold=fold)
-        if run.is_begun and replace(read_options(run.config), threads=options.threads) != wanted:
-            raise UsageError(f"{run.path} was begun with other options: give another --out, or remove it")
+    wanted = [replace(options, fold=fold) for fold in range(options.folds)]
+    check_begun_alike(runs, wanted)
+    for own, run in zip(wanted, runs, strict=True):
         if not run.is_finished:
-            fit_or_resume(wanted, run.path)
+            fit_or_resume(own, run.path)
     task = runs[0].task()
     held_out = joined([read_predictions(run.predictions, task, "valid") for run in runs])
     result = CrossValidation(

@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
+import numpy as np
 import torch
 import xarray as xr
 
 from eegzarr.errors import LakeError, UsageError
 from eegzarr.store.open import open_windows
-from eegzarr.stream.splits import drop_start_kit_exclusions, without_subjects
+from eegzarr.stream.splits import drop_start_kit_exclusions
 from eegzarr.train.loop.parts import given_by, make_parts
 from eegzarr.train.loop.run import RunFolder
 from eegzarr.train.loop.where import where_holds
+from eegzarr.train.loop.who import told_apart, without_seen
 from eegzarr.train.models.baseline import fit_baseline
 from eegzarr.train.models.channels import channels_for
 from eegzarr.train.models.predictor import Predictor
@@ -37,7 +39,7 @@ def held_out_windows(
     Raises
     ------
     UsageError
-        If the runs are of different recipes, or no subject is left.
+        If the runs are of different recipes, targets or classes, or no subject is left.
     """
     options = [run.options() for run in runs]
     recipes = sorted({one.recipe for one in options})
@@ -46,6 +48,10 @@ def held_out_windows(
         raise UsageError(f"runs of {' and '.join(recipes)} predict different things: give those of one recipe")
     if len(targets) > 1:
         raise UsageError(f"runs that predict {', '.join(targets)} can't be averaged: give those of one --target")
+    classes = {run.task().classes: run for run in runs}
+    if len(classes) > 1:
+        told = "; ".join(f"{run.path} tells apart {', '.join(names) or 'none'}" for names, run in classes.items())
+        raise UsageError(f"runs of other classes can't be averaged: {told}. Train them on the same releases")
     return unseen_windows(runs, recipes[0], lake or options[0].lake, releases or (() if lake else options[0].releases))
 
 
@@ -69,7 +75,7 @@ def unseen_windows(runs: Sequence[RunFolder], recipe: str, lake: str, releases: 
     parts = [run.read_json(run.subjects) for run in runs]
     # Without a test part the validation part is what is scored, as in the challenge.
     seen = {name for one in parts for part in ("train", *(("valid",) if one["test"] else ())) for name in one[part]}
-    left, _ = without_subjects(windows, seen)
+    (left,) = told_apart(without_seen(windows, seen))
     if not left.sizes["window"]:
         raise UsageError(
             "every subject of these windows was trained or selected on by one of the runs: give runs with one "
@@ -81,10 +87,23 @@ def unseen_windows(runs: Sequence[RunFolder], recipe: str, lake: str, releases: 
 def ensemble_predictions(
     runs: Sequence[RunFolder], windows: xr.Dataset, device: torch.device, views: int | None = None
 ) -> list[Predictions]:
-    """Return each run's predictions for the same windows."""
+    """Return each run's predictions for the same windows.
+
+    Raises
+    ------
+    UsageError
+        If the runs' windows are others.
+    """
     models = [load_model(run.best, views=views) for run in runs]
     streams = [matching_stream(run, model, windows) for run, model in zip(runs, models, strict=True)]
-    return [predict(model.to(device), stream, device) for model, stream in zip(models, streams, strict=True)]
+    found = [predict(model.to(device), stream, device) for model, stream in zip(models, streams, strict=True)]
+    for run, one in zip(runs, found, strict=True):
+        if not (np.array_equal(one.window, found[0].window) and np.array_equal(one.release, found[0].release)):
+            raise UsageError(
+                f"{run.path} predicts {len(one.window):,} of these windows, {runs[0].path} {len(found[0].window):,}, "
+                "as with --normalize recording where a recording has no scale: give runs of one --normalize"
+            )
+    return found
 
 
 def matching_stream(run: RunFolder, model: Predictor, windows: xr.Dataset) -> EvaluationStream:

@@ -7,12 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
 
 from eegzarr.challenge.score import scored_windows
 from eegzarr.errors import UsageError
 from eegzarr.store.open import RECIPE_NAME
+from eegzarr.stream.selection import select
 from eegzarr.stream.targets import label
 from eegzarr.train.loop.parts import Parts, spread_over_subjects
 from eegzarr.train.models.baseline import fit_baseline
@@ -102,9 +104,19 @@ def epoch_stream(
     """
     windows, whole = parts.valid, evaluated["valid"]
     if 0 < count < whole.n_windows:
-        windows = spread_over_subjects(scored_windows(windows, str(windows.attrs[RECIPE_NAME])), count)
+        scored = scored_windows(windows, str(windows.attrs[RECIPE_NAME]))
+        windows = spread_over_subjects(_with_target(scored, parts.given), count)
         whole = _scorable("valid", windows, batch_size, parts.given)
     return whole if ranks == 1 else evaluation_stream(windows, batch_size, given=parts.given, rank=rank, ranks=ranks)
+
+
+def _with_target(windows: xr.Dataset, given: Given) -> xr.Dataset:
+    """Return those of a part's windows that have a target."""
+    names = ("release", "window")
+    chosen = select([windows], given.target, with_labels=names).labels
+    there = pd.MultiIndex.from_arrays([chosen[name] for name in names])
+    own = pd.MultiIndex.from_arrays([label(windows, name, "name windows by") for name in names])
+    return windows.isel(window=np.flatnonzero(own.isin(there)))
 
 
 def notes_on_windows(parts: Parts, evaluated: dict[str, EvaluationStream]) -> tuple[str, ...]:

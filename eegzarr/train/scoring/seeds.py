@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from eegzarr.errors import UsageError
+from eegzarr.train.loop.resuming import check_begun_alike
 from eegzarr.train.loop.run import RunFolder, write_json
-from eegzarr.train.options import FitOptions, read_options
+from eegzarr.train.options import FitOptions
 from eegzarr.train.scoring.evaluate import PARTS
 from eegzarr.train.scoring.summary import FitSummary
 
@@ -73,12 +73,11 @@ def fit_seeds(
     folder = Path(folder)
     seeds = tuple(range(options.seed, options.seed + count))
     runs = [RunFolder(folder / f"seed-{seed}") for seed in seeds]
-    for seed, run in zip(seeds, runs, strict=True):
-        wanted = replace(options, seed=seed)
-        if run.is_begun and replace(read_options(run.config), threads=options.threads) != wanted:
-            raise UsageError(f"{run.path} was begun with other options: give another --out, or remove it")
+    wanted = [replace(options, seed=seed) for seed in seeds]
+    check_begun_alike(runs, wanted)
+    for own, run in zip(wanted, runs, strict=True):
         if not run.is_finished:
-            fit_or_resume(wanted, run.path)
+            fit_or_resume(own, run.path)
     task = runs[0].task()
     summaries = [run.read_json(run.summary)["scores"] for run in runs]
     constant = "chance" if task.classes else "constant"
