@@ -100,7 +100,12 @@ def another(value: Any) -> Any:
 
 NESTED = (
     *("optimizer/state/0", "optimizer/state/1/exp_avg", "optimizer/state/2/step", "optimizer/param_groups/0/betas"),
-    *("model/network.final_layer.weight", "average/channel_std", "spec/channels/1", "history/0/valid_score"),
+    *(
+        "model/network.final_layer.conv_classifier.weight",
+        "average/channel_std",
+        "spec/channels/3",
+        "history/0/valid_score",
+    ),
     *("stream/epoch", "options/ema", "windows/valid", "made_by/precision"),
 )
 
@@ -111,7 +116,8 @@ def test_every_part_of_a_checkpoint_is_missed_and_no_part_is_taken_for_another(s
     assert read_checkpoint(stopped / "last.pt", "", needs_outline=True)
     for path in [*(name for name in saved if name != OUTLINE), *NESTED]:
         changes = [removed(path), replaced(path, another)]
-        changes += [replaced(path, lambda value: value[None])] if isinstance(at(saved, path)[0], torch.Tensor) else []
+        holder, key = at(saved, path)
+        changes += [replaced(path, lambda value: value[None])] if isinstance(holder[key], torch.Tensor) else []
         for number, change in enumerate(changes):
             own = torch.load(stopped / "last.pt", weights_only=True)
             if path == "optimizer/param_groups/0/betas" and number:
@@ -168,7 +174,7 @@ def of_a_later_version(run: RunFolder, saved: dict[str, Any]) -> None:
 
 
 def of_other_weights(run: RunFolder, saved: dict[str, Any]) -> None:
-    saved["model"].pop("network.final_layer.weight")
+    saved["model"].pop("network.final_layer.conv_classifier.weight")
     run.save(saved, run.last)
 
 
@@ -217,7 +223,10 @@ def half_a_configuration(run: RunFolder, saved: dict[str, Any]) -> None:
         (of_another_network, r"last\.pt holds another model than .*config\.json tells of: arguments differs"),
         (of_another_option, r"config\.json was changed since the run began: --clip \(was 2\.0, is 1\.0\)"),
         (of_a_later_version, "begun by another version of eegzarr, with --own-gravity"),
-        (of_other_weights, r"weights aren't those of a EEGNet: network\.final_layer\.weight is missing, not 1 x"),
+        (
+            of_other_weights,
+            r"weights aren't those of a EEGNet: network\.final_layer\.conv_classifier\.weight is missing, not 1 x",
+        ),
         (of_a_place_that_there_is_not, "beyond epoch 2, with the scores of 1"),
         (of_other_windows, "the windows of the parts valid aren't those that the run began with"),
         (the_best_model_instead, r"last\.pt isn't a checkpoint to resume from, it lacks optimizer, scaler"),

@@ -19,13 +19,14 @@ def told_apart(*parts: xr.Dataset) -> tuple[xr.Dataset, ...]:
     return tuple(part.assign_coords(subject=("window", _full_names(_table(part)))) for part in parts)
 
 
-def without_seen(windows: xr.Dataset, seen: Iterable[str]) -> xr.Dataset:
+def without_seen(windows: xr.Dataset, seen: Iterable[str], releases: Iterable[str]) -> xr.Dataset:
     """Return windows, as they are stored, without those of people whom runs have seen, as `told_apart` names these.
 
-    Where a run saw a subject of a release that these windows aren't of, a subject of that name counts as the same.
+    Where a run saw a subject of a release that isn't among `releases`, all that the lake has, a subject of that name
+    counts as the same.
     """
     names, table = set(seen), _table(windows)
-    here = set(table["release"].unique().tolist())
+    here = {without_montage(name) for name in releases}
     elsewhere = {name.partition("/")[2] for name in names if name.partition("/")[0] not in here}
     is_seen = table["subject"].isin(names | elsewhere) | pd.Series(_full_names(table)).isin(names)
     return windows.isel(window=np.flatnonzero(~is_seen.to_numpy()))

@@ -15,6 +15,7 @@ import xarray as xr
 
 from eegzarr.errors import LakeError, UsageError
 from eegzarr.store.open import open_windows
+from eegzarr.store.open import recipes as stored_recipes
 from eegzarr.stream.splits import drop_start_kit_exclusions
 from eegzarr.train.loop.parts import given_by, make_parts
 from eegzarr.train.loop.run import RunFolder
@@ -75,7 +76,7 @@ def unseen_windows(runs: Sequence[RunFolder], recipe: str, lake: str, releases: 
     parts = [run.read_json(run.subjects) for run in runs]
     # Without a test part the validation part is what is scored, as in the challenge.
     seen = {name for one in parts for part in ("train", *(("valid",) if one["test"] else ())) for name in one[part]}
-    (left,) = told_apart(without_seen(windows, seen))
+    (left,) = told_apart(without_seen(windows, seen, stored_recipes(lake)[recipe]))
     if not left.sizes["window"]:
         raise UsageError(
             "every subject of these windows was trained or selected on by one of the runs: give runs with one "
