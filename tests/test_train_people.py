@@ -164,6 +164,10 @@ def test_an_epoch_is_scored_on_windows_that_have_a_target(options: FitOptions, t
     lake = labelled_lake(tmp_path / "lake.zarr", {"number": number}, target="number")
     own = replace(options, lake=str(lake), valid_windows=2)
     parts = make_parts(own)
+    stream = WindowStream(parts.train, 4, balance="target", rank=0, ranks=1)
+    assert stream.left_out["no target"] == parts.train.sizes["window"] - stream.n_windows
+    assert stream.targets is not None
+    assert np.isfinite(stream.targets).all()
     assert epoch_stream(parts, evaluated_streams(parts, 16), 16, 2).n_windows == 3  # one of each subject
 
 

@@ -361,8 +361,9 @@ def _kept(
             "signal not readable": ~valid,
             "no target": valid & missing,
             "target not finite": valid & infinite,
-            f"no {balance}": valid & ~missing & ~infinite & alone,
         }
+        beside = f"no {balance}"  # which is the first of these where the target itself is balanced by
+        reasons[beside] = reasons.get(beside, False) | (valid & ~missing & ~infinite & alone)
         for reason, applies in reasons.items():
             counts[reason] += int(applies.sum())
         kept.append(~np.logical_or.reduce(list(reasons.values())))

@@ -57,7 +57,7 @@ def outline(content: object, path: str = "") -> dict[str, str]:
     """Return what a checkpoint holds, by the path of each part: a value as text, a tensor by type, shape and checksum.
 
     It is saved in the checkpoint. So one that lacks a part, or has another part in its place, isn't taken for whole:
-    an optimizer that lacks the moments of a weight would begin them again without a word.
+    an optimizer that lacks the moments of a weight would silently begin them again.
     """
     if isinstance(content, torch.Tensor):
         values = content.detach().cpu().contiguous().reshape(-1)
