@@ -37,6 +37,12 @@ _COMPARISON: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.GtE: operator.ge,
 }
 _LITERALS = (ast.Constant, ast.List, ast.Tuple)
+_ELSEWHERE = (
+    (r"(?<![=<>!])=(?!=)", "Equal is =="),
+    (r"<>", "Unequal is !="),
+    (r"[&|]", "Conditions are joined by and, or"),
+    (r"!(?!=)|~", "The opposite of a condition is not"),
+)
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*"|`([^`]+)`""")
 
 
@@ -188,11 +194,18 @@ def _parsed(expression: str) -> ast.expr:
         raise RecipeError(
             f"target {expression!r} is neither a label nor an expression of labels; a name that isn't one word, or "
             f"that Python keeps for itself, stands between backticks, such as `response time` or `class`"
+            f"{_of_other_languages(expression)}"
         ) from error
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
             node.id = quoted.get(node.id, node.id)
     return tree
+
+
+def _of_other_languages(expression: str) -> str:
+    """Return how to write here what other languages write otherwise, for a message; "" for nothing."""
+    plain = _QUOTED.sub("", expression)
+    return next((f". {here}" for there, here in _ELSEWHERE if re.search(there, plain)), "")
 
 
 def _value(node: ast.expr, expression: str, label: Callable[[str], Any]) -> Any:
@@ -242,7 +255,7 @@ def _value(node: ast.expr, expression: str, label: Callable[[str], Any]) -> Any:
             return FUNCTIONS[name](number_of(argument))
     raise RecipeError(
         f"target {expression!r}: {ast.unparse(node)!r} isn't a label, number, text, + - * / **, comparison, "
-        f"and, or, not, in […] or {', '.join(FUNCTIONS)}"
+        f"and, or, not, in […] or {', '.join(FUNCTIONS)}{_of_other_languages(expression)}"
     )
 
 
