@@ -293,7 +293,7 @@ def test_normalising_by_the_training_parts_channels(windows: xr.Dataset) -> None
     train, valid, _ = eegzarr.split_by_subject(windows, (0.6, 0.2, 0.2))
     samples = train["eeg"].values.astype(float)
     mean, std = samples.mean(axis=(0, 2))[:, None], samples.std(axis=(0, 2))[:, None]
-    std[std == 0] = 1
+    std[std < 1e-5 * np.median(std)] = 1  # a flat channel, or what rounding leaves of one
     for part in (train, valid):
         x = drain(WindowStream(part, 50, normalize="channel", statistics=train))[0]
         np.testing.assert_allclose(x, (part["eeg"].values - mean) / std, rtol=1e-4, atol=1e-4)
