@@ -12,7 +12,7 @@ from numcodecs import blosc
 
 from benchmarks.settings import GROUP
 from eegzarr.store.layout import Geometry, create_eeg, open_store
-from eegzarr.store.reading.gather import compile_gather
+from eegzarr.store.reading.compiled import compile_loops
 from eegzarr.store.reading.local import LocalReader
 from eegzarr.store.reading.read import WindowDecoder
 from eegzarr.store.shard import encode_frame, encode_shard, put
@@ -43,7 +43,7 @@ class HotPath:
 def hot_paths(folder: Path) -> dict[str, HotPath]:
     """Return what is measured, by its name, on simulated windows stored in a folder."""
     blosc.use_threads = False
-    compile_gather()  # as long streams do
+    compile_loops()  # as long streams do
     windows = _simulated_windows()
     count = len(windows)
     geometry, plain = Geometry.of(CHANNELS, TIMES), Geometry.of(CHANNELS, TIMES, compression="none")

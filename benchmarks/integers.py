@@ -20,7 +20,7 @@ from pathlib import Path
 from benchmarks.measure import forget_pages, from_first_batch, progress, table
 from benchmarks.precision import Recoded, recode
 from eegzarr.store.open import open_windows, recipes
-from eegzarr.store.reading.gather import compile_gather
+from eegzarr.store.reading.compiled import compile_loops
 from eegzarr.store.receipt import Rounding
 from eegzarr.stream.stream import WindowStream
 
@@ -118,7 +118,7 @@ def main() -> None:
         if variant.stored not in made:
             made[variant.stored] = _written(variant, arguments.lake, group, arguments.out)
             progress(f"{variant.stored}: {made[variant.stored].nbytes / 1e6:,.1f} MB")
-    compile_gather()  # as long streams do, and once for all variants
+    compile_loops()  # as long streams do, and once for all variants
     turns: dict[Variant, list[Turn]] = {variant: [] for variant in VARIANTS}
     for turn in range(arguments.turns):
         progress(f"turn {turn + 1} of {arguments.turns}")

@@ -22,7 +22,7 @@ PACKAGES = (
     "hdf5plugin",
     "lmdb",
     "mne",
-    "numba",
+    "llvmlite",
     "numcodecs",
     "numpy",
     "s3fs",

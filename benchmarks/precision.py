@@ -98,7 +98,6 @@ def stream(lakes: dict[str, Recoded], recipe: str) -> dict[str, list[Speed]]:
     for turn in range(TURNS + 1):
         for name, windows in streams.items():
             count, began, cpu = 0, time.perf_counter(), time.process_time()
-            # Long enough that what decodes is compiled, as in a training.
             for epoch in range(15):
                 windows.set_epoch(epoch)
                 count += sum(len(x) for x, _ in windows)

@@ -24,7 +24,7 @@ from benchmarks.measure import middle, progress, table
 from benchmarks.settings import GROUP
 from eegzarr.store.dataset import write_dataset
 from eegzarr.store.layout import COMPLETE, EEG, Geometry, create_eeg, open_store
-from eegzarr.store.reading.gather import compile_gather
+from eegzarr.store.reading.compiled import compile_loops
 from eegzarr.store.root import settle
 from eegzarr.store.shard import encode_shard, put
 from eegzarr.train import WindowStream
@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0)
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
-    compile_gather()  # as long streams do, and once for all variants
+    compile_loops()  # as long streams do, and once for all variants
     part = xr.open_zarr(arguments.lake, group=GROUP, chunks=None).isel(window=slice(arguments.windows))
     windows = part["eeg"].to_numpy()
     labels = part.drop_vars("eeg").load()

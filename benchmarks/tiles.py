@@ -31,7 +31,7 @@ from benchmarks.served import served
 from eegzarr.cut.api import cut_lake
 from eegzarr.store.describe import describe_lake
 from eegzarr.store.kinds import Dtype
-from eegzarr.store.reading.gather import compile_gather
+from eegzarr.store.reading.compiled import compile_loops
 from eegzarr.stream import WindowStream
 
 WHOLE, STORED, FLOATS = "whole.zarr", "stored.zarr", "floats.zarr"
@@ -181,7 +181,7 @@ def main() -> None:
         for one in made
     ]
     print(table(["group", "seconds", "windows", "million samples a second", "MB"], rows))
-    compile_gather()  # as long streams do, and once for all readers
+    compile_loops()  # as long streams do, and once for all readers
     for delay in arguments.bucket:
         os.environ.update(CREDENTIALS)
         fsspec.get_filesystem_class("s3").clear_instance_cache()  # of the server before

@@ -10,7 +10,7 @@ from eegzarr.errors import MissingPackageError
 # The packages of pyproject.toml's extras, by the name under which they are imported.
 EXTRAS = {
     "stream": ("torch",),
-    "train": ("torch", "torchaudio", "braindecode", "matplotlib", "numba", "optuna"),
+    "train": ("torch", "torchaudio", "braindecode", "matplotlib", "optuna"),
     "convert": ("h5py", "hdf5plugin", "lmdb"),
     "plot": ("matplotlib",),
     "s3": ("s3fs",),

@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from needs import is_missing, missing_for_module, missing_for_test
 import eegzarr
 from eegzarr.challenge.presets import CHALLENGE1
 from eegzarr.sample import write_sample
+from eegzarr.store.reading import compiled as loops
 
 SMALL_SHARDS = 4 * 2**20  # a dozen shards from the sample, where the default makes one
 
@@ -51,6 +54,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         function = getattr(item, "originalname", item.name)
         if missing := sorted({*marked, *missing_for_test(item.path, function)}):
             item.add_marker(pytest.mark.skip(reason=f"needs {', '.join(missing)}"))
+
+
+@contextmanager
+def decoding(*, compiled: bool) -> Iterator[None]:
+    """Windows are decoded by compiled code, or one by one in Python, inside the ``with``."""
+    before, loops._made[:] = list(loops._made), [] if compiled else [None]
+    loops.compile_loops()
+    assert (loops.compiled_loops() is not None) == compiled
+    try:
+        yield
+    finally:
+        loops._made[:] = before
 
 
 @pytest.fixture(scope="session")

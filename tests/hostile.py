@@ -45,9 +45,10 @@ from eegzarr.store.engine import LakeEntrypoint
 from eegzarr.store.layout import Geometry, create_eeg
 from eegzarr.store.open import open_recordings, recipes
 from eegzarr.store.private import blosc_address
+from eegzarr.store.reading import compiled
 from eegzarr.store.reading.checked import checked_frame, decode_frame, read_index
 from eegzarr.store.reading.local import LocalReader
-from eegzarr.store.reading.plain import PlainLoop
+from eegzarr.store.reading.loops import Loops
 from eegzarr.store.reading.read import WindowDecoder
 from eegzarr.store.receipt import Receipt
 from eegzarr.store.shard import encode_frame, encode_shard
@@ -58,7 +59,7 @@ MEMORY = 2**29  # bytes beyond what the process has when it begins
 ADDRESSES = 2**32  # bytes that may be asked for, and are never touched: a text's decoder believes its header's count
 PATIENCE = 120  # s for an example: an hour of a hang, not a busy machine
 GROUP = "challenge1/R1"
-LOOP = PlainLoop(blosc_address())
+LOOPS = Loops(blosc_address())
 counts: Counter[str] = Counter()
 
 
@@ -167,7 +168,7 @@ def frames(data: st.DataObject) -> None:
                 row = target.room(geometry.window_bytes)
                 for slot in range(4):
                     address = np.array([frame.address + frame.bounds[slot]], np.int64)
-                    LOOP(address, row.reshape(1, -1))
+                    LOOPS.decode(address, row.reshape(1, -1))
 
 
 def _tampered_shard(data: st.DataObject) -> tuple[Path, Geometry, bytes]:
@@ -187,6 +188,7 @@ def _tampered_shard(data: st.DataObject) -> tuple[Path, Geometry, bytes]:
 
 def shards(data: st.DataObject) -> None:
     lake, geometry, content = _tampered_shard(data)
+    compiled._made[:] = [data.draw(st.sampled_from([LOOPS, None]))]
     with promised("shard"):
         reader = LocalReader(str(lake), GROUP)
         out = np.empty((10, geometry.n_channels, geometry.n_times), geometry.dtype)
@@ -198,6 +200,7 @@ def shards(data: st.DataObject) -> None:
 
 def tiles(data: st.DataObject) -> None:
     lake, geometry, _ = _tampered_shard(data)
+    compiled._made[:] = [data.draw(st.sampled_from([LOOPS, None]))]
     n_times = data.draw(st.sampled_from([1, geometry.n_times, 2 * geometry.n_times + 3]))
     last = 10 * geometry.n_times - n_times
     positions = np.array(data.draw(st.lists(st.integers(0, last), min_size=1, max_size=12)), np.int64)

@@ -100,6 +100,7 @@ class Proxy(ThreadingHTTPServer):
     failures: float
     random: random.Random
     requests = 0
+    nbytes = 0
     failed = 0
     declines_signed_urls = False
     declined = 0
@@ -148,6 +149,7 @@ class Forward(BaseHTTPRequestHandler):
         self.send_header("Content-Length", length or "0")
         self.end_headers()
         if self.command != "HEAD":
+            self.server.nbytes += len(content)
             self.wfile.write(content)
         connection.close()
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import mne
 import numpy as np
 import pytest
 import torch
 from conftest import SMALL_SHARDS
 from test_continuous import bids, write_fif
-from test_stretches import NAMES, RATE, interrupted
+from test_stretches import NAMES, RATE, interrupted, noise
 
 import eegzarr
 from eegzarr.cut.api import cut_lake
@@ -52,7 +53,7 @@ def test_crops_come_from_anywhere_in_their_recording(lake: Path, shuffle: bool |
     for x, rows in first:
         assert x.shape[1:] == (3, 300)
         places += [place_of(one.numpy(), known[row]) for one, row in zip(x, rows, strict=True)]
-    assert len(places) == int(ds.valid.sum())
+    assert len(places) == ds.sizes["window"]  # also of the last tiles, which aren't full
     assert len({place % 200 for place in places}) > 150  # not where tiles begin
     assert not torch.equal(first[0][0], second[0][0])  # another epoch, other crops
     again = WindowStream(ds, 50, target=None, crop="3s", anywhere=True, shuffle=shuffle)
@@ -119,3 +120,57 @@ def test_what_cannot_be_taken_from_anywhere_is_refused(lake: Path, sample_lake: 
         WindowStream(ds.isel(window=slice(4)).load(), target=None, anywhere=True)
     with pytest.raises(UsageError, match=r"no window to give: .* recording shorter than the crop"):
         WindowStream(ds, target=None, crop="900s", anywhere=True)
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Whole recordings in tiles of 2 s, as int16: longer than a tile, shorter, with a bad time, beyond the range."""
+    folder = tmp_path_factory.mktemp("uneven")
+    samples = [noise(seconds, seed) for seed, seconds in enumerate([7.3, 1.3, 0.4, 1.5, 5.0, 1.3])]
+    samples[4][1, 250] = samples[5][0, 60] = 70_000
+    for number, signal in enumerate(samples):
+        raw = mne.io.RawArray(signal * 1e-6, mne.create_info(list(NAMES), RATE, "eeg"), verbose="error")
+        if number == 3:
+            raw.set_annotations(mne.Annotations([0.5], [0.5], ["BAD_muscle"]))
+        path = folder / f"bids/sub-{number}/eeg/sub-{number}_task-rest_eeg.fif"
+        path.parent.mkdir(parents=True)
+        raw.save(path, verbose="error")
+    eegzarr.build_lake(folder / "bids", folder / "lake.zarr", recipe="continuous", dtype="int16", workers=1)
+    return folder / "lake.zarr"
+
+
+def test_recordings_shorter_than_a_tile_give_crops_and_what_gives_none_is_counted_by_its_reason(uneven: Path) -> None:
+    ds = eegzarr.open_windows(uneven, "continuous")
+    known = lines(uneven)
+    assert ds.recording.to_numpy().tolist() == [0, 0, 0, 0, 1, 2, 3, 4, 4, 4, 5]
+    legal = {0: {*range(681)}, 1: {*range(81)}, 3: {0, 100}, 4: {*range(151)}}
+    stream = WindowStream(ds, 4, target=None, crop="0.5s", anywhere=True, views=60, with_labels=["recording"])
+    seen: dict[int, set[int]] = {row: set() for row in legal}
+    for x, labels in stream:
+        for views, row in zip(x, labels["recording"].tolist(), strict=True):
+            assert torch.isfinite(views).all()
+            seen[row] |= {place_of(view.numpy(), known[row]) for view in views}
+    assert all(found and found <= legal[row] for row, found in seen.items())
+    assert len(seen[1]) > 20
+    assert stream.left_out == {
+        "no target": 0,
+        "signal not readable": 1,
+        "recording shorter than the crop": 1,
+    }
+    longer = WindowStream(ds, 4, target=None, crop="1.2s", anywhere=True)
+    assert (longer.n_windows, longer.left_out["no stretch of its recording as long as the crop"]) == (8, 1)
+
+
+def test_crops_of_recordings_without_statistics_are_not_given_as_if_they_were_normalised(uneven: Path) -> None:
+    ds = eegzarr.open_windows(uneven, "continuous")
+    for normalize in ("recording", "robust"):
+        stream = WindowStream(ds, 4, target=None, crop="0.5s", anywhere=True, normalize=normalize)
+        assert stream.left_out["recording without statistics to normalise by"] == 2
+        assert stream.n_windows == 7
+    alone = WindowStream(ds, 4, target=None, crop="0.5s", anywhere=True, normalize="window")
+    assert alone.n_windows == 9
+    short = ds.isel(window=[4])
+    with pytest.raises(UsageError, match="the statistics are over no window"):
+        WindowStream(short, target=None, crop="0.5s", anywhere=True, normalize="channel")
+    (x,) = WindowStream(short, target=None, crop="0.5s", anywhere=True, normalize="channel", statistics=ds)
+    assert x.std() < 10

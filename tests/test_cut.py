@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from conftest import SMALL_SHARDS, run_command, tree_digests
+from conftest import SMALL_SHARDS, decoding, run_command, tree_digests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
@@ -21,7 +21,6 @@ from eegzarr.errors import LakeError, RecipeError
 from eegzarr.recipes.recipe import Recipe, recipe_from_fields
 from eegzarr.store.describe import describe_lake
 from eegzarr.store.open import open_recordings
-from eegzarr.store.reading import gather as compiling
 from eegzarr.store.reading.local import LocalReader
 from eegzarr.store.tiles.gather import TileGatherer
 from eegzarr.store.verify import verify_lake
@@ -169,9 +168,10 @@ def test_windows_cut_from_integers_are_within_half_a_step(direct: Path, integers
     assert float(np.abs(found.eeg.astype(float) - wanted.eeg).max()) <= 0.025 + 2**-16  # and float32's own
     for name in ("target", "start", "subject", "valid"):
         np.testing.assert_array_equal(wanted[name], found[name])
-    compiling.compile_gather()
-    (x, _), *_ = WindowStream(eegzarr.open_windows(integers, "challenge1"), 64)
-    np.testing.assert_array_equal(x, found.eeg[:64])
+    for is_compiled in (True, False):
+        with decoding(compiled=is_compiled):
+            (x, _), *_ = WindowStream(eegzarr.open_windows(integers, "challenge1"), 64)
+        np.testing.assert_array_equal(x, found.eeg[:64])
 
 
 def test_plain_xarray_opens_the_labels_of_a_cut_group(lake: Path) -> None:
@@ -220,10 +220,6 @@ STREAMS = st.fixed_dictionaries(
 def test_a_stream_of_cut_windows_gives_what_one_of_stored_windows_gives(
     direct: Path, lake: Path, options: dict[str, object], name: str, channels: object, times: object, is_compiled: bool
 ) -> None:
-    if is_compiled:
-        compiling.compile_gather()
-    else:
-        compiling._compiled.clear()
     streams = []
     for place in (direct, lake):
         ds = eegzarr.open_windows(place, name).isel(channel=channels, time=times, window=slice(3, 150))
@@ -232,7 +228,8 @@ def test_a_stream_of_cut_windows_gives_what_one_of_stored_windows_gives(
             options = {**options, "crop": None}
         streams.append(WindowStream(ds, 32, seed=3, memory=2**22, **options))  # type: ignore[arg-type]
     assert streams[0].shuffle == streams[1].shuffle
-    given = [list(stream) for stream in streams]
+    with decoding(compiled=is_compiled):
+        given = [list(stream) for stream in streams]
     if options["shuffle"] == "block":  # frames hold other windows: the order is another, the windows are the same
         given = [[sorted_rows(batches)] for batches in given]
     for one, other in zip(*given, strict=True):
@@ -268,10 +265,6 @@ def test_datasets_splits_and_mne_take_cut_windows_like_stored_ones(direct: Path,
 @settings(max_examples=25)
 @given(data=st.data(), is_compiled=st.booleans())
 def test_windows_at_any_offset_are_what_plain_zarr_has(lake: Path, data: st.DataObject, is_compiled: bool) -> None:
-    if is_compiled:
-        compiling.compile_gather()
-    else:
-        compiling._compiled.clear()
     tiles = xr.open_zarr(lake, group="continuous/R1").eeg[:40].to_numpy()
     line = tiles.transpose(1, 0, 2).reshape(tiles.shape[1], -1)
     length = data.draw(st.integers(1, 900))
@@ -279,7 +272,8 @@ def test_windows_at_any_offset_are_what_plain_zarr_has(lake: Path, data: st.Data
     channels = data.draw(st.lists(st.integers(0, 128), min_size=1, max_size=5))
     rows = np.empty((len(begins), len(channels), length), np.float32)
     gatherer = TileGatherer(LocalReader(str(lake), "continuous/R1"))
-    gatherer.gather(np.array(begins, np.int64), np.array(channels, np.int64), rows)
+    with decoding(compiled=is_compiled):
+        gatherer.gather(np.array(begins, np.int64), np.array(channels, np.int64), rows)
     for row, begin in zip(rows, begins, strict=True):
         np.testing.assert_array_equal(row, line[channels, begin : begin + length])
 

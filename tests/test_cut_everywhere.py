@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from conftest import SMALL_SHARDS, run_command, tree_digests
+from conftest import SMALL_SHARDS, decoding, run_command, tree_digests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from montages import NAMES, RECIPE, write_dataset
@@ -25,7 +25,6 @@ from eegzarr.report import report
 from eegzarr.store.describe import lost_windows
 from eegzarr.store.layout import Geometry
 from eegzarr.store.open import open_recordings
-from eegzarr.store.reading import gather as compiling
 from eegzarr.store.tiles.held import HeldTiles
 from eegzarr.store.verify import verify_lake
 from eegzarr.stream import MixedStream, WindowStream
@@ -155,14 +154,15 @@ def test_mixtures_and_saved_states_know_what_is_cropped(lake: Path) -> None:
 @pytest.mark.parametrize("memory", [2**21, 2**28])
 def test_tiles_that_are_held_give_the_same_samples(lake: Path, memory: int) -> None:
     ds = eegzarr.cut(lake, "challenge2").isel(channel=[5, 0, 128])
-    compiling.compile_gather()
     options = {"crop": "3s", "random_crop": False, "target": None, "with_labels": ["recording", "start"]}
     stream = WindowStream(ds, 32, shuffle="block", memory=memory, **options)  # type: ignore[arg-type]
     middle = ds.eeg.isel(time=slice(50, 350)).to_numpy()
     number = {key: at for at, key in enumerate(zip(ds.recording.to_numpy(), ds.start.to_numpy(), strict=True))}
-    for _ in range(2):
+    for is_compiled in (True, False):
         seen = 0
-        for x, labels in stream:
+        with decoding(compiled=is_compiled):
+            given = list(stream)
+        for x, labels in given:
             keys = zip(labels["recording"].tolist(), labels["start"].tolist(), strict=True)
             np.testing.assert_array_equal(x, middle[[number[key] for key in keys]])
             seen += len(x)

@@ -16,7 +16,6 @@ from conftest import run_command, tree_digests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from numcodecs import blosc
 
 import eegzarr
 from eegzarr.build.__main__ import describe
@@ -25,10 +24,6 @@ from eegzarr.errors import LakeError, UsageError
 from eegzarr.exchange.write import GivenWindows, write_windows
 from eegzarr.store.integers import FILL, LARGEST, as_step, round_to, step_that_holds, to_integers, to_microvolts
 from eegzarr.store.open import open_recordings
-from eegzarr.store.reading.gather import compile_gather, compiled_gather
-from eegzarr.store.reading.integers import IntegerDecoder, Picked
-from eegzarr.store.reading.local import LocalReader
-from eegzarr.store.reading.read import WindowDecoder
 from eegzarr.store.verify import verify_lake
 
 GROUP = "challenge1/R1"
@@ -160,46 +155,6 @@ def test_info_and_verify_know_integers(integer_lake: Path) -> None:
 def test_mne_gets_the_same_volts(integer_lake: Path) -> None:
     some = eegzarr.open_windows(integer_lake, "challenge1").isel(window=slice(10, 14))
     np.testing.assert_allclose(eegzarr.to_mne(some).get_data() * 1e6, some["eeg"].values, rtol=1e-6)
-
-
-@settings(max_examples=20)
-@given(st.data())
-def test_compiled_code_and_numpy_give_the_same_samples(integer_lake: Path, data: st.DataObject) -> None:
-    compile_gather()
-    assert compiled_gather() is not None
-    reader = LocalReader(str(integer_lake), GROUP)
-    stored = zarr.open_array(integer_lake / GROUP / "eeg", mode="r")
-    windows = np.array(data.draw(st.lists(st.integers(0, 240), min_size=1, max_size=5)))
-    channels = data.draw(st.one_of(st.just(slice(0, 129, 1)), st.lists(st.integers(0, 128), min_size=1).map(np.array)))
-    times = data.draw(st.sampled_from([slice(0, 200, 1), slice(7, 90, 1), slice(3, 200, 2), np.array([9, 2, 2, 150])]))
-    every = np.arange(200)[times]
-    length = data.draw(st.integers(1, len(every)))
-    offsets = np.array(
-        data.draw(st.lists(st.integers(0, len(every) - length), min_size=len(windows), max_size=len(windows)))
-    )
-    rows = np.empty((len(windows), len(np.arange(129)[channels]), length), np.float32)
-    groups = np.zeros(len(windows), np.int32)
-    IntegerDecoder(WindowDecoder([reader])).decode(groups, windows, Picked.of(channels, times), offsets, rows)
-    for row, window, offset in zip(rows, windows, offsets, strict=True):
-        expected = stored[int(window)][channels][:, every[offset : offset + length]] * 0.05
-        np.testing.assert_array_equal(row, expected.astype(np.float32))
-
-
-@settings(max_examples=20)
-@given(st.floats(1e-4, 10))
-def test_compiled_code_scales_every_integer_like_numpy(step: float) -> None:
-    compile_gather()
-    loop = compiled_gather()
-    assert loop is not None
-    every = np.arange(-(2**15), 2**15).astype(np.int16).reshape(1, 256, 256)
-    encoded = np.frombuffer(blosc.compress(every, b"lz4", 5, blosc.BITSHUFFLE), np.uint8)
-    for by_parts in {False, loop.is_same_by_parts(step)}:
-        rows, nothing = np.empty(every.shape, np.float32), np.zeros(0, np.int64)
-        given = np.array([encoded.ctypes.data]), np.array([step]), np.array([by_parts])
-        assert (
-            loop.integers(*given, np.empty_like(every[0]), rows, np.arange(256), np.zeros(1, np.int64), nothing) == -1
-        )
-        np.testing.assert_array_equal(rows, to_microvolts(every, step))
 
 
 @pytest.mark.parametrize("name", ["WindowStream", "WindowDataset"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -12,17 +13,22 @@ import pytest
 import torch
 import xarray as xr
 from conftest import SMALL_SHARDS
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from s3_server import BUCKET, Proxy, s3_server, upload, used_through_proxy
 from torch.utils.data import DataLoader
 
 import eegzarr
 from eegzarr.cut.api import cut_lake
 from eegzarr.errors import LakeError, UsageError
+from eegzarr.store.group import stored_geometry
 from eegzarr.store.reading.lent import LentMemory
 from eegzarr.store.reading.remote import FrameCache, RangeFetcher
 from eegzarr.store.reading.signed import SignedRanges
+from eegzarr.store.reading.singles import ranges_of
+from eegzarr.store.shard import encode_shard
 from eegzarr.store.verify import verify_lake
-from eegzarr.train import WindowStream
+from eegzarr.stream import WindowDataset, WindowStream
 
 URL, INTEGERS = (f"s3://{BUCKET}/{name}.zarr" for name in ("lake", "integers"))
 
@@ -43,17 +49,23 @@ def proxy(server: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
 
 def test_frames_that_are_spare_go_first_and_count_as_room() -> None:
     cache = FrameCache(4)
+
+    def hold(number: int, *, is_enough: bool = True) -> Future[None]:
+        return cache.hold((0, number), 1, Future, lambda held: is_enough)
+
     for number in range(4):
-        cache.hold((0, number), 1, Future)
+        hold(number)
     assert not cache.has_room(1)
     cache.spare((0, 2))
     assert cache.has_room(1)
     assert not cache.has_room(2)
     cache.spare((0, 3))
     cache.get((0, 3))  # wanted again
-    cache.hold((0, 4), 1, Future)
+    hold(4)
     assert [number for number in range(5) if cache.get((0, number)) is not None] == [0, 1, 3, 4]
-    cache.hold((0, 5), 1, Future)
+    before = hold(5)
+    assert hold(5) is before
+    assert hold(5, is_enough=False) is not before
     assert cache.get((0, 0)) is None
     cache.drop((0, 5))
     assert cache.has_room(1)
@@ -120,6 +132,70 @@ def test_each_frame_is_fetched_once(proxy: Proxy, sample_lake: Path) -> None:
     drain(stream)
     # A shard's index is one request, and so is to see that the group is still the one that was opened.
     assert proxy.requests - before == frames + 2 * shards + 1
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.tuples(st.integers(0, 300), st.integers(1, 200)), min_size=1, max_size=20),
+    st.integers(1, 500),
+    st.integers(1, 9000),
+)
+def test_ranges_hold_all_windows_and_take_no_longer_than_the_frame(
+    gaps_and_lengths: list[tuple[int, int]], a_request: int, whole: int
+) -> None:
+    gaps, lengths = np.array(gaps_and_lengths).T
+    ends = np.cumsum(gaps + lengths)
+    starts = ends - lengths
+    ranges = ranges_of(starts, ends, whole, a_request)
+    for start, end in zip(starts, ends, strict=True) if ranges else ():
+        assert sum(first <= start and end <= stop for first, stop in ranges) == 1
+    takes = sum(stop - first + a_request for first, stop in ranges)
+    assert takes < whole + a_request
+    if not ranges:  # neither all windows by themselves nor the span of all of them would take less
+        assert min(lengths.sum() + len(lengths) * a_request, ends[-1] - starts[0] + a_request) >= whole + a_request
+
+
+def test_few_windows_of_a_frame_are_fetched_without_the_rest(proxy: Proxy, sample_lake: Path) -> None:
+    remote, local = (eegzarr.open_windows(lake, "challenge1") for lake in (URL, sample_lake))
+    few = [*range(3, 241, 40), 5, 70]  # 8 of 241, in 7 of 8 frames of 32
+    size = sum(path.stat().st_size for path in (sample_lake / "challenge1/R1/eeg").rglob("0") if path.is_file())
+    for read in (
+        lambda ds: drain(WindowStream(ds, 4, shuffle="block", target="start"))[0],
+        lambda ds: drain(WindowStream(ds, 1, shuffle="global", target="start", memory=3 * 32 * 129 * 200 * 4))[0],
+        lambda ds: torch.stack(list(map(WindowDataset(ds, target=None).__getitem__, (6, 0, -1, 0)))).numpy(),
+    ):
+        remote, local = remote.isel(window=few), local.isel(window=few)
+        few = list(range(len(few)))
+        before = proxy.nbytes
+        got = read(remote)
+        assert proxy.nbytes - before < size / 3  # the checksums of windows are read after the first few frames
+        np.testing.assert_array_equal(got, read(local))
+
+
+def test_a_window_of_another_frame_than_was_noted_is_read_with_all_of_it(proxy: Proxy, sample_lake: Path) -> None:
+    ds = eegzarr.open_windows(URL, "challenge1")
+    expected = eegzarr.open_windows(sample_lake, "challenge1").eeg[::40].to_numpy()
+    filesystem = fsspec.filesystem("s3")
+    keys = [f"{URL}/challenge1/R1/eeg/c/{shard}/0/0" for shard in range(8)]
+    pristine = [filesystem.cat_file(key) for key in keys]
+    stored = xr.open_zarr(URL, group="challenge1/R1", storage_options={}).eeg
+    try:
+        for shard, key in enumerate(keys):  # the same samples, compressed by another program
+            windows = stored[32 * shard : 32 * shard + 32].to_numpy()
+            geometry = stored_geometry(URL, "challenge1/R1")
+            assert geometry is not None
+            filesystem.pipe_file(key, encode_shard(windows, replace(geometry, clevel=1)))
+        x, _ = drain(WindowStream(ds.isel(window=slice(None, None, 40)), 4, target="start"))
+        np.testing.assert_array_equal(x, expected)
+        damaged = bytearray(pristine[0])
+        damaged[200_000] ^= 1
+        filesystem.pipe_file(keys[0], bytes(damaged))
+        with pytest.raises(LakeError, match=r"c/0/0/0, frame 0, is damaged"):
+            for window in range(32):
+                drain(WindowStream(ds.isel(window=[window, 40, 80, 120, 160, 200]), 4, target="start"))
+    finally:
+        for key, content in zip(keys, pristine, strict=True):
+            filesystem.pipe_file(key, content)
 
 
 def test_a_bucket_that_is_waited_for_is_named(proxy: Proxy) -> None:

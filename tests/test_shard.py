@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import google_crc32c
 import numpy as np
 import pytest
 import zarr
+from conftest import decoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numcodecs import blosc
@@ -17,7 +19,7 @@ from eegzarr.errors import LakeError
 from eegzarr.store.crc import crc32c
 from eegzarr.store.frame import find_windows
 from eegzarr.store.layout import COMPRESSIONS, DTYPES, Geometry, create_eeg
-from eegzarr.store.reading import gather
+from eegzarr.store.reading.compiled import compile_loops, compiled_loops
 from eegzarr.store.reading.local import LocalReader
 from eegzarr.store.reading.mapped import MappedFile
 from eegzarr.store.reading.read import WindowDecoder
@@ -239,15 +241,14 @@ def test_put_leaves_no_partial_file(tmp_path: Path) -> None:
 
 
 @pytest.fixture(params=[True, False], ids=["compiled", "in Python"])
-def is_compiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+def is_compiled(request: pytest.FixtureRequest) -> Iterator[bool]:
     """Whether the loop that decodes windows is compiled, which a test with this runs both with and without."""
-    monkeypatch.setattr(gather, "_plain", [] if request.param else [None])
-    gather.compile_plain()
-    return bool(request.param)
+    with decoding(compiled=request.param):
+        yield request.param
 
 
-def test_windows_are_decoded_alike_by_compiled_code_and_by_python(is_compiled: bool, tmp_path: Path) -> None:
-    assert (gather.plain_loop() is not None) == is_compiled
+@pytest.mark.usefixtures("is_compiled")
+def test_windows_are_decoded_alike_by_compiled_code_and_by_python(tmp_path: Path) -> None:
     windows = noise(53)
     geometry = geometry_for(windows, "float32")
     write_group(tmp_path, windows, geometry)
@@ -286,12 +287,12 @@ def test_beyond_memory_the_system_is_asked_for_shards_once_and_then_for_single_w
 
 
 def test_the_compiled_loop_names_the_buffer_that_it_cannot_decode() -> None:
-    gather.compile_plain()
-    loop = gather.plain_loop()
-    assert loop is not None
+    compile_loops()
+    loops = compiled_loops()
+    assert loops is not None
     sound = np.frombuffer(blosc.compress(np.arange(64, dtype="f4"), b"lz4", 5, 1, 0), np.uint8)
     broken = np.zeros_like(sound)
     rows = np.empty((3, 64), "f4")
     addresses = np.array([sound.ctypes.data, broken.ctypes.data, sound.ctypes.data])
-    assert loop(addresses, rows) == 1
+    assert loops.decode(addresses, rows) == 1
     np.testing.assert_array_equal(rows[0], np.arange(64))

@@ -126,7 +126,7 @@ def test_workers_that_wait_are_said_to_keep_up() -> None:
 
 
 QUICK = Report(
-    windows=1000, batches=10, elapsed=10.0, opening=0.0, wait=9.0, transform=0.0, consumer=1.0,
+    began=0.0, windows=1000, batches=10, opening=0.0, wait=9.0, transform=0.0, consumer=1.0,
     read=0.0, check=0.0, decode=10.0, threads=1,
 )  # fmt: skip
 HERE = Circumstances(stored_bytes=4, given_bytes=4, is_remote=False, ahead=2, concurrency=16)

@@ -15,7 +15,7 @@ from eegzarr.build.task import Piece, ShardTask, read_piece, shard_buffer
 from eegzarr.errors import LakeError, RecordingError
 from eegzarr.recordings.quartiles import quartiles
 from eegzarr.store.codec import codec_mark
-from eegzarr.store.integers import beyond_reason, is_too_large, round_to, to_integers, to_microvolts
+from eegzarr.store.integers import BEYOND, beyond_reason, is_too_large, round_to, to_integers, to_microvolts
 from eegzarr.store.layout import EEG, RECEIPTS, SCRATCH, Geometry, open_array
 from eegzarr.store.receipt import Moments, Receipt, Rounding, WindowChecks, max_rounding
 from eegzarr.store.shard import ShardEncoder, writing
@@ -220,4 +220,4 @@ def _beyond(reached: float, geometry: Geometry) -> str:
     """Say why windows are invalid that reach so many uV."""
     if geometry.step:
         return beyond_reason(reached, geometry.step)
-    return f"reaches {reached:.3g} uV, more than {geometry.dtype} holds: windows that do are invalid"
+    return f"{BEYOND}{reached:.3g} uV, more than {geometry.dtype} holds: windows that do are invalid"

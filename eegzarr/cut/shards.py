@@ -22,7 +22,7 @@ from eegzarr.build.write import shard_tasks
 from eegzarr.cut.source import WholeRecordings
 from eegzarr.errors import RecordingError, UsageError
 from eegzarr.store.layout import SHARD_SIZE
-from eegzarr.store.reading.gather import compile_gather, is_worth_compiling
+from eegzarr.store.reading.compiled import compile_for
 from eegzarr.store.receipt import Receipt, Rounding
 from eegzarr.store.tiles.gather import TileGatherer
 from eegzarr.store.tiles.signals import CACHE, Tiles, open_reader
@@ -82,8 +82,7 @@ def _lost(recordings: WholeRecordings) -> Rounding:
 def make_shard(task: CutTask) -> Receipt:
     """Gather the windows of a shard from the tiles, and write it where that is asked for; return its receipt."""
     geometry, tiles = task.shard.geometry, task.tiles
-    if is_worth_compiling(sum(len(piece.starts) for piece in task.shard.pieces)):
-        compile_gather()
+    compile_for(sum(len(piece.starts) for piece in task.shard.pieces))
     gatherer = _gatherer(tiles)
     channels = tiles.numbers(list(task.shard.channels))
 
@@ -152,8 +151,7 @@ class Makers:
                 _opened.clear()
 
     def _made_here(self, plan: Plan, task_of: Callable[[int], CutTask], shards: Sequence[int]) -> dict[int, Receipt]:
-        if is_worth_compiling(plan.n_windows):
-            compile_gather()
+        compile_for(plan.n_windows)
         makers = Resources.fit(_making_takes(plan, task_of), None, self.memory).workers
         with ThreadPoolExecutor(min(_THREADS, makers), thread_name_prefix="eegzarr-cut") as pool:
             made = pool.map(lambda shard: make_shard(task_of(shard)), shards)

@@ -27,7 +27,8 @@ from eegzarr.store.layout import EEG, SIGNALS, Geometry, lake_url, open_dataset,
 from eegzarr.store.private import indexing
 from eegzarr.store.reading.checked import decode_frame
 from eegzarr.store.reading.damage import damage_named
-from eegzarr.store.reading.read import RemoteReader, WindowDecoder, WindowReader
+from eegzarr.store.reading.fetched import RemoteReader
+from eegzarr.store.reading.read import WindowDecoder, WindowReader
 from eegzarr.store.reading.stored import StoredSignals
 from eegzarr.store.tiles.signals import cut_signals, open_reader
 
@@ -131,7 +132,7 @@ class SignalArray(StoredSignals):
         runs = list(_runs(numbers, self._geometry.windows_per_frame))
         if isinstance(reader, RemoteReader):
             for run in runs:
-                reader.prefetch(int(numbers[run.start]) // self._geometry.windows_per_frame)
+                reader.prefetch(int(numbers[run.start]) // self._geometry.windows_per_frame, numbers[run].tolist())
         threads = min(_REQUESTS if isinstance(reader, RemoteReader) else usable_cores(), len(runs))
         if len(runs) < _FRAMES_FOR_THREADS or threads == 1:
             for run in runs:

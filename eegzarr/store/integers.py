@@ -21,6 +21,7 @@ from eegzarr.store.receipt import Rounding
 FILL, LARGEST = -(2**15), 2**15 - 1
 DEFAULT_STEP = 0.05  # uV: half of it is far below an amplifier's noise
 AUTO = "auto"
+BEYOND = "reaches "  # how the reason begins why windows are invalid that no number of a type stands for
 _DIGITS = 3  # of a step that is proposed
 _QUANTITY = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(\D*)", re.ASCII)
 
@@ -122,6 +123,6 @@ def step_that_holds(highest: float) -> float:
 def beyond_reason(highest: float, step: float) -> str:
     """Say why windows of a recording that reach this many uV are invalid."""
     return (
-        f"reaches {highest:.3g} uV, more than int16 holds at a step of {step:g} uV (±{LARGEST * step:.4g} uV): windows "
+        f"{BEYOND}{highest:.3g} uV, more than int16 holds at a step of {step:g} uV (±{LARGEST * step:.4g} uV): windows "
         f"that do are invalid; a step of {step_that_holds(highest):g} uV would hold them"
     )

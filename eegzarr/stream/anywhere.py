@@ -7,16 +7,22 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 
 from eegzarr.build.whole.kept import Kept
 from eegzarr.errors import LakeError, RecordingError, UsageError
 from eegzarr.recordings.header import Header
-from eegzarr.store.layout import EVENTS_TSV, FIRST_TILE, OBSERVED, RECORDINGS, open_dataset, open_store
+from eegzarr.store.integers import BEYOND
+from eegzarr.store.layout import EVENTS_TSV, FIRST_TILE, OBSERVED, RECORDINGS, TILE_SAMPLES, open_dataset, open_store
 from eegzarr.store.provenance import Part
 from eegzarr.store.tiles.signals import CutRecordings, Tiles
 from eegzarr.stream.selection import Selection
+from eegzarr.stream.statistics import lacks_statistics
+from eegzarr.stream.targets import NOT_READABLE
 
 TOO_SHORT = "recording shorter than the crop"
+NO_STRETCH = "no stretch of its recording as long as the crop"
+WITHOUT_STATISTICS = "recording without statistics to normalise by"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +54,30 @@ class Anywhere:
         span = np.searchsorted(self.number, chosen, side="right") - 1
         return self.begin[span] + chosen - self.number[span]
 
+    def without(self, left_out: npt.NDArray[np.bool_]) -> Anywhere:
+        """Return the same for fewer windows."""
+        return replace(self, recording=self.recording[~left_out])
 
-def anywhere_in(selection: Selection, n_times: int) -> tuple[Selection, Anywhere]:
+
+@dataclass(frozen=True)
+class _Recorded:
+    """A recording: where its first sample is on the line of tiles, where crops of it can begin, or why none can."""
+
+    first: int
+    places: list[tuple[int, int]]
+    why_none: str
+
+
+def anywhere_in(selection: Selection, n_times: int, *, by_recording: bool = False) -> tuple[Selection, Anywhere]:
     """Return a selection whose windows are named by positions, and where crops of their recordings can begin.
 
-    Windows of recordings without a place for a crop are left out, and counted.
+    Windows of recordings without a place for a crop are left out, and counted. Whether the windows themselves are whole
+    doesn't matter: a recording may be shorter than one.
+
+    Parameters
+    ----------
+    by_recording : bool
+        Whether crops are normalised by statistics of their recording, which are those of its valid windows.
 
     Raises
     ------
@@ -60,38 +85,42 @@ def anywhere_in(selection: Selection, n_times: int) -> tuple[Selection, Anywhere
         If the windows aren't those of whole recordings, nor cut from such, or times were picked from them.
     """
     sources, window = [], selection.window.copy()
-    spans: list[tuple[int, int]] = []
-    owner: list[int] = []
+    recordings: list[_Recorded] = []
     recording = np.zeros(len(window), np.int64)
-    recordings = 0
     for number, source in enumerate(selection.sources):
         if not isinstance(source, Part) or not source.lake:
             raise UsageError("anywhere=True reads whole recordings from a lake, and these windows are in memory")
         if tuple(source.times) != tuple(range(source.times[0], source.times[-1] + 1)):
             raise UsageError("anywhere=True takes samples as they follow each other: select no times before")
-        tiles, firsts, legal = _places(source, n_times)
+        tiles, recorded = _recorded(source, n_times)
         own = selection.source == number
         if source.cut is None:
             source = replace(source, cut=_uncut(source, tiles))
             window[own] *= tiles.geometry.n_times
         sources.append(source)
-        recording[own] = recordings + np.searchsorted(firsts, window[own], side="right") - 1
-        for row, places in enumerate(legal):
-            spans += places
-            owner += [recordings + row] * len(places)
-        recordings += len(firsts)
-    begin, end = np.array(spans, np.int64).reshape(-1, 2).T
-    length = end - begin
-    count = np.bincount(np.array(owner, np.int64), length, minlength=recordings).astype(np.int64)
-    kept = count[recording] > 0
-    where = Anywhere(recording[kept], np.cumsum(count) - count, count, begin, np.cumsum(length) - length)
-    return _only(replace(selection, sources=tuple(sources), window=window), kept), where
+        firsts = [one.first for one in recorded]
+        recording[own] = len(recordings) + np.searchsorted(firsts, window[own], side="right") - 1
+        recordings += recorded
+    begin, end = np.array([span for one in recordings for span in one.places], np.int64).reshape(-1, 2).T
+    counts = np.array([sum(b - a for a, b in one.places) for one in recordings], np.int64)
+    where = Anywhere(recording, np.cumsum(counts) - counts, counts, begin, np.cumsum(end - begin) - (end - begin))
+    found = replace(selection, sources=tuple(sources), window=window)
+    why = np.array([one.why_none for one in recordings], object)
+    for reason in dict.fromkeys(filter(None, why.tolist())):
+        left_out = why[where.recording] == reason
+        found, where = found.without(left_out, reason), where.without(left_out)
+    if not by_recording:
+        return found, where
+    lacking = lacks_statistics(found)
+    return found.without(lacking, WITHOUT_STATISTICS), where.without(lacking)
 
 
-def _places(source: Part, n_times: int) -> tuple[Tiles, npt.NDArray[np.int64], list[list[tuple[int, int]]]]:
-    """Return the tiles of a source, where its recordings begin, and spans of places where a crop of each can."""
+def _recorded(source: Part, n_times: int) -> tuple[Tiles, list[_Recorded]]:
+    """Return the tiles of a source, and its recordings in their order."""
+    store = open_store(source.lake, read_only=True)
+    windows = open_dataset(store, source.group)
     try:
-        table = open_dataset(open_store(source.lake, read_only=True), f"{source.group}/{RECORDINGS}")
+        table = open_dataset(store, f"{source.group}/{RECORDINGS}")
         texts = list(zip(table[OBSERVED].to_numpy().tolist(), table[EVENTS_TSV].to_numpy().tolist(), strict=True))
     except KeyError:
         raise UsageError(
@@ -101,33 +130,50 @@ def _places(source: Part, n_times: int) -> tuple[Tiles, npt.NDArray[np.int64], l
     tiles = Tiles.of(source.lake, source.group)
     if tiles.digest != source.digest:
         raise LakeError(f"{source.lake}/{source.group} was rebuilt while it was open: open it again")
-    counts = table["windows"].to_numpy()
-    sfreq = float(open_dataset(open_store(source.lake, read_only=True), source.group).attrs["sampling_rate"])
-    firsts, legal = [], []
+    counts, size, lost = table["windows"].to_numpy(), tiles.geometry.n_times, _lost(windows, table)
+    sfreq = float(windows.attrs["sampling_rate"])
+    recorded = []
     for (observed, events), count, tile in zip(texts, counts, np.cumsum(counts) - counts, strict=True):
         if count:
-            begin = int(tile) * tiles.geometry.n_times
-            firsts.append(begin)
-            legal.append([(begin + a, begin + b) for a, b in _spans(Kept(observed, events), sfreq, n_times)])
-    return tiles, np.array(firsts, np.int64), legal
+            gone = [(n * size, (n + 1) * size) for n in np.flatnonzero(lost[tile : tile + count]).tolist()]
+            header, begin = _header(Kept(observed, events)).at(sfreq), int(tile) * size
+            places = _places(header, gone, n_times)
+            short = TOO_SHORT if header.n_times < n_times else NO_STRETCH
+            why_none = "" if places else NOT_READABLE if _places(header, [], n_times) else short
+            recorded.append(_Recorded(begin, [(begin + a, begin + b) for a, b in places], why_none))
+    return tiles, recorded
 
 
-def _spans(kept: Kept, sfreq: float, n_times: int) -> list[tuple[int, int]]:
-    """Return the spans of samples, end excluded, at which a crop of a recording can begin."""
+def _lost(windows: xr.Dataset, table: xr.Dataset) -> npt.NDArray[np.bool_]:
+    """Return which tiles have no samples: their recording can't be read, or one was more than the type holds.
+
+    A tile that isn't full is invalid in any case. In a recording with samples that the type doesn't hold, such tiles
+    count as lost, too: rarely, and at its end.
+    """
+    invalid = ~windows["valid"].to_numpy()
+    row = windows["recording"].to_numpy()
+    is_full = windows[TILE_SAMPLES].to_numpy() == windows.sizes["time"]
+    reasons = [str(reason).startswith(BEYOND) for reason in table["reason"].to_numpy().tolist()]
+    doubted = (table["status"].to_numpy() == "unreadable") | np.array(reasons, bool)
+    lost: npt.NDArray[np.bool_] = invalid & (is_full | doubted[row])
+    return lost
+
+
+def _header(kept: Kept) -> Header:
+    """Return the header of a recording, with its bad times as far as its annotations can be read."""
     observed = kept.restored()
     try:
-        header = observed.header_for(events=True)
-    except RecordingError:  # its annotations can't be read
-        header = observed.header_for(events=False)
-    return [(a, b - n_times + 1) for a, b in _good(header.at(sfreq)) if b - a >= n_times]
+        return observed.header_for(events=True)
+    except RecordingError:
+        return observed.header_for(events=False)
 
 
-def _good(header: Header) -> list[tuple[int, int]]:
-    """Return the stretches of a recording without its bad times."""
+def _places(header: Header, lost: Sequence[tuple[int, int]], n_times: int) -> list[tuple[int, int]]:
+    """Return the spans of samples, end excluded, at which a crop can begin: in one stretch, outside of bad times."""
     parts = list(header.spans)
-    for first, stop in header.bad_times:
+    for first, stop in (*header.bad_times, *lost):
         parts = [one for a, b in parts for one in ((a, min(b, first)), (max(a, stop), b)) if one[0] < one[1]]
-    return parts
+    return [(a, b - n_times + 1) for a, b in parts if b - a >= n_times]
 
 
 def _uncut(source: Part, tiles: Tiles) -> CutRecordings:
@@ -138,22 +184,6 @@ def _uncut(source: Part, tiles: Tiles) -> CutRecordings:
     first = np.where(counts > 0, np.cumsum(counts) - counts, -1)
     sfreq = float(open_dataset(store, source.group).attrs["sampling_rate"])
     return CutRecordings.of(source.digest, source.group, sfreq, tiles, table.assign({FIRST_TILE: ("recording", first)}))
-
-
-def _only(selection: Selection, kept: npt.NDArray[np.bool_]) -> Selection:
-    """Return a selection of some of its windows."""
-    targets = selection.targets
-    left_out = int((~kept).sum())
-    return replace(
-        selection,
-        source=selection.source[kept],
-        window=selection.window[kept],
-        recording=selection.recording[kept],
-        targets=targets if targets.values is None else replace(targets, values=targets.values[kept]),
-        labels={name: values[kept] for name, values in selection.labels.items()},
-        weighed=None if selection.weighed is None else selection.weighed[kept],
-        left_out={**selection.left_out, **({TOO_SHORT: left_out} if left_out else {})},
-    )
 
 
 def check_views(views: int, *, is_random: bool) -> None:

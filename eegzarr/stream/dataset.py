@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from eegzarr.errors import UsageError
 from eegzarr.machine.memory import as_bytes
-from eegzarr.store.reading.gather import compile_gather, compile_plain, is_worth_compiling
+from eegzarr.store.reading.compiled import compile_loops
 from eegzarr.stream.about import AboutWindows
 from eegzarr.stream.report import Circumstances, Report, report_of
 from eegzarr.stream.rows import OpenRows, RowOptions, WindowRows
@@ -75,7 +75,6 @@ class WindowDataset(AboutWindows, Dataset[Any]):
         self._random_crop = random_crop
         self._memory = as_bytes(memory, "memory") or 0
         self._opened: OpenRows | None = None
-        self._converts = any(layout.step or layout.is_cut for layout in self._rows.layouts)
         self._meter: Meter | None = None
         self._board = Board()
         self._checked = 0.0
@@ -149,8 +148,6 @@ class WindowDataset(AboutWindows, Dataset[Any]):
             asked = time.perf_counter()
             opened.fill(rows.numpy(), chosen, offsets)
             meter.took(asked, len(chosen))
-        if self._converts and is_worth_compiling(len(chosen)):
-            compile_gather()
         return self._rows.batch(rows, chosen)
 
     def _open(self) -> tuple[OpenRows, Meter]:
@@ -158,7 +155,7 @@ class WindowDataset(AboutWindows, Dataset[Any]):
         if opened is None or meter is None or opened.pid != os.getpid():
             meter = self._meter = Meter(threads=1, row=self._board.own())
             opened = self._opened = OpenRows(self._rows, self._memory, _CONCURRENCY)
-            compile_plain()
+            compile_loops()
             meter.opened(opened.spent)
         if time.monotonic() - self._checked > _CHECKED_EVERY:
             opened.check()

@@ -15,8 +15,8 @@ from torch.utils.data import get_worker_info
 
 from eegzarr.errors import UsageError
 from eegzarr.machine.system import usable_cores
-from eegzarr.store.reading.gather import FEW, compile_gather, compile_plain, is_worth_compiling
-from eegzarr.store.reading.read import RemoteReader
+from eegzarr.store.reading.compiled import compile_for
+from eegzarr.store.reading.fetched import RemoteReader
 from eegzarr.stream.buffers import BufferPool
 from eegzarr.stream.counts import whole
 from eegzarr.stream.rows import OpenRows, WindowRows
@@ -96,7 +96,6 @@ class Decoder:
 
     def __init__(self, rows: WindowRows, reading: Reading, *, by_block: bool = False) -> None:
         self._rows = rows
-        self._converts = any(layout.step or layout.is_cut for layout in rows.layouts)
         # What a block shuffle mixes, and an eighth for tiles that its windows reach into.
         held = reading.memory // 16 * 9 if by_block and rows.windows_share_tiles() else 0
         self.opened = rows.open(reading.memory, reading.concurrency, held)
@@ -130,11 +129,8 @@ class Decoder:
         upcoming = iter(zip(members, offsets, strict=True))
         executor = ThreadPoolExecutor(reading.n_threads, thread_name_prefix="eegzarr-decode")
         try:
-            windows = sum(map(len, members))
-            if windows >= FEW:
-                executor.submit(compile_plain)
-            if self._converts and is_worth_compiling(windows):
-                executor.submit(compile_gather)
+            executor.submit(compile_for, sum(map(len, members)))
+            lookahead.reach(executor)  # a bucket answers both together
             self.opened.check()
             checked, pause = time.monotonic(), _LEAST_PAUSE
             while True:
@@ -183,6 +179,63 @@ class Decoder:
         return [executor.submit(decode, slice(first, min(first + _WINDOWS_A_JOB, len(chosen)))) for first in firsts]
 
 
+@dataclass(frozen=True)
+class _Use:
+    """Windows of a frame in a bucket that several batches read, so near each other that the frame stays in memory.
+
+    Attributes
+    ----------
+    windows : array of int64
+        By their numbers in the group.
+    first, last : int
+        Batches.
+    is_last : bool
+        Whether no later batch reads the frame.
+    """
+
+    reader: RemoteReader
+    frame: int
+    windows: npt.NDArray[np.int64]
+    first: int
+    last: int
+    is_last: bool
+
+
+def _frame_uses(
+    opened: OpenRows,
+    rows: WindowRows,
+    members: Sequence[npt.NDArray[np.int64]],
+    offsets: Sequence[npt.NDArray[np.int64]],
+) -> list[_Use]:
+    """Return the uses of all frames in a bucket, in the order of their first batches."""
+    if not any(isinstance(reader, RemoteReader) for reader in opened.readers) or not members:
+        return []
+    chosen, batch = np.concatenate(members), np.repeat(np.arange(len(members)), list(map(len, members)))
+    first, last = rows.stored_in(chosen, np.concatenate(offsets))
+    reader_of, read = opened.reader_of(chosen), []
+    for number, reader in enumerate(opened.readers):
+        if isinstance(reader, RemoteReader):
+            own = np.flatnonzero(reader_of == number)
+            counts = last[own] - first[own] + 1
+            nth = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+            window, by = np.repeat(first[own], counts) + nth, np.repeat(batch[own], counts)
+            order = np.argsort(window // reader.geometry.windows_per_frame * len(members) + by, kind="stable")
+            window, by = window[order], by[order]
+            frame = window // reader.geometry.windows_per_frame
+            read.append((reader, window, by, frame, np.append(True, frame[1:] != frame[:-1])[: len(frame)]))
+    frames, found = sum(int(is_other.sum()) for *_, is_other in read), []
+    for reader, window, by, frame, is_other in read:
+        apart = len(members) if reader.holds(frames) else _APART
+        begins = np.flatnonzero(is_other | (np.diff(by, prepend=0) > apart))
+        ends = np.append(begins[1:], len(frame))[: len(begins)]
+        are_last = np.append(is_other[begins[1:]], True)[: len(begins)]
+        found += [
+            _Use(reader, int(frame[a]), window[a:b], int(by[a]), int(by[b - 1]), is_last)
+            for a, b, is_last in zip(begins.tolist(), ends.tolist(), are_last.tolist(), strict=True)
+        ]
+    return sorted(found, key=lambda use: use.first)
+
+
 class _Lookahead:
     """What comes next: of a local lake the system is asked to read it; of a bucket, frames are fetched.
 
@@ -196,57 +249,34 @@ class _Lookahead:
         members: Sequence[npt.NDArray[np.int64]],
         offsets: Sequence[npt.NDArray[np.int64]],
     ) -> None:
-        readers = opened.readers
-        self._first: list[tuple[RemoteReader, int]] = []
-        self._dropped_after: dict[int, list[tuple[RemoteReader, int]]] = {}
-        self._spared_after: dict[int, list[tuple[RemoteReader, int]]] = {}
+        self._uses = _frame_uses(opened, rows, members, offsets)
+        self._over: dict[int, list[_Use]] = {}
+        for use in self._uses:
+            self._over.setdefault(use.last, []).append(use)
         self._begun = 0
         self._batch = 0
         self._opened, self._batches = opened, list(zip(members, offsets, strict=True)) if opened.expects else []
         self._expected = 0
         opened.has_expected = False
-        uses: list[tuple[int, int, int]] = []
-        selection = rows.selection
-        for batch, chosen in enumerate(members) if any(isinstance(r, RemoteReader) for r in readers) else ():
-            reader_of = opened.reader[selection.source[chosen]]
-            for number in np.unique(reader_of).tolist():
-                reader = readers[number]
-                if not isinstance(reader, RemoteReader):
-                    continue
-                mine = reader_of == number
-                own = np.concatenate(rows.frames(chosen[mine], offsets[batch][mine]))
-                uses += [(batch, number, frame) for frame in dict.fromkeys(own.tolist())]
-        remote = {number: one for number, one in enumerate(readers) if isinstance(one, RemoteReader)}
-        wanted = {use[1:] for use in uses}
-        apart = _APART if any(not remote[number].holds(len(wanted)) for number in remote) else len(members)
-        last: dict[tuple[int, int], int] = {}
-        for batch, number, frame in uses:
-            before = last.get((number, frame))
-            if before is None or batch - before > apart:
-                self._first.append((remote[number], frame))
-                if before is not None:  # else it might block others until then
-                    self._spared_after.setdefault(before, []).append((remote[number], frame))
-            last[number, frame] = batch
-        for (number, frame), batch in last.items():
-            self._dropped_after.setdefault(batch, []).append((remote[number], frame))
 
     def reach(self, executor: ThreadPoolExecutor) -> None:
         """Begin to read and to fetch what comes next, as far as memory allows."""
         for batch in self._batches[self._expected : self._expected + (1 if self._expected else _EXPECTED)]:
             executor.submit(self._opened.expect, *batch)
             self._expected += 1
-        while self._begun < len(self._first):
-            reader, frame = self._first[self._begun]
-            if not reader.prefetch(frame):
+        while self._begun < len(self._uses):
+            use = self._uses[self._begun]
+            if not use.reader.prefetch(use.frame, use.windows.tolist()):
                 return
             self._begun += 1
 
     def passed(self) -> None:
-        """Note that the oldest batch is decoded: drop the frames that only it still needed."""
-        for reader, frame in self._dropped_after.pop(self._batch, ()):
-            reader.forget(frame)
-        for reader, frame in self._spared_after.pop(self._batch, ()):
-            reader.spare(frame)
+        """Note that the oldest batch is decoded: let go of the frames that only it still needed."""
+        for use in self._over.pop(self._batch, ()):
+            if use.is_last:
+                use.reader.forget(use.frame)
+            else:  # else it might stand in the way of others until then
+                use.reader.spare(use.frame)
         self._batch += 1
         if self._batch == len(self._batches) and not self._opened.has_expected:
             self._opened.expects = False  # all was read before

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -19,15 +19,15 @@ _HALF = np.dtype(np.float16).itemsize
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class Report(Times):
     """Where the time of an iteration went, in s.
 
     Attributes
     ----------
+    began : float
+        When, in s, on the clock that all processes of a machine share.
     windows, batches : int
         That were given.
-    elapsed : float
-        From the beginning to the last batch, or to what came after it: `opening` + `wait` + `transform` + `consumer`.
     opening : float
         Drawing the order, opening shards.
     wait : float
@@ -48,19 +48,12 @@ class Report:
         worker's loop on average: `consumer` is waiting until a further batch is wanted.
     """
 
-    windows: int
-    batches: int
-    elapsed: float
-    opening: float
-    wait: float
-    transform: float
-    consumer: float
-    read: float
-    check: float
-    decode: float
-    threads: int
     advice: str = ""
-    workers: int = 0
+
+    @property
+    def elapsed(self) -> float:
+        """From the beginning to the last batch, or to what came after it: all that the loop did."""
+        return self.opening + self.wait + self.transform + self.consumer
 
     def __str__(self) -> str:
         rate = self.windows / self.elapsed if self.elapsed else 0.0
@@ -201,23 +194,8 @@ def report_of_mixture(own: Times | None, parts: Mapping[str, tuple[Times, Circum
 
 
 def _reported(times: Times) -> Report:
-    opening, wait, transform, consumer = (
-        seconds / times.loops for seconds in (times.opening, times.wait, times.transform, times.consumer)
-    )
-    return Report(
-        windows=int(times.windows),
-        batches=int(times.batches),
-        elapsed=opening + wait + transform + consumer,
-        opening=opening,
-        wait=wait,
-        transform=transform,
-        consumer=consumer,
-        read=times.read,
-        check=times.check,
-        decode=times.decode,
-        threads=int(times.threads),
-        workers=times.workers,
-    )
+    of_loops = {name: getattr(times, name) / times.loops for name in ("opening", "wait", "transform", "consumer")}
+    return Report(**{**asdict(times), **of_loops})
 
 
 def _nothing_measured() -> UsageError:

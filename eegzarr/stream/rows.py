@@ -18,9 +18,10 @@ from eegzarr.machine.memory import machine_memory
 from eegzarr.store.group import stored_geometry
 from eegzarr.store.layout import Geometry
 from eegzarr.store.provenance import Part
+from eegzarr.store.reading.fetched import RemoteReader
 from eegzarr.store.reading.local import LocalReader
 from eegzarr.store.reading.mapped import requested_from
-from eegzarr.store.reading.read import RemoteReader, WindowReader
+from eegzarr.store.reading.read import WindowReader
 from eegzarr.store.reading.remote import FrameCache
 from eegzarr.store.reading.spent import Spent
 from eegzarr.store.tiles.gather import Needed, spanned
@@ -130,11 +131,13 @@ class WindowRows:
             classes=options.classes,
             with_labels=options.with_labels,
             balance=options.balance,
+            are_read=not anywhere,
         )
         n_times = _crop_times(selection, options.crop, is_free=anywhere) if len(selection) else 0
         where = None
         if anywhere and len(selection):
-            selection, where = anywhere_in(selection, n_times)
+            by_recording = options.normalize in ("recording", "robust")
+            selection, where = anywhere_in(selection, n_times, by_recording=by_recording)
         if not len(selection):
             told = ", ".join(f"{count} with {reason}" for reason, count in selection.left_out.items() if count)
             raise UsageError(f"no window to give: {f'{told} were left out' if told else 'the selection is empty'}")
@@ -225,13 +228,6 @@ class WindowRows:
                     begins, length = begins + offsets[own], self.shape.n_times
                 first[own], last[own] = begins // layout.shape[1], (begins + length - 1) // layout.shape[1]
         return first, last
-
-    def frames(self, chosen: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
-        """Return the frames that hold each of the chosen windows, cropped from a sample on."""
-        per_frame = np.array([1 if one is None else one.windows_per_frame for one in self.geometries])
-        first, last = self.stored_in(chosen, offsets)
-        size = per_frame[self.selection.source[chosen]]
-        return [np.arange(a, b + 1) for a, b in zip((first // size).tolist(), (last // size).tolist(), strict=True)]
 
     def blocks(self, offsets: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
         """Return which frame each window lies in, or begins in, numbered over all groups, (window,).
@@ -330,6 +326,11 @@ class OpenRows:
         self.expects, self.has_expected = bool(self._local), False
         self._filler = RowFiller(rows.shape, rows.layouts, self.readers, reader, held // max(1, len(self.readers)))
 
+    def reader_of(self, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return which of the readers reads each of the chosen windows; -1 for those in memory."""
+        source = self._selection.source[chosen]
+        return np.where(self._is_stored[source], self.reader[source], -1)
+
     def check(self) -> None:
         """Refuse to continue if what was opened was written to, or rebuilt."""
         for reader in self.readers:
@@ -342,10 +343,10 @@ class OpenRows:
 
     def expect(self, chosen: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> None:
         """Have the system begin to read windows that will be asked for soon, where it hasn't before."""
-        source = self._selection.source[chosen]
+        reader_of = self.reader_of(chosen)
         first, last = self._rows.stored_in(chosen, offsets)
         for number, reader in self._local.items():
-            own = self._is_stored[source] & (self.reader[source] == number)
+            own = reader_of == number
             if reader.expect(spanned(first[own], last[own])):
                 self.has_expected = True
 

@@ -20,7 +20,7 @@ from eegzarr.store.layout import EEG, open_dataset, open_store
 from eegzarr.store.provenance import Part, Places, are_of_lake, check_dimensions, is_loaded, places_of
 from eegzarr.store.table import sampling_rate
 from eegzarr.stream.meanings import check_meanings
-from eegzarr.stream.targets import Target, Targets, label, targets_of
+from eegzarr.stream.targets import Target, Targets, given_windows, label, targets_of
 
 _GIB = 2**30
 _SAME_RATE = 1e-4  # relative
@@ -112,6 +112,23 @@ class Selection:
         found.update(self.window.tobytes())
         return found.hexdigest()
 
+    def without(self, left_out: npt.NDArray[np.bool_], reason: str) -> Selection:
+        """Return the selection without some of its windows, counted by a reason."""
+        if not left_out.any():
+            return self
+        kept, targets = ~left_out, self.targets
+        before = self.left_out.get(reason, 0)
+        return replace(
+            self,
+            source=self.source[kept],
+            window=self.window[kept],
+            recording=self.recording[kept],
+            targets=targets if targets.values is None else replace(targets, values=targets.values[kept]),
+            labels={name: values[kept] for name, values in self.labels.items()},
+            weighed=None if self.weighed is None else self.weighed[kept],
+            left_out={**self.left_out, reason: before + int(left_out.sum())},
+        )
+
     @cached_property
     def subjects(self) -> frozenset[str]:
         """Names of the subjects."""
@@ -144,10 +161,16 @@ def select(
     classes: Sequence[str] | None = None,
     with_labels: Sequence[str] = (),
     balance: str | None = None,
+    are_read: bool = True,
 ) -> Selection:
     """Find the samples that selections of windows hold.
 
     Windows of several Datasets come one after another, with the channels of the first, by their names.
+
+    Parameters
+    ----------
+    are_read : bool
+        Whether the windows' own samples are given: then those that could not be read are left out.
 
     Raises
     ------
@@ -163,7 +186,7 @@ def select(
     sources = tuple(_in_order(source, one.channels, first.channels) for one in found for source in one.sources)
     offsets = np.cumsum([0, *(len(one.sources) for one in found)])
     targets = targets_of(parts, target, classes, lambda name: _stored_texts(sources, name))
-    kept, left_out = _kept(parts, targets, balance)
+    kept, left_out = given_windows(parts, targets, balance, are_read=are_read)
     everything = np.concatenate(kept)
 
     def joined(values: Sequence[npt.NDArray]) -> npt.NDArray:
@@ -340,35 +363,6 @@ def _stored_texts(sources: Sequence[Source], name: str) -> set[str]:
         if name in table and table[name].dtype.kind in "TO":
             found |= {str(text) for text in table[name].to_numpy().tolist()}
     return found - {""}
-
-
-def _kept(
-    parts: Sequence[xr.Dataset], targets: Sequence[Targets], balance: str | None
-) -> tuple[list[npt.NDArray[np.bool_]], dict[str, int]]:
-    """Return which windows can be given, and how many can't, by reason."""
-    kept = []
-    counts = {"no target": 0, "signal not readable": 0, "target not finite": 0, f"no {balance}": 0}
-    for part, target in zip(parts, targets, strict=True):
-        count = part.sizes["window"]
-        told = part["valid"].to_numpy().astype(bool) if "valid" in part.variables else True
-        valid = np.broadcast_to(told, count)
-        missing, infinite = target.missing(count)
-        alone = np.zeros(count, bool)
-        if balance is not None:
-            values = label(part, balance, "balance by")
-            alone = pd.isna(values) | (values == "")
-        reasons = {
-            "signal not readable": ~valid,
-            "no target": valid & missing,
-            "target not finite": valid & infinite,
-        }
-        beside = f"no {balance}"  # which is the first of these where the target itself is balanced by
-        reasons[beside] = reasons.get(beside, False) | (valid & ~missing & ~infinite & alone)
-        for reason, applies in reasons.items():
-            counts[reason] += int(applies.sum())
-        kept.append(~np.logical_or.reduce(list(reasons.values())))
-    usual = ("no target", "signal not readable")
-    return kept, {reason: number for reason, number in counts.items() if number or reason in usual}
 
 
 def _people(windows: xr.Dataset, kept: npt.NDArray[np.bool_]) -> frozenset[tuple[str, str]]:

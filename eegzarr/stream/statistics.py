@@ -40,6 +40,8 @@ def dataset_statistics(selection: Selection, over: Selection, *, is_given: bool)
     pooled = _by_dataset(over)
     if is_given:
         pooled = [reduce(add, pooled)] * (max(selection.dataset) + 1)
+    if any(moments.is_empty for moments in pooled):
+        raise UsageError("the statistics are over no window that could be read: give statistics=, the training part")
     scales = [_scales(moments) for moments in pooled]
     return [(scales[number][0][order], scales[number][1][order]) for number in selection.dataset]
 
@@ -57,6 +59,17 @@ def recording_statistics(selection: Selection) -> list[Pair]:
             mean[row], std[row] = _scales(of_recording)
         found.append((mean, std))
     return found
+
+
+def lacks_statistics(selection: Selection) -> npt.NDArray[np.bool_]:
+    """Return which windows are of a recording that has no statistics, since none of its windows is valid, (window,)."""
+    lacking = np.zeros(len(selection), bool)
+    for number, source in enumerate(selection.sources):
+        own = selection.source == number
+        recordings = np.unique(selection.recording[own])
+        empty = [moments.is_empty for moments in _moments(source, selection, number, recordings.tolist())]
+        lacking |= own & np.isin(selection.recording, recordings[np.array(empty, bool)])
+    return lacking
 
 
 def robust_statistics(selection: Selection) -> list[Pair]:

@@ -22,6 +22,7 @@ Target = str | Sequence[str] | Callable[[pd.DataFrame], npt.ArrayLike] | None
 _CORRECT = "correct"
 _MOST_LOST = 0.01  # of a target's standard deviation, by rounding to float32
 TARGET = "target"
+NOT_READABLE = "signal not readable"
 
 
 @dataclass(frozen=True)
@@ -262,3 +263,38 @@ def _coded(
     if unknown := sorted(present - set(code)):
         raise UsageError(f"windows are of the class {unknown[0]!r}, and classes are {', '.join(names)}")
     return [np.array([code[value] for value in column.values.tolist()], np.int64) for column in columns], names
+
+
+def given_windows(
+    parts: Sequence[xr.Dataset], targets: Sequence[Targets], balance: str | None, *, are_read: bool
+) -> tuple[list[npt.NDArray[np.bool_]], dict[str, int]]:
+    """Return which windows can be given, and how many can't, by reason.
+
+    Parameters
+    ----------
+    are_read : bool
+        Whether the windows' own samples are given: then those that could not be read can't be.
+    """
+    kept = []
+    counts = {"no target": 0, NOT_READABLE: 0, "target not finite": 0, f"no {balance}": 0}
+    for part, target in zip(parts, targets, strict=True):
+        count = part.sizes["window"]
+        told = part["valid"].to_numpy().astype(bool) if are_read and "valid" in part.variables else True
+        valid = np.broadcast_to(told, count)
+        missing, infinite = target.missing(count)
+        alone = np.zeros(count, bool)
+        if balance is not None:
+            values = label(part, balance, "balance by")
+            alone = pd.isna(values) | (values == "")
+        reasons = {
+            NOT_READABLE: ~valid,
+            "no target": valid & missing,
+            "target not finite": valid & infinite,
+        }
+        beside = f"no {balance}"  # which is the first of these where the target itself is balanced by
+        reasons[beside] = reasons.get(beside, False) | (valid & ~missing & ~infinite & alone)
+        for reason, applies in reasons.items():
+            counts[reason] += int(applies.sum())
+        kept.append(~np.logical_or.reduce(list(reasons.values())))
+    usual = ("no target", NOT_READABLE)
+    return kept, {reason: number for reason, number in counts.items() if number or reason in usual}

@@ -33,6 +33,29 @@ class Frame:
     n_windows: int
     bounds: array[int] | None
 
+    def window(self, slot: int) -> memoryview | None:
+        """Return a window's own Blosc buffer, None where it has none."""
+        return None if self.bounds is None else self.content[self.bounds[slot] : self.bounds[slot + 1]]
+
+    def address_of(self, slot: int) -> int:
+        """Return where in memory a window's own Blosc buffer is, 0 where it has none."""
+        return 0 if self.bounds is None else self.address + self.bounds[slot]
+
+
+@dataclass(frozen=True)
+class FrameParts:
+    """Some windows of a frame without the rest of it, each with a checksum that was right: their own Blosc buffers."""
+
+    windows: dict[int, npt.NDArray[np.uint8]]
+
+    def window(self, slot: int) -> memoryview | None:
+        """Return the buffer of a window."""
+        return self.windows[slot].data
+
+    def address_of(self, slot: int) -> int:
+        """Return where in memory the buffer of a window is."""
+        return self.windows[slot].ctypes.data
+
 
 def index_bytes(geometry: Geometry) -> int:
     """Return the length of a shard's index with its checksum."""

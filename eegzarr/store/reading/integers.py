@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from eegzarr.store.integers import to_microvolts
+from eegzarr.store.reading.addresses import addresses_of
 from eegzarr.store.reading.checked import undecodable
-from eegzarr.store.reading.gather import compiled_gather
+from eegzarr.store.reading.compiled import compiled_loops
 from eegzarr.store.reading.read import WindowDecoder
+
+if TYPE_CHECKING:
+    from eegzarr.store.reading.loops import Loops
 
 _NO_TIMES = np.empty(0, np.int64)
 
@@ -86,25 +91,42 @@ class IntegerDecoder:
         geometry = self._decoder.readers[int(groups[0])].geometry
         shape = (geometry.n_channels, geometry.n_times)
         firsts = offsets + picked.first
-        gather = compiled_gather()
-        if gather is not None:
+        stored = self._window(shape)
+        loops = compiled_loops()
+        if loops is not None:
             self._decoder.wish(groups, windows)
             addresses, held = self._decoder.addresses(groups, windows)
             if addresses.all():
-                steps = self._steps[groups]
-                by_parts = np.array([gather.is_same_by_parts(step) for step in self._steps.tolist()])[groups]
-                places = (picked.channels, firsts, picked.times)
-                failed = gather.integers(addresses, steps, by_parts, self._window(shape)[0], rows, *places)
+                failed = self._gathered(loops, groups, addresses, picked, firsts, rows)
                 del held
                 if failed >= 0:
                     raise undecodable(self._decoder.readers[groups[failed]].name, int(windows[failed]))
                 return
-        stored = self._window(shape)
         for number, (row, first) in enumerate(zip(rows, firsts.tolist(), strict=True)):
             self._decoder.decode(groups[number : number + 1], windows[number : number + 1], stored)
             end = first + row.shape[1]
             times = picked.times[first:end] if len(picked.times) else slice(first, end)
             to_microvolts(stored[0][picked.channels][:, times], float(self._steps[groups[number]]), out=row)
+
+    def _gathered(
+        self,
+        loops: Loops,
+        groups: npt.NDArray[np.int32],
+        addresses: npt.NDArray[np.int64],
+        picked: Picked,
+        firsts: npt.NDArray[np.int64],
+        rows: npt.NDArray[np.float32],
+    ) -> int:
+        """Decode windows by compiled code; return the place of one that failed, or -1."""
+        for step in np.unique(self._steps[groups]).tolist():
+            own = np.flatnonzero(self._steps[groups] == step)
+            geometry = self._decoder.readers[int(groups[own[0]])].geometry
+            room = addresses_of(self._window((geometry.n_channels, geometry.n_times)))
+            tiles, windows = (addresses[own], np.repeat(room, len(own))), (own, np.arange(len(own)), firsts[own])
+            failed = loops.gather(geometry, tiles, windows, picked.channels, rows, picked.times)
+            if failed >= 0:
+                return int(own[failed])
+        return -1
 
     def _window(self, shape: tuple[int, int]) -> npt.NDArray[np.int16]:
         """Return a thread's memory for a stored window, (1, channel, time)."""

@@ -13,14 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from eegzarr.errors import LakeError
-from eegzarr.store.crc import crc32c
-from eegzarr.store.frame import is_sound
 from eegzarr.store.group import stored_digest
 from eegzarr.store.layout import EEG, METADATA
 from eegzarr.store.reading.checked import Frame, checked_frame, frame_range, index_bytes, read_index
 from eegzarr.store.reading.mapped import MappedFile
 from eegzarr.store.reading.read import WindowReader
-from eegzarr.store.reading.singles import SingleWindows
+from eegzarr.store.reading.singles import SingleWindows, is_own
 
 
 @dataclass(frozen=True)
@@ -125,7 +123,7 @@ class LocalReader(WindowReader):
             expected, decoded = self._singles.crc32c[single].tolist(), self.geometry.window_bytes
             for window, checksum, (shard, first, length) in zip(single.tolist(), expected, places, strict=True):
                 content = shard.file.content[first : first + length]
-                if len(content) == length and crc32c(content) == checksum and is_sound(content.data, decoded):
+                if is_own(content, length, checksum, decoded):
                     self._addresses[window] = shard.file.address + first
                 else:
                     otherwise.append(window)

@@ -9,21 +9,17 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from concurrent.futures import Future
 
 import numpy as np
 import numpy.typing as npt
 from numcodecs import blosc
 
 from eegzarr.errors import LakeError
-from eegzarr.store.group import check_windows, geometry_of, open_signals, stored_digest
-from eegzarr.store.layout import EEG, METADATA, Geometry
-from eegzarr.store.reading.checked import Frame, checked_frame, frame_range, index_bytes, read_index, undecodable
-from eegzarr.store.reading.gather import plain_loop
-from eegzarr.store.reading.remote import FrameCache, RangeFetcher
+from eegzarr.store.group import check_windows, geometry_of, open_signals
+from eegzarr.store.layout import EEG, Geometry
+from eegzarr.store.reading.checked import Frame, FrameParts, undecodable
+from eegzarr.store.reading.compiled import compiled_loops
 from eegzarr.store.reading.spent import Spent
-
-_WISHED = 8  # a part of a cache that is filled by one wish: several threads have such
 
 
 class WindowReader(ABC):
@@ -93,11 +89,14 @@ class WindowReader(ABC):
     def frame(self, number: int) -> Frame:
         """Return a frame of the group, checked."""
 
+    def held(self, number: int, slot: int) -> Frame | FrameParts:
+        """Return a frame, or what is held of it if the window of a slot is."""
+        return self.frame(number)
+
     def buffer(self, window: int) -> memoryview | None:
         """Return a window's own Blosc buffer, checked; None where it has none."""
         number, slot = divmod(window, self.geometry.windows_per_frame)
-        frame = self.frame(number)
-        return None if frame.bounds is None else frame.content[frame.bounds[slot] : frame.bounds[slot + 1]]
+        return self.held(number, slot).window(slot)
 
     def wish(self, windows: npt.NDArray[np.int64]) -> None:
         """Have the system begin to read windows, where it can be asked."""
@@ -109,12 +108,10 @@ class WindowReader(ABC):
         The second value holds that memory: keep it for as long as the addresses are used.
         """
         numbers, slots = np.divmod(windows, self.geometry.windows_per_frame)
-        frames = [self.frame(number) for number in numbers.tolist()]
-        found = [
-            0 if frame.bounds is None else frame.address + frame.bounds[slot]
-            for frame, slot in zip(frames, slots.tolist(), strict=True)
-        ]
-        return np.array(found, np.int64), frames
+        named = list(zip(numbers.tolist(), slots.tolist(), strict=True))
+        held = [self.held(number, slot) for number, slot in named]
+        found = [one.address_of(slot) for one, (_, slot) in zip(held, named, strict=True)]
+        return np.array(found, np.int64), held
 
 
 class WindowDecoder:
@@ -145,11 +142,11 @@ class WindowDecoder:
             C-contiguous, of the stored dtype.
         """
         self.wish(groups, windows)
-        loop = plain_loop()
-        if loop is not None:
+        loops = compiled_loops()
+        if loops is not None:
             addresses, held = self.addresses(groups, windows)
             if addresses.all():
-                failed = loop(addresses, rows)
+                failed = loops.decode(addresses, rows)
                 del held
                 if failed >= 0:
                     raise undecodable(self.readers[groups[failed]].name, int(windows[failed]))
@@ -191,112 +188,3 @@ class WindowDecoder:
             windows = self._scratch.frame = np.empty(shape, dtype=geometry.dtype)
         blosc.decompress(frame.content, windows)
         return windows
-
-
-class RemoteReader(WindowReader):
-    """Reads from a bucket: whole frames, fetched ahead where asked to, in a shared cache.
-
-    Parameters
-    ----------
-    cache : FrameCache
-        Of frames of all the groups that are read together.
-    number : int
-        Of this group among them.
-    concurrency : int
-        Requests under way at a time.
-    """
-
-    beyond_memory = True
-
-    def __init__(
-        self, lake: str, group: str, cache: FrameCache, number: int, concurrency: int, digest: str | None = None
-    ) -> None:
-        super().__init__(lake, group, digest)
-        self._metadata = f"{group}/{METADATA}"
-        self._prefix = f"{group}/{EEG}"
-        self._url = f"{lake}/{group}/{EEG}"
-        self._cache = cache
-        self._number = number
-        self._fetcher = RangeFetcher(lake, concurrency, cache.memory)
-        self._indexes: dict[int, Future[npt.NDArray[np.uint64]]] = {}
-        self._lock = threading.Lock()
-
-    @property
-    def frame_nbytes(self) -> int:
-        """Bytes of a frame before compression, which it takes at most, more or less."""
-        return self.geometry.windows_per_frame * self.geometry.window_bytes
-
-    def wish(self, windows: npt.NDArray[np.int64]) -> None:
-        """Begin to fetch the first few frames of windows, so that they come beside each other."""
-        most = max(1, self._cache.budget // (_WISHED * self.frame_nbytes))
-        for number in np.unique(windows // self.geometry.windows_per_frame)[:most].tolist():
-            if self._cache.get((self._number, number)) is None:
-                self._begin(number)
-
-    def holds(self, frames: int) -> bool:
-        """Return whether the cache holds as many frames at a time."""
-        return frames * self.frame_nbytes <= self._cache.budget
-
-    def prefetch(self, number: int) -> bool:
-        """Begin to fetch a frame, if it isn't there and the cache has room; return whether it was begun."""
-        if self._cache.get((self._number, number)) is not None:
-            return True
-        if not self._cache.has_room(self.frame_nbytes):
-            return False
-        self._begin(number)
-        return True
-
-    def spare(self, number: int) -> None:
-        """Let a frame go before others: it isn't needed soon."""
-        self._cache.spare((self._number, number))
-
-    def forget(self, number: int) -> None:
-        """Let a frame go."""
-        self._cache.drop((self._number, number))
-
-    def frame(self, number: int) -> Frame:
-        """Return a frame; wait for it if it is being fetched."""
-        frame = self._cache.get((self._number, number)) or self._begin(number)
-        if not frame.done():
-            with self.spent.waiting():
-                return frame.result()
-        return frame.result()
-
-    def close(self) -> None:
-        """End the requests."""
-        self._fetcher.close()
-
-    def _begin(self, number: int) -> Future[Frame]:
-        return self._cache.hold(
-            (self._number, number), self.frame_nbytes, lambda: self._fetcher.submit(self._fetch_frame, number)
-        )
-
-    def _fetch_frame(self, number: int) -> Frame:
-        shard, in_shard = divmod(number, self.geometry.frames_per_shard)
-        key = f"{self._prefix}/{self.geometry.shard_key(shard)}"
-        name = f"{self._url}/{self.geometry.shard_key(shard)}, frame {in_shard}"
-        with self.spent.reading():
-            offset, length = frame_range(self._index(shard, key), in_shard, name)
-            stored = self._fetcher.fetch(key, offset, offset + length)
-        # What compression has saved is room for further frames: without it the last frames of each block were asked
-        # for only when the block before was done.
-        self._cache.settle((self._number, number), min(length, self.frame_nbytes))
-        with self.spent.checking():
-            return checked_frame(stored, length, self.geometry, name)
-
-    def _stored_digest(self) -> str | None:
-        return stored_digest(self._fetcher.fetch(self._metadata, 0, None).tobytes())
-
-    def _index(self, shard: int, key: str) -> npt.NDArray[np.uint64]:
-        """Return a shard's index; the first to ask fetches it, others wait."""
-        with self._lock:
-            mine = shard not in self._indexes
-            future: Future[npt.NDArray[np.uint64]] = self._indexes.setdefault(shard, Future())
-        if mine:
-            try:
-                tail = self._fetcher.fetch(key, -index_bytes(self.geometry), None).tobytes()
-                self.check_group()
-                future.set_result(read_index(tail, self.geometry, f"{self._url}/{self.geometry.shard_key(shard)}"))
-            except LakeError as error:
-                future.set_exception(error)
-        return future.result()

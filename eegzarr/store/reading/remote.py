@@ -22,6 +22,7 @@ from eegzarr.store.reading.signed import Declined, SignedRanges
 _ATTEMPTS = 6
 _FIRST_WAIT = 0.1  # s, doubled at each further attempt
 _Result = TypeVar("_Result")
+_Held = TypeVar("_Held")
 
 
 class RangeFetcher:
@@ -107,36 +108,41 @@ class FrameCache:
     def __init__(self, budget: int) -> None:
         self.budget = budget
         self.memory = LentMemory(budget)
-        self._frames: OrderedDict[tuple[int, int], tuple[Future[Any], int]] = OrderedDict()
+        self._frames: OrderedDict[tuple[int, int], tuple[Any, int]] = OrderedDict()
         self._spare: OrderedDict[tuple[int, int], None] = OrderedDict()
-        self._held = 0
+        self._held = self._spared = 0  # bytes
         self._lock = threading.Lock()
 
     def has_room(self, nbytes: int) -> bool:
         """Return whether another frame fits beside those held, not counting spare ones."""
         with self._lock:
-            spare = sum(self._frames[key][1] for key in self._spare)
-            return self._held - spare + nbytes <= self.budget
+            return self._held - self._spared + nbytes <= self.budget
 
-    def get(self, key: tuple[int, int]) -> Future[Any] | None:
+    def get(self, key: tuple[int, int]) -> Any:
         """Return a frame that is held or under way, or None."""
         with self._lock:
             if key not in self._frames:
                 return None
-            self._spare.pop(key, None)
+            self._unspare(key)
             self._frames.move_to_end(key)
             return self._frames[key][0]
 
-    def hold(self, key: tuple[int, int], nbytes: int, begin: Callable[[], Future[Any]]) -> Future[Any]:
-        """Return a frame; begin to fetch it if that wasn't done, and make room for it if necessary."""
+    def hold(
+        self, key: tuple[int, int], nbytes: int, begin: Callable[[], _Held], is_enough: Callable[[_Held], bool]
+    ) -> _Held:
+        """Return a frame; begin to fetch it if nobody has, or too little of it; let others go where it takes that."""
         with self._lock:
             if key in self._frames:
-                return self._frames[key][0]
+                held: _Held = self._frames[key][0]
+                if is_enough(held):
+                    return held
+                self._drop(key)
             while self._frames and self._held + nbytes > self.budget:
                 self._drop(next(iter(self._spare or self._frames)))
-            self._frames[key] = begin(), nbytes
+            held = begin()
+            self._frames[key] = held, nbytes
             self._held += nbytes
-            return self._frames[key][0]
+            return held
 
     def settle(self, key: tuple[int, int], nbytes: int) -> None:
         """Note what a frame that has come takes, where more was set aside for it."""
@@ -145,12 +151,14 @@ class FrameCache:
                 frame, before = self._frames[key]
                 self._frames[key] = frame, nbytes
                 self._held += nbytes - before
+                self._spared += nbytes - before if key in self._spare else 0
 
     def spare(self, key: tuple[int, int]) -> None:
         """Let a frame that isn't needed soon go before others."""
         with self._lock:
-            if key in self._frames:
+            if key in self._frames and key not in self._spare:
                 self._spare[key] = None
+                self._spared += self._frames[key][1]
 
     def drop(self, key: tuple[int, int]) -> None:
         """Let a frame go that isn't needed any more."""
@@ -158,6 +166,11 @@ class FrameCache:
             if key in self._frames:
                 self._drop(key)
 
+    def _unspare(self, key: tuple[int, int]) -> None:
+        if key in self._spare:
+            del self._spare[key]
+            self._spared -= self._frames[key][1]
+
     def _drop(self, key: tuple[int, int]) -> None:
-        self._spare.pop(key, None)
+        self._unspare(key)
         self._held -= self._frames.pop(key)[1]

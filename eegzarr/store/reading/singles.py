@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eegzarr.store.crc import crc32c
-from eegzarr.store.frame import find_windows, first_window
+from eegzarr.store.frame import find_windows, first_window, is_sound
 from eegzarr.store.layout import SHARDS, UNREADABLE, WINDOW_CRC32C, WINDOW_NBYTES, Geometry, open_array
 from eegzarr.store.receipt import WindowChecks
 
@@ -63,3 +63,33 @@ class SingleWindows:
         in_frames = nbytes.reshape(-1, geometry.windows_per_frame)
         starts = first_window(geometry) + np.cumsum(in_frames, axis=1, dtype=np.uint32) - in_frames
         return cls(starts.reshape(-1)[:n_windows], nbytes[:n_windows], checksums[:n_windows])
+
+    def of(self, windows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], ...]:
+        """Return starts, lengths and checksums of some windows."""
+        starts, nbytes, checksums = (one[windows].astype(np.int64) for one in (self.starts, self.nbytes, self.crc32c))
+        return starts, nbytes, checksums
+
+
+def is_own(content: npt.NDArray[np.uint8], nbytes: int, checksum: int, decoded: int) -> bool:
+    """Return whether bytes are a window's own Blosc buffer, of so many bytes when it is decoded."""
+    return len(content) == nbytes and crc32c(content) == checksum and is_sound(content.data, decoded)
+
+
+def ranges_of(
+    starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], whole: int, a_request: int
+) -> list[tuple[int, int]]:
+    """Return the ranges that bring some windows of a frame; none where all of it takes less time.
+
+    Parameters
+    ----------
+    starts, ends : array of int64, shape (window,)
+        In bytes from the beginning of the frame, in ascending order.
+    whole : int
+        Bytes of the frame.
+    a_request : int
+        Bytes that take as long as one more request. What lies between two windows comes along, where it is less.
+    """
+    apart = np.flatnonzero(starts[1:] - ends[:-1] > a_request)
+    begins, stops = starts[np.append(0, apart + 1)], ends[np.append(apart, len(ends) - 1)]
+    takes = int((stops - begins).sum()) + len(begins) * a_request
+    return list(zip(begins.tolist(), stops.tolist(), strict=True)) if takes < whole + a_request else []

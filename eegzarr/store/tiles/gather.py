@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from eegzarr.store.integers import to_microvolts
+from eegzarr.store.reading.addresses import addresses_of
 from eegzarr.store.reading.checked import undecodable
-from eegzarr.store.reading.gather import Gather, compiled_gather
+from eegzarr.store.reading.compiled import compiled_loops
 from eegzarr.store.reading.read import WindowDecoder, WindowReader
 from eegzarr.store.tiles.held import HeldTiles
 
+if TYPE_CHECKING:
+    from eegzarr.store.reading.loops import Loops
+
 _TOGETHER = 16  # windows that are converted at a time, in the processor's cache
-_WORDS = {2: np.uint16, 4: np.uint32}  # samples are copied as what has their size
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Needed:
     firsts, offsets : array of int64, shape (window,)
         In that order: the place in `tiles` of the tile that each begins in, and the sample there.
     most : int
-        Tiles that a window lies in, at most.
+        Tiles that a window lies in, at most: so many have to be there at a time.
     """
 
     tiles: npt.NDArray[np.int64]
@@ -56,7 +60,7 @@ class Needed:
         return cls(tiles, order, np.searchsorted(tiles, first), offset, most)
 
     @property
-    def in_order(self) -> tuple[npt.NDArray[np.int64], ...]:
+    def in_order(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """The windows, the places of their first tiles, and the samples there."""
         return self.order, self.firsts, self.offsets
 
@@ -116,16 +120,16 @@ class TileGatherer:
         needed = Needed.of(positions, n_times, geometry.n_times)
         if self.reader.beyond_memory:
             self.reader.wish(needed.tiles)
-        compiled = compiled_gather()
-        if compiled is not None:
+        loops = compiled_loops()
+        if loops is not None:
             addresses, held = self.reader.addresses(needed.tiles)
             if addresses.all():
-                failed = self._compiled(compiled, addresses, needed, channels, rows)
+                failed = self._gathered(loops, addresses, needed, channels, rows)
                 del held
                 if failed >= 0:
                     raise undecodable(self.reader.name, int(needed.tiles[failed]))
                 return
-        ring, done = self._ring(needed.most + 1), 0
+        ring, done = self._ring(needed.most), 0
         for window, first, source in zip(*(one.tolist() for one in needed.in_order), strict=True):
             to = 0
             for place in range(first, first + (source + n_times - 1) // geometry.n_times + 1):
@@ -137,21 +141,19 @@ class TileGatherer:
                 to, begin, source = to + samples.shape[1], to, 0
                 rows[window, :, begin:to] = samples if as_stored else to_microvolts(samples, geometry.step)
 
-    def _compiled(
-        self, compiled: Gather, addresses: npt.NDArray, needed: Needed, channels: npt.NDArray, rows: npt.NDArray
+    def _gathered(
+        self, loops: Loops, addresses: npt.NDArray, needed: Needed, channels: npt.NDArray, rows: npt.NDArray
     ) -> int:
-        geometry, ring, room = self.reader.geometry, self._ring(needed.most + 1), self._held.room
-        slots = np.full(len(addresses), -1, np.int64)
-        if self._holds:
-            slots, is_there = self._held.take(needed.tiles)
-            addresses = np.where(is_there, 0, addresses)
-        if rows.dtype == geometry.dtype:
-            words = _WORDS[geometry.itemsize]
-            ring, room, rows = ring.view(words), room.view(words), rows.view(words)
-        step, by_parts = geometry.step, geometry.step > 0 and compiled.is_same_by_parts(geometry.step)
-        failed = compiled.tiles(addresses, *needed.in_order, channels, room, slots, ring, rows, step, by_parts)
-        if self._holds:
-            self._held.give(slots, are_decoded=failed < 0)
+        """Gather by compiled code; return the place of a tile that failed, or -1."""
+        ring = addresses_of(self._ring(needed.most))
+        rooms = ring[np.arange(len(addresses)) % len(ring)]
+        if not self._holds:
+            return loops.gather(self.reader.geometry, (addresses, rooms), needed.in_order, channels, rows)
+        slots, is_there = self._held.take(needed.tiles)
+        rooms = np.where(slots < 0, rooms, addresses_of(self._held.room)[slots])
+        tiles = np.where(is_there, 0, addresses), rooms
+        failed = loops.gather(self.reader.geometry, tiles, needed.in_order, channels, rows)
+        self._held.give(slots, are_decoded=failed < 0)
         return failed
 
     def _ring(self, places: int) -> npt.NDArray:

@@ -35,10 +35,11 @@ from eegzarr.store.layout import (
     open_store,
 )
 from eegzarr.store.private import indexing
-from eegzarr.store.reading.gather import compile_gather, is_worth_compiling
+from eegzarr.store.reading.compiled import compile_for
+from eegzarr.store.reading.fetched import RemoteReader
 from eegzarr.store.reading.local import LocalReader
 from eegzarr.store.reading.mapped import requested_from
-from eegzarr.store.reading.read import RemoteReader, WindowReader
+from eegzarr.store.reading.read import WindowReader
 from eegzarr.store.reading.remote import FrameCache
 from eegzarr.store.reading.stored import StoredSignals
 from eegzarr.store.receipt import Moments, table_moments
@@ -177,8 +178,7 @@ class CutSignals(StoredSignals):
         first, length = int(samples.min()), int(np.ptp(samples)) + 1
         out = np.empty((len(windows), len(wanted), length), self.dtype)
         gatherer = self._gatherer()
-        if is_worth_compiling(len(windows)):
-            compile_gather()
+        compile_for(len(windows))
         begins = self.positions[windows] + first
         tile_times = gatherer.reader.geometry.n_times
         # Touching what a truncated file no longer has would end the process.

@@ -17,6 +17,7 @@ from eegzarr.stream.times.times import Times
 
 _MOST_WORKERS = 256
 _MEASURED = [field.name for field in fields(Times)][:-1]  # all but how many workers there are
+_COUNTED = ("windows", "batches", "threads")
 _SHAPE = (_MOST_WORKERS, 1 + len(_MEASURED))  # and before them which iteration it is
 
 Row = npt.NDArray[np.float64]
@@ -68,8 +69,9 @@ class Board:
         if not len(rows):
             return None
         rows = rows[rows[:, 0] == rows[rows[:, began].argmax(), 0]]
-        added = {name: float(rows[:, 1 + at].sum()) for at, name in enumerate(_MEASURED)}
-        return Times(**{**added, "began": float(rows[:, began].min())}, workers=len(rows))
+        added: dict[str, Any] = dict(zip(_MEASURED, rows[:, 1:].sum(axis=0).tolist(), strict=True))
+        counts = {name: int(added[name]) for name in _COUNTED}
+        return Times(**{**added, **counts, "began": float(rows[:, began].min())}, workers=len(rows))
 
 
 def write(row: Row, times: Times) -> None:

@@ -13,19 +13,19 @@ class Times:
     ----------
     began : float
         When the first of them began, on the clock that all processes of a machine share.
-    windows, batches : float
+    windows, batches : int
         That were given.
     opening, wait, transform, consumer, read, check, decode : float
         See `eegzarr.stream.report.Report`.
-    threads : float
+    threads : int
         That decode.
     workers : int
         DataLoader workers; 0 where this process reads.
     """
 
     began: float
-    windows: float
-    batches: float
+    windows: int
+    batches: int
     opening: float
     wait: float
     transform: float
@@ -33,7 +33,7 @@ class Times:
     read: float
     check: float
     decode: float
-    threads: float
+    threads: int
     workers: int = 0
 
     @property
