@@ -99,7 +99,7 @@ class RemoteReader(WindowReader):
         return frames * self.frame_nbytes <= self._cache.budget
 
     def prefetch(self, number: int, windows: Collection[int]) -> bool:
-        """Begin to fetch windows of a frame, if they aren't there and the cache has room; return whether it was begun."""
+        """Begin to fetch windows of a frame, if they aren't there and there is room; return whether it was begun."""
         slots = frozenset(window - number * self.geometry.windows_per_frame for window in windows)
         held = self._cache.get((self._number, number))
         if held is not None and held.has(slots):
