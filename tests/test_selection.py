@@ -108,7 +108,7 @@ def test_options_hold_for_any_selection(lake: Path, plain: dict[str, xr.Dataset]
         mean, std = pooled.mean(axis=(0, 2))[:, None], pooled.std(axis=(0, 2))[:, None]
     expected = own[..., 75:125] if crop else own
     if normalize:
-        expected = (expected - mean) / np.where(std > 0, std, 1)
+        expected = (expected - mean) / np.where(std > 1e-4, std, 1)  # Cz is flat but for rounding
     tolerance = 2e-3 if dtype == "float16" else 2e-4
     np.testing.assert_allclose(x, expected, rtol=tolerance, atol=tolerance * (1 if normalize else 50))
 
