@@ -307,6 +307,8 @@ def test_training_from_integers_scores_what_training_from_floats_does(
 
     scores = []
     for lake in (integer_lake, sample_lake):
-        options = FitOptions(lake=str(lake), epochs=2, batch_size=32, device="cpu", threads=1)
+        options = FitOptions(
+            lake=str(lake), epochs=2, batch_size=32, device="cpu", threads=1, model_arguments={"F1": 2}
+        )
         scores.append(fit(options, tmp_path / lake.parent.name, max_memory=1.0).scores["test"].nrmse)
     assert scores[0] == pytest.approx(scores[1], abs=0.02)

@@ -39,6 +39,7 @@ from eegzarr.watch.run import RunFiles
 
 VIEWS = {"a": 3, "c": 5}  # of test-time augmentation
 QUICK = ["--epochs", "1", "--batch-size", "32", "--device", "cpu", "--threads", "1", "--max-memory", "100%"]
+QUICK += ["--model-arg", "F1=2"]  # a quarter of the usual filters
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,8 @@ def runs(sample_root: Path, sample_lake: Path, tmp_path_factory: pytest.TempPath
     second = folder / "second.zarr"
     shutil.copytree(sample_lake, second)
     eegzarr.build_lake(sample_root, second, recipe=eegzarr.load_recipe("challenge2"), workers=1)
-    one = FitOptions(lake=str(sample_lake), epochs=1, batch_size=32, device="cpu", threads=1)
+    small = {"model_arguments": {"F1": 2}, "device": "cpu", "threads": 1}
+    one = FitOptions(lake=str(sample_lake), epochs=1, batch_size=32, **small)
     two = replace(one, lake=str(second), epoch_windows=64)
     each = {
         "a": replace(one, tta=VIEWS["a"]),

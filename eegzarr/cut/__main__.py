@@ -66,7 +66,7 @@ def describe(summary: CutSummary, lake: str) -> str:
         f"from {counted(summary.recordings, 'recording')}",
     ]
     if summary.dropped:
-        lines.append(f"  {summary.dropped:,} left out: {WITHOUT_A_PLACE}")
+        lines.append(f"  {counted(summary.dropped, 'trial')} left out: {WITHOUT_A_PLACE}")
     if summary.left_out:
         lines.append(f"  {counted(summary.left_out, 'trial')} left out: the table of recordings says why")
     if summary.invalid:
