@@ -75,14 +75,7 @@ def test_challenge_2_is_reported_as_the_evaluator_scores_it(
     lake, run, archive = tmp_path / "lake.zarr", tmp_path / "run", tmp_path / "submission.zip"
     eegzarr.build_lake(sample_root, lake, recipe=eegzarr.load_recipe("challenge2"), workers=1)
     options = FitOptions(
-        lake=str(lake),
-        recipe="challenge2",
-        model_arguments={"F1": 2},
-        tta=5,
-        epochs=1,
-        batch_size=32,
-        epoch_windows=64,
-        device="cpu",
+        lake=str(lake), recipe="challenge2", tta=5, epochs=1, batch_size=32, epoch_windows=64, device="cpu"
     )
     summary = fit(options, run, max_memory=1.0)
     assert submit([str(run), "-o", str(archive)]) == 0
