@@ -116,7 +116,7 @@ def test_what_fits_is_shared_and_what_does_not_is_told() -> None:
     for other, why in (
         (Recorded((0.1,), 3276.9, 0.0), "samples of 3277 uV don't fit into steps of 0.1 uV"),
         (Recorded((np.nan,), 0.0, 0.0), "the recordings share no step"),
-        (Recorded((0.1,), 10.0, 0.4), "no multiples of 0.1 uV"),
+        (Recorded((0.1,), 10.0, 0.4), "aren't multiples of 0.1 uV"),
     ):
         step, told = shared_step([fine, other])
         assert step is None
