@@ -105,6 +105,7 @@ class Leak(WorkerPlugin):
             time.sleep(1)  # a worker is looked at every 0.1 s
 
 
+@pytest.mark.timeout(900)  # its worker starts again several times, each a minute on a busy machine
 def test_a_worker_that_takes_too_much_ends_the_build_with_the_way_out(sample_root: Path, tmp_path: Path) -> None:
     def leak(event: object) -> None:
         if isinstance(event, BuildBegan):
