@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_train_refused import SUBJECTS, WINDOWS, noise_lake
+from test_train_refused import SUBJECTS, WINDOWS, noise_lake, noise_options, stop_after_an_epoch, stopped_after_an_epoch
 
 from eegzarr.errors import FitInterrupted, UsageError
-from eegzarr.events import EpochEnded, Event
 from eegzarr.train.loop.fit import fit, resume
 from eegzarr.train.loop.run import RunFolder
 from eegzarr.train.models.checkpoint import OUTLINE, outline, read_checkpoint
@@ -27,29 +26,7 @@ Change = Callable[[dict[str, Any]], object]
 
 @pytest.fixture(scope="module")
 def options(tmp_path_factory: pytest.TempPathFactory) -> FitOptions:
-    targets = np.random.default_rng(0).normal(size=SUBJECTS * WINDOWS)
-    lake = noise_lake(tmp_path_factory.mktemp("noise") / "lake.zarr", targets)
-    return FitOptions(
-        lake=str(lake),
-        recipe="noise",
-        fractions=(0.6, 0.2, 0.2),
-        model_arguments={"F1": 2},
-        epochs=2,
-        batch_size=8,
-        ema=0.9,
-        device="cpu",
-        threads=1,
-    )
-
-
-def stopped_after_an_epoch(options: FitOptions, run: Path) -> Path:
-    def stop(event: Event) -> None:
-        if isinstance(event, EpochEnded):
-            raise FitInterrupted("told to")
-
-    with pytest.raises(FitInterrupted):
-        fit(options, run, [stop], max_memory=1.0)
-    return run
+    return replace(noise_options(tmp_path_factory.mktemp("noise")), epochs=2, ema=0.9)
 
 
 @pytest.fixture(scope="module")
@@ -266,12 +243,8 @@ def test_the_order_is_the_one_that_the_run_began_with(options: FitOptions, tmp_p
     assert saved["stream"]["shuffle"] == "global"
     run.save(saved | {"stream": saved["stream"] | {"shuffle": "block", "buffer": 16}}, run.last)
 
-    def stop(event: Event) -> None:
-        if isinstance(event, EpochEnded):
-            raise FitInterrupted("told to")
-
     with pytest.raises(FitInterrupted):
-        resume(run.path, [stop], max_memory=1.0)
+        resume(run.path, [stop_after_an_epoch], max_memory=1.0)
     assert torch.load(run.last, weights_only=True)["stream"]["shuffle"] == "block"
 
 

@@ -63,12 +63,11 @@ def noise_lake(
     return folder
 
 
-@pytest.fixture(scope="module")
-def options(tmp_path_factory: pytest.TempPathFactory) -> FitOptions:
+def noise_options(folder: Path) -> FitOptions:
+    """Options of a short run on a lake of noise, which is made in the folder."""
     targets = np.random.default_rng(0).normal(size=SUBJECTS * WINDOWS)
-    lake = noise_lake(tmp_path_factory.mktemp("noise") / "lake.zarr", targets)
     return FitOptions(
-        lake=str(lake),
+        lake=str(noise_lake(folder / "lake.zarr", targets)),
         recipe="noise",
         fractions=(0.6, 0.2, 0.2),
         model_arguments={"F1": 2},
@@ -80,17 +79,24 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> FitOptions:
 
 
 @pytest.fixture(scope="module")
-def stopped(options: FitOptions, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was stopped after an epoch."""
-    run = tmp_path_factory.mktemp("stopped") / "run"
+def options(tmp_path_factory: pytest.TempPathFactory) -> FitOptions:
+    return noise_options(tmp_path_factory.mktemp("noise"))
 
-    def stop(event: Event) -> None:
-        if isinstance(event, EpochEnded):
-            raise FitInterrupted("told to")
 
+def stop_after_an_epoch(event: Event) -> None:
+    if isinstance(event, EpochEnded):
+        raise FitInterrupted("told to")
+
+
+def stopped_after_an_epoch(options: FitOptions, run: Path) -> Path:
     with pytest.raises(FitInterrupted):
-        fit(options, run, [stop], max_memory=1.0)
+        fit(options, run, [stop_after_an_epoch], max_memory=1.0)
     return run
+
+
+@pytest.fixture(scope="module")
+def stopped(options: FitOptions, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stopped_after_an_epoch(options, tmp_path_factory.mktemp("stopped") / "run")
 
 
 def copied(run: Path, to: Path) -> Path:
