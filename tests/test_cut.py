@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +68,12 @@ def integers(sample_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     eegzarr.build_lake(sample_root, lake, recipe="continuous", workers=1, dtype="int16", step="0.05uV")
     cut_lake(lake, "challenge1")
     return lake
+
+
+def test_cut_windows_can_be_sent_to_other_processes(lake: Path) -> None:
+    windows = eegzarr.open_windows(lake, "challenge1").isel(window=slice(3, 40, 9), channel=[7, 2])
+    sent = pickle.loads(pickle.dumps(windows))
+    np.testing.assert_array_equal(torch.cat([x for x, _ in WindowStream(sent, 2)]), windows["eeg"].values)
 
 
 def assert_same(wanted: xr.Dataset, found: xr.Dataset) -> None:

@@ -303,19 +303,31 @@ def cut_signals(lake: str, group: str, dataset: xr.Dataset) -> xr.Variable:
         )
     tiles = tiles.under(recipe_from_json(str(attributes["recipe"])).naming)
 
-    def addresses() -> tuple[npt.NDArray[np.int64], CutRecordings]:
-        store = open_store(lake, read_only=True)
-        stored = open_dataset(store, group)
-        if stored.attrs.get("plan_digest") != attributes.get("plan_digest"):
-            raise LakeError(f"{lake}/{group} was cut again while it was open: open it again")
-        position = stored[TILE].to_numpy().astype(np.int64) * tiles.geometry.n_times + stored[TILE_OFFSET].to_numpy()
-        digest, sfreq = str(attributes["plan_digest"]), float(attributes["sampling_rate"])
-        table = open_dataset(store, f"{group}/{RECORDINGS}")
-        return position, CutRecordings.of(digest, group, sfreq, tiles, table)
-
+    addresses = _Stored(lake, group, str(attributes["plan_digest"]), float(attributes["sampling_rate"]), tiles)
     shape = (dataset.sizes["window"], dataset.sizes["channel"], dataset.sizes["time"])
     channels = tiles.numbers(list(map(str, dataset["channel"].to_numpy().tolist())))
     return lazy_variable(CutSignals(tiles, channels, shape, addresses))
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Addresses that a cut group stores, read when they are asked for; a value, so that a Dataset can be pickled."""
+
+    lake: str
+    group: str
+    digest: str
+    sfreq: float
+    tiles: Tiles
+
+    def __call__(self) -> tuple[npt.NDArray[np.int64], CutRecordings]:
+        store = open_store(self.lake, read_only=True)
+        stored = open_dataset(store, self.group)
+        if stored.attrs.get("plan_digest") != self.digest:
+            raise LakeError(f"{self.lake}/{self.group} was cut again while it was open: open it again")
+        tile, offset = (stored[name].to_numpy().astype(np.int64) for name in (TILE, TILE_OFFSET))
+        table = open_dataset(store, f"{self.group}/{RECORDINGS}")
+        recordings = CutRecordings.of(self.digest, self.group, self.sfreq, self.tiles, table)
+        return tile * self.tiles.geometry.n_times + offset, recordings
 
 
 def lazy_variable(signals: CutSignals) -> xr.Variable:
