@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -91,6 +92,65 @@ def test_a_label_of_all_windows_may_be_a_scalar(windows: xr.Dataset) -> None:
     assert (stream.n_windows, stream.subjects) == (windows.sizes["window"], {"A"})
 
 
+def test_recordings_in_memory_are_told_apart_by_their_releases(two_release_lake: Path) -> None:
+    both = eegzarr.open_windows(two_release_lake, "challenge1").isel(channel=[1, 2])
+    for normalize in ("recording", "robust"):
+        options = {"target": None, "normalize": normalize}
+        lazy, loaded = (WindowDataset(one, **options)[:] for one in (both, both.copy().load()))  # type: ignore[arg-type]
+        torch.testing.assert_close(loaded, lazy, rtol=0, atol=0.2 if normalize == "robust" else 1e-4)
+    first, second = (both.sel(window=both["release"] == release) for release in ("R1", "R2"))
+    count = min(first.sizes["window"], second.sizes["window"])
+    swapped = first.isel(window=slice(count)).drop_vars(["start", "recording", "window"])
+    swapped = swapped.assign(eeg=second["eeg"].isel(window=slice(count)).drop_vars(list(second.coords)))
+    with pytest.raises(UsageError, match=r"the release is 'R1', and the signals are those of challenge1/R2"):
+        WindowStream(swapped, 8)
+    renamed = first.assign_coords(release=("window", np.full(first.sizes["window"], "ours", object)))
+    assert WindowStream(renamed, 8).n_windows == first.sizes["window"]
+
+
+@pytest.mark.parametrize("normalize", ["channel", "recording", "robust"])
+def test_samples_in_memory_that_are_no_numbers_move_no_scale(normalize: str, loaded: xr.Dataset) -> None:
+    options = {"target": None, "normalize": normalize}
+    spoilt = loaded.assign_coords(channel=["A", "A", "B"]).copy(deep=True)
+    spoilt["eeg"][3, 1, 2:5] = np.nan
+    x, whole = (WindowDataset(one, **options)[:] for one in (spoilt, loaded))  # type: ignore[arg-type]
+    assert int(x.isnan().sum()) == 3
+    known = ~x.isnan()
+    torch.testing.assert_close(x[known], whole[known], rtol=0.02, atol=0.02)
+
+
+def test_classes_are_those_of_the_lake_until_a_label_has_other_values(windows: xr.Dataset) -> None:
+    women = windows.sel(window=windows["sex"] == "F")
+    for part in (women, women.copy().load()):  # signals in memory, labels as they were
+        assert WindowStream(part, 16, target="sex").classes == ("F", "M")
+    words = windows["sex"].to_series().map({"F": "female", "M": "male"}).to_numpy(object)
+    renamed = windows.assign_coords(sex=("window", words))
+    for part in (renamed, renamed.copy().load()):
+        assert WindowStream(part, 16, target="sex").classes == ("female", "male")
+
+
+def test_a_missing_class_is_no_class_to_balance_and_codes_are_not_mixed(windows: xr.Dataset) -> None:
+    codes = np.resize(np.array([0, 1, -1, 0], np.int16), windows.sizes["window"])
+    stages = {"flag_values": [0, 1], "flag_meanings": "wake rem"}
+    scored = windows.assign_coords(stage=("window", codes, stages))
+    stream = WindowStream(scored, 16, target=None, balance="stage", with_labels=["stage"])
+    counts = np.bincount(torch.cat([labels["stage"] for _, labels in stream]).numpy())
+    assert stream.left_out["no stage"] == (codes < 0).sum()
+    assert counts.max() - counts.min() <= 1
+    other = scored.assign_coords(stage=("window", codes, {**stages, "flag_meanings": "rem wake"}))
+    with pytest.raises(UsageError, match="the codes of the label 'stage' mean different classes"):
+        WindowStream([scored, other], 16, with_labels=["stage"])
+    by_name = WindowStream([scored, other], 16, target="stage", balance="stage", with_labels=["recording"])
+    assert sorted(by_name.classes) == ["rem", "wake"]
+
+
+def test_states_are_plain_numbers(windows: xr.Dataset) -> None:
+    stream = WindowStream(windows, np.int64(8), seed=np.uint8(3), rank=np.int64(0), ranks=np.int64(1))  # type: ignore[arg-type]
+    mixed = MixedStream({"a": stream}, seed=np.int32(2))  # type: ignore[arg-type]
+    for one in (stream, mixed):
+        one.load_state_dict(json.loads(json.dumps(one.state_dict())))
+
+
 def widened(windows: xr.Dataset) -> xr.Dataset:
     other = windows.isel(channel=[5], window=slice(None, None, -1))
     return xr.concat(
@@ -114,6 +174,22 @@ REFUSED: list[tuple[Callable[[xr.Dataset], xr.Dataset], dict[str, object], str]]
     (lambda ds: ds, {"batch_size": "128"}, "batch_size must be a whole number"),
     (lambda ds: ds, {"seed": None}, "seed must be a whole number, at least 0, got None"),
     (lambda ds: ds, {"seed": 1.5}, "seed must be a whole number"),
+    (lambda ds: ds, {"views": 2.5}, "views must be a whole number"),
+    (lambda ds: ds, {"rank": "0", "ranks": "2"}, "rank must be a whole number, at least 0, got '0'"),
+    (lambda ds: ds.rename(window="trial"), {}, "these have trial, channel, time: rename them back"),
+    (lambda ds: ds, {"target": {"age", "sex"}}, "target must be a label, a list of labels, a function or None"),
+    (lambda ds: ds, {"target": np.array([1.5, 2])}, "a label to predict is given by its name, got np.float64"),
+    (lambda ds: ds, {"target": "sex", "classes": "FM"}, "classes must be a list of names"),
+    (
+        lambda ds: ds,
+        {"target": "sex", "classes": ["F", "F", "M"]},
+        "classes must be different names, got 'F', 'F', 'M'",
+    ),
+    (
+        lambda ds: ds.drop_vars("recording").load(),
+        {"normalize": "recording"},
+        "only where the label 'recording' names it",
+    ),
     (lambda ds: ds, {"threads": 1.5}, "threads must be a whole number"),
     (lambda ds: ds, {"ahead": None}, "ahead must be a whole number"),
     (lambda ds: ds, {"memory": "plenty"}, "memory 'plenty' isn't a size"),
@@ -157,6 +233,12 @@ def test_mixtures_of_odd_parts_are_padded_or_refused_by_name(windows: xr.Dataset
             MixedStream({"views": views, "plain": plain}, weights=weights)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="give a dict"):
         MixedStream([views, plain])  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="'plain' would never come: by its weight"):
+        len(MixedStream({"views": views, "plain": plain}, weights={"views": 1, "plain": 1e-6}))
+    for transform in (lambda x: x[:, 0], lambda x: x.repeat(1, 3, 1), lambda x: {"x": x}):
+        flat = WindowStream(windows.isel(channel=[4, 5]), 8, transform=transform)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match=r"transform= of 'flat' gave .* for its 2 channels"):
+            list(MixedStream({"flat": flat, "plain": plain}, collate="pad"))
     with pytest.raises(UsageError, match=r"the shape \(1, 2\)"):
         WindowDataset(windows)[np.array([[1, 2]])]
 
@@ -234,6 +316,22 @@ def test_parts_that_make_no_sense_are_refused_by_name(windows: xr.Dataset, sampl
     for rank, ranks in ((1, 2), (0, 1)):
         with pytest.raises(UsageError, match=r"of one rank, these aren't: 'a' is rank 0 of 2, 'b' is rank"):
             len(MixedStream({"a": first, "b": WindowStream(windows, 8, rank=rank, ranks=ranks)}))
+    for split, told in (
+        (lambda: eegzarr.split_by(windows, "channel"), "no label 'channel' to split by"),
+        (lambda: eegzarr.split_by_subject([windows, windows]), "must be a Dataset of windows, got list"),  # type: ignore[arg-type]
+        (lambda: eegzarr.split_by_subject(windows, seed=-1), "seed must be at least 0"),
+        (lambda: eegzarr.split_by_release(windows, "R1"), "parts are a list of releases"),
+        (lambda: eegzarr.split_by(windows, "sex", (0.2, 0.2, 0.6)), "2 values of 'sex' can't be split into 3 parts"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            split()
+    one = windows.drop_vars("release").assign_coords(release="R1", session=("window", windows["run"].values))
+    assert eegzarr.split_by_release(one, ["R1"])[0].sizes == windows.sizes
+    first, second = eegzarr.split_by_session(one, [1, "2"])
+    assert first.sizes["window"] + second.sizes["window"] == windows.sizes["window"]
+    unknown = windows.assign_coords(age=("window", np.where(windows["sex"] == "F", np.nan, 9.0)))
+    parts = eegzarr.split_by(unknown, "subject", (0.5, 0.5), stratify="age")
+    assert sum(part.sizes["window"] for part in parts) == windows.sizes["window"]
     with pytest.raises(UsageError, match="fractions must be numbers"):
         eegzarr.split_by_subject(windows, "ab")  # type: ignore[arg-type]
     for parts in ([windows], {"train": 5}):
@@ -247,3 +345,18 @@ def test_lightning_data_says_what_it_decides(windows: xr.Dataset) -> None:
 
     with pytest.raises(UsageError, match="LightningData takes no shuffle: it shuffles the training part"):
         LightningData(windows, shuffle=False)
+
+
+def test_lightning_data_evaluates_each_window_once_with_the_training_parts_classes(windows: xr.Dataset) -> None:
+    pytest.importorskip("lightning")
+    from eegzarr.stream import LightningData
+
+    loaded = windows.drop_attrs().load()  # of no lake any longer
+    women = loaded.sel(window=loaded["sex"] == "F")
+    data = LightningData(
+        loaded, women, batch_size=8, target="sex", balance="sex", crop=0.5, random_crop=True, normalize="channel"
+    )
+    x, y = (torch.cat(parts) for parts in zip(*data.val_dataloader(), strict=True))  # type: ignore[arg-type]
+    assert y.tolist() == [0] * women.sizes["window"]
+    options = {"target": "sex", "classes": ["F", "M"], "crop": 0.5, "normalize": "channel", "statistics": loaded}
+    torch.testing.assert_close(x, WindowDataset(women, **options)[:][0])  # type: ignore[arg-type]

@@ -145,7 +145,7 @@ def test_sessions_and_any_label_split() -> None:
     assert early["subject"].values.tolist() == late["subject"].values.tolist() == names[:6]
     with pytest.raises(UsageError, match="there is no session '3' among the windows; there are 1, 2"):
         split_by_session(windows, ("1", "3"))
-    with pytest.raises(UsageError, match="no coordinate 'site' to split by"):
+    with pytest.raises(UsageError, match="no label 'site' to split by; they have window, subject"):
         split_by(windows, "site")
     with pytest.raises(UsageError, match="2 sessions can't be split into 3 parts"):
         split_by(windows, "session")

@@ -227,9 +227,11 @@ def check_dimensions(signals: xr.DataArray) -> None:
     UsageError
     """
     if set(signals.dims) != set(DIMENSIONS):
+        is_renamed = len(signals.dims) == len(DIMENSIONS)
+        way_out = "rename them back" if is_renamed else "select with lists, such as .isel(window=[3]), to keep one"
         raise UsageError(
             f"signals need the dimensions {', '.join(DIMENSIONS)}; these have "
-            f"{', '.join(map(str, signals.dims)) or 'none'}: select with lists, such as .isel(window=[3]), to keep one"
+            f"{', '.join(map(str, signals.dims)) or 'none'}: {way_out}"
         )
 
 

@@ -16,6 +16,7 @@ from eegzarr.store.integers import BEYOND
 from eegzarr.store.layout import EVENTS_TSV, FIRST_TILE, OBSERVED, RECORDINGS, TILE_SAMPLES, open_dataset, open_store
 from eegzarr.store.provenance import Part
 from eegzarr.store.tiles.signals import CutRecordings, Tiles
+from eegzarr.stream.counts import whole
 from eegzarr.stream.selection import Selection
 from eegzarr.stream.statistics import lacks_statistics
 from eegzarr.stream.targets import NOT_READABLE
@@ -186,17 +187,18 @@ def _uncut(source: Part, tiles: Tiles) -> CutRecordings:
     return CutRecordings.of(source.digest, source.group, sfreq, tiles, table.assign({FIRST_TILE: ("recording", first)}))
 
 
-def check_views(views: int, *, is_random: bool) -> None:
-    """Refuse views that would all be the same.
+def checked_views(views: object, *, is_random: bool) -> int:
+    """Return the number of views.
 
     Raises
     ------
     UsageError
+        If it is none, or they would all be the same.
     """
-    if views < 1:
-        raise UsageError(f"views must be at least 1, got {views}")
-    if views > 1 and not is_random:
+    number = whole("views", views, 1)
+    if number > 1 and not is_random:
         raise UsageError("views of one recording are random crops: give crop=, and anywhere=True or random_crop=True")
+    return number
 
 
 def interleaved(offsets: Sequence[npt.NDArray[np.int64]], chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

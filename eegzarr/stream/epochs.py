@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from eegzarr.errors import UsageError
+from eegzarr.stream.counts import whole
 
 _EPOCH, _SETS, _START, _DEALT_FROM, _SLOTS = range(5)
 _MOST_WORKERS = 256
@@ -187,10 +188,10 @@ class Ranks:
         if (self.rank is None) != (self.ranks is None):
             missing = "rank" if self.rank is None else "ranks"
             raise UsageError(f"give rank and ranks together: {missing} is missing")
-        if self.ranks is not None and self.ranks < 1:
-            raise UsageError(f"ranks must be at least 1, got {self.ranks}")
-        if self.rank is not None and self.ranks is not None and not 0 <= self.rank < self.ranks:
-            raise UsageError(f"rank must be from 0 to {self.ranks - 1}, got {self.rank}")
+        if self.rank is not None and self.ranks is not None:
+            number, count = whole("rank", self.rank, 0), whole("ranks", self.ranks, 1)
+            if number >= count:
+                raise UsageError(f"rank must be from 0 to {count - 1}, got {number}")
 
     def found(self, inherited: tuple[int, int] | None) -> tuple[int, int]:
         """Return rank and number of ranks: as given, or those of ``torch.distributed`` now.
@@ -201,7 +202,7 @@ class Ranks:
             What the process that started this DataLoader worker has found.
         """
         if self.rank is not None and self.ranks is not None:
-            return self.rank, self.ranks
+            return int(self.rank), int(self.ranks)
         distributed = torch.distributed
         if distributed.is_available() and distributed.is_initialized():
             return distributed.get_rank(), distributed.get_world_size()

@@ -39,7 +39,8 @@ class LightningData(LightningDataModule):
     num_workers : int
         DataLoader workers; threads decode, so that 0 is rarely slower.
     **options
-        Further options of `eegzarr.stream.WindowStream`, for all parts.
+        Further options of `eegzarr.stream.WindowStream`, for all parts; `balance` and `random_crop` are for the
+        training part alone, and the others have its classes.
     """
 
     def __init__(
@@ -62,12 +63,11 @@ class LightningData(LightningDataModule):
             )
         self._num_workers = num_workers
         shared = {"batch_size": batch_size, **options}
-        statistics = {"statistics": train} if options.get("normalize") == "channel" else {}
         self.train_stream = WindowStream(train, shuffle=True, seed=seed, drop_last=True, **shared)
         self._streams: dict[str, WindowStream] = {}
         for name, part in {"valid": valid, "test": test, "predict": predict}.items():
             if part is not None:
-                self._streams[name] = WindowStream(part, uneven="pad", **{**statistics, **shared})
+                self._streams[name] = WindowStream(part, uneven="pad", **_in_order(shared, train, self.train_stream))
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return shuffled batches of the training part."""
@@ -90,3 +90,15 @@ class LightningData(LightningDataModule):
 
     def _of(self, name: str) -> DataLoader[Any] | list[Any]:
         return self._loader(self._streams[name]) if name in self._streams else []
+
+
+def _in_order(options: dict[str, Any], train: xr.Dataset, stream: WindowStream) -> dict[str, Any]:
+    """Return the options of a part that is evaluated: each window once, as the training part is scaled and coded."""
+    own = {name: value for name, value in options.items() if name != "balance"}
+    if stream.views == 1:  # several are always random
+        own.pop("random_crop", None)
+    if options.get("normalize") == "channel":
+        own.setdefault("statistics", train)
+    if stream.classes is not None and stream.targets is not None and stream.targets.ndim == 1:
+        own.setdefault("classes", stream.classes)
+    return own

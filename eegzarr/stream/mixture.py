@@ -21,6 +21,7 @@ from eegzarr.stream.times.board import Board
 from eegzarr.stream.times.meter import Meter
 from eegzarr.stream.times.times import latest
 
+_DIMENSIONS = 3
 _MIXTURE = 3  # what random numbers are drawn for, beside those of eegzarr.stream.order
 _STATE = ("seed", "streams", "shares", "ranks")
 
@@ -101,11 +102,10 @@ class MixedStream(IterableDataset[Any]):
                 raise UsageError(f"{name!r} must be a WindowStream, got {type(stream).__name__}")
         if weights is not None:
             _check_weights(weights, self.streams)
-        whole("seed", seed, 0)
         if collate not in (None, "pad"):
             raise UsageError(f"collate must be 'pad' or None, got {collate!r}")
         self._weights = None if weights is None else {name: float(weights[name]) for name in self.streams}
-        self.seed = seed
+        self.seed = whole("seed", seed, 0)
         self._collate = collate
         self._clock = EpochClock()
         self._begun = Begun(epoch=0)
@@ -274,6 +274,11 @@ class MixedStream(IterableDataset[Any]):
         exact = np.array(list(self._weights.values())) / sum(self._weights.values()) * total
         shares = np.floor(exact).astype(int)
         shares[np.argsort(shares - exact, kind="stable")[: total - shares.sum()]] += 1
+        if (least := next((name for name, share in zip(counts, shares, strict=True) if not share), None)) is not None:
+            raise UsageError(
+                f"{least!r} would never come: by its weight it has {exact[list(counts).index(least)]:.2g} of the "
+                f"{total} batches of an epoch. Give it more weight, or make batches smaller"
+            )
         return dict(zip(counts, shares.tolist(), strict=True))
 
     def _state(self) -> dict[str, Any]:
@@ -288,8 +293,16 @@ class MixedStream(IterableDataset[Any]):
     def _padded(self, name: str, batch: Any) -> PaddedBatch:
         x, rest = (batch[0], tuple(batch[1:])) if isinstance(batch, tuple) else (batch, ())
         own = self.streams[name]
-        n_channels = max(x.shape[-2], *(len(stream.channels) for stream in self.streams.values()))
-        n_times = max(x.shape[-1], *(stream.n_times for stream in self.streams.values()))
+        n_channels = max(len(stream.channels) for stream in self.streams.values())
+        n_times = max(stream.n_times for stream in self.streams.values())
+        if not isinstance(x, torch.Tensor) or x.ndim < _DIMENSIONS or x.shape[-2] != len(own.channels):
+            shape = tuple(x.shape) if isinstance(x, torch.Tensor) else type(x).__name__
+            raise UsageError(
+                f"collate='pad' pads (batch, channel, time), and transform= of {name!r} gave {shape} for its "
+                f"{len(own.channels)} channels: transform padded batches in the loop instead"
+            )
+        if x.shape[-1] > n_times:
+            raise UsageError(f"collate='pad' pads to {n_times} samples, and transform= of {name!r} gave {x.shape[-1]}")
         padded = x.new_zeros((*x.shape[:-2], n_channels, n_times))
         padded[..., : x.shape[-2], : x.shape[-1]] = x
         mask = torch.zeros((n_channels, n_times), dtype=torch.bool)

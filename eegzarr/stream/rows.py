@@ -391,4 +391,6 @@ def _crop_times(selection: Selection, crop: str | float | None, *, is_free: bool
 
 
 def _given(values: npt.NDArray) -> Any:
+    if values.dtype.kind == "f" and values.dtype.itemsize > np.dtype(np.float64).itemsize:
+        values = values.astype(np.float64)  # PyTorch has no longer ones
     return torch.from_numpy(values) if values.dtype.kind in "fiub" else values.tolist()

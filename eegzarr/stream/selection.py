@@ -16,11 +16,11 @@ import xarray as xr
 from eegzarr.errors import LakeError, UsageError
 from eegzarr.recipes.montage import without_montage
 from eegzarr.store.crc import crc32c
-from eegzarr.store.layout import EEG, open_dataset, open_store
-from eegzarr.store.provenance import Part, Places, are_of_lake, check_dimensions, is_loaded, places_of
+from eegzarr.store.layout import EEG
+from eegzarr.store.provenance import Part, are_of_lake, check_dimensions, is_loaded, places_of
 from eegzarr.store.table import sampling_rate
-from eegzarr.stream.meanings import check_meanings
-from eegzarr.stream.targets import Target, Targets, given_windows, label, targets_of
+from eegzarr.stream.meanings import check_meanings, named_recordings, stored_recordings, stored_texts
+from eegzarr.stream.targets import Target, Targets, given_labels, given_windows, targets_of, weighed
 
 _GIB = 2**30
 _SAME_RATE = 1e-4  # relative
@@ -36,10 +36,13 @@ class Loaded:
     values : array, shape (window, channel, time)
     channels : tuple of int
         Numbers of the channels, in the order in which they are given.
+    names_recordings : bool
+        Whether it is known which recording each window is of.
     """
 
     values: npt.NDArray
     channels: tuple[int, ...]
+    names_recordings: bool = True
 
 
 Source = Part | Loaded
@@ -185,7 +188,8 @@ def select(
         _check_alike(first, other, rate)
     sources = tuple(_in_order(source, one.channels, first.channels) for one in found for source in one.sources)
     offsets = np.cumsum([0, *(len(one.sources) for one in found)])
-    targets = targets_of(parts, target, classes, lambda name: _stored_texts(sources, name))
+    stored = [source for source in sources if isinstance(source, Part)]
+    targets = targets_of(parts, target, classes, lambda name: stored_texts(stored, parts, name))
     kept, left_out = given_windows(parts, targets, balance, are_read=are_read)
     everything = np.concatenate(kept)
 
@@ -201,8 +205,8 @@ def select(
         recording=joined([one.recording for one in found]),
         people=frozenset().union(*(_people(part, own) for part, own in zip(parts, kept, strict=True))),
         targets=Targets(np.ascontiguousarray(joined(values)) if values else None, targets[0].classes),
-        labels={name: joined([label(part, name, "give") for part in parts]) for name in with_labels},
-        weighed=None if balance is None else joined([label(part, balance, "balance by") for part in parts]),
+        labels={name: joined(given_labels(parts, name)) for name in with_labels},
+        weighed=None if balance is None else joined([weighed(part, balance) for part in parts]),
         channels=first.channels,
         positions=_positions(first.windows),
         n_times=first.windows.sizes["time"],
@@ -222,15 +226,12 @@ def _find(windows: xr.Dataset) -> _Found:
     check_dimensions(signals)
     count = windows.sizes["window"]
     channels = tuple(map(str, windows["channel"].to_numpy().tolist()))
-    own = np.zeros(count, np.int64)
     for name in _OF_WINDOWS & set(windows.variables):
         if windows[name].dims not in (("window",), ()):
             raise UsageError(
                 f"the label {name!r} must have one value for each window, it has the dimensions "
                 f"{', '.join(map(str, windows[name].dims))}: join Datasets with coords='minimal', compat='override'"
             )
-    if "recording" in windows.coords and count:
-        own = pd.factorize(np.broadcast_to(windows["recording"].to_numpy(), count))[0].astype(np.int64)
     if signals.dtype.kind not in "fiu":
         raise UsageError(f"signals must be floats or integers, these are {signals.dtype}")
     for axis in ("channel", "time"):
@@ -238,7 +239,8 @@ def _find(windows: xr.Dataset) -> _Found:
             raise UsageError(f"no {axis} is selected: there is nothing to stream")
     if is_loaded(signals):
         values = _native(signals.transpose("window", "channel", "time").to_numpy())
-        loaded = Loaded(values, tuple(range(values.shape[1])))
+        loaded = Loaded(values, tuple(range(values.shape[1])), "recording" in windows.variables)
+        own = named_recordings(windows)
         return _Found(windows, (loaded,), np.zeros(count, np.int32), np.arange(count), own, channels)
     places = places_of(signals)
     if places is None and not are_of_lake(signals):
@@ -255,7 +257,7 @@ def _find(windows: xr.Dataset) -> _Found:
             "label isn't to change them: use .sel(window=condition), not .where()"
         )
     try:
-        recording = _stored_recordings(windows, places) if count else own
+        recording = stored_recordings(windows, places) if count else np.zeros(0, np.int64)
         check_meanings(windows, places)
     except FileNotFoundError as error:
         raise LakeError(f"the lake is gone from where it was opened ({error}): open it again") from error
@@ -271,42 +273,6 @@ def _native(values: npt.NDArray) -> npt.NDArray:
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
-def _stored_recordings(windows: xr.Dataset, places: Places) -> npt.NDArray[np.int64]:
-    """Return each window's recording as the lake has it; compare the labels that name a window with it.
-
-    Raises
-    ------
-    UsageError
-        If they are those of other windows.
-    """
-    names = [name for name in ("recording", "start") if name in windows.coords and windows[name].dims == ("window",)]
-    stored = {name: np.zeros(len(places.window)) for name in ("recording", *names)}
-    for number, part in enumerate(places.parts):
-        if part.cut is not None:
-            own = places.part == number
-            known = {"recording": part.cut.recording, "start": part.cut.start}
-            for name, values in stored.items():
-                values[own] = known[name](places.window[own])
-    for lake, group in {(part.lake, part.group) for part in places.parts if part.cut is None}:
-        numbers = [
-            n for n, part in enumerate(places.parts) if part.cut is None and (part.lake, part.group) == (lake, group)
-        ]
-        own = np.isin(places.part, numbers)
-        table = open_dataset(open_store(lake, read_only=True), group)
-        for name, values in stored.items():
-            if name in table:
-                values[own] = table[name].to_numpy()[places.window[own]]
-    for name in names:
-        given = windows[name].to_numpy().astype(float)
-        other = np.flatnonzero(~np.isclose(given, stored[name], rtol=0, atol=1e-6, equal_nan=True))
-        if len(other):
-            raise UsageError(
-                f"labels and signals are of different windows: window {other[0]} of the selection has {name} "
-                f"{given[other[0]]:g}, and its signal is stored with {stored[name][other[0]]:g}"
-            )
-    return stored["recording"].astype(np.int64)
-
-
 def _check_alike(first: _Found, other: _Found, rate: float) -> None:
     """Refuse windows that can't be in one batch."""
     lengths = first.windows.sizes["time"], other.windows.sizes["time"]
@@ -316,7 +282,7 @@ def _check_alike(first: _Found, other: _Found, rate: float) -> None:
             "a stream to each and mix them with MixedStream"
         )
     other_rate = _rate(other.windows)
-    if abs(rate - other_rate) > _SAME_RATE * rate:
+    if not (abs(rate - other_rate) <= _SAME_RATE * rate or np.isnan([rate, other_rate]).all()):
         raise UsageError(f"windows at {rate:g} Hz and at {other_rate:g} Hz can't be streamed together: use MixedStream")
     missing = sorted((Counter(first.channels) - Counter(other.channels)).keys())
     more = sorted((Counter(other.channels) - Counter(first.channels)).keys())
@@ -334,9 +300,7 @@ def _in_order(source: Source, own: tuple[str, ...], wanted: tuple[str, ...]) -> 
     if len(set(own)) < len(own):
         raise UsageError("channels of the same name can't be brought into the order of another Dataset")
     channels = tuple(source.channels[own.index(name)] for name in wanted)
-    if isinstance(source, Part):
-        return replace(source, channels=channels)
-    return Loaded(source.values, channels)
+    return replace(source, channels=channels)
 
 
 def _rate(windows: xr.Dataset) -> float:
@@ -349,20 +313,6 @@ def _rate(windows: xr.Dataset) -> float:
 def _name(part: Part) -> str:
     """Return what the rows of a part's recordings count in: a group, or what was cut from it."""
     return part.group if part.cut is None else part.cut.group or part.cut.digest
-
-
-def _stored_texts(sources: Sequence[Source], name: str) -> set[str]:
-    """Return the texts of a label in the groups of sources."""
-    found: set[str] = set()
-    parts = [source for source in sources if isinstance(source, Part) and source.lake]
-    groups = {(part.lake, part.group if part.cut is None else part.cut.group) for part in parts}
-    for lake, group in groups:
-        if not group:  # cut, and in no lake: it has no labels but its own
-            continue
-        table = open_dataset(open_store(lake, read_only=True), group)
-        if name in table and table[name].dtype.kind in "TO":
-            found |= {str(text) for text in table[name].to_numpy().tolist()}
-    return found - {""}
 
 
 def _people(windows: xr.Dataset, kept: npt.NDArray[np.bool_]) -> frozenset[tuple[str, str]]:

@@ -15,8 +15,11 @@ import xarray as xr
 from eegzarr.challenge.rules import START_KIT_EXCLUSIONS
 from eegzarr.errors import UsageError
 from eegzarr.recipes.montage import without_montage
+from eegzarr.store.table import no_label
+from eegzarr.stream.counts import whole
 
-_MOST_STRATA, _FIFTHS = 10, 5
+_COUNTED = ("subject", "session", "release", "recording", "task", "run")
+_MOST_STRATA, _FIFTHS, _LEAST_FOLDS = 10, 5, 2
 
 
 def drop_start_kit_exclusions(windows: xr.Dataset) -> tuple[xr.Dataset, int]:
@@ -83,7 +86,7 @@ def kfold_by_subject(windows: xr.Dataset, folds: int, *, seed: int = 2025) -> li
     UsageError
         If there are fewer than 2 folds, or fewer subjects than folds.
     """
-    if folds < 2:
+    if whole("folds", folds, 0) < _LEAST_FOLDS:
         raise UsageError(f"cross-validation needs at least 2 folds, got {folds}")
     subject = _people(windows)
     names = _shuffled_names(subject, folds, seed)
@@ -198,7 +201,10 @@ def split_by_session(windows: xr.Dataset, parts: Sequence[str | Sequence[str]]) 
 
 
 def _split_by_name(windows: xr.Dataset, label: str, parts: Sequence[str | Sequence[str]]) -> tuple[xr.Dataset, ...]:
-    named = [[part] if isinstance(part, str) else list(part) for part in parts]
+    if isinstance(parts, str) or not isinstance(parts, Iterable):
+        raise UsageError(f"parts are a list of {label}s, such as (['1', '2'], '3'), got {parts!r:.60}")
+    several = [[part] if isinstance(part, str) or not isinstance(part, Iterable) else list(part) for part in parts]
+    named = [[str(name) for name in part] for part in several]
     values = _labels(windows, label).astype(str)
     there = sorted(set(values.tolist()))
     for name in (wanted := [name for part in named for name in part]):
@@ -215,7 +221,7 @@ def _people(windows: xr.Dataset) -> np.ndarray:
     for label in ("release", "dataset"):
         if label not in windows.coords:
             continue
-        origin = np.broadcast_to(_labels(windows, label).astype(str), subject.shape)
+        origin = _labels(windows, label).astype(str)
         if label == "release":
             origin = np.array([without_montage(name) for name in origin.tolist()], object)
         pairs = set(zip(origin.tolist(), subject.tolist(), strict=True))
@@ -230,7 +236,8 @@ def _shares(fractions: Sequence[float]) -> np.ndarray:
     except (TypeError, ValueError):
         raise UsageError(f"fractions must be numbers, such as (0.8, 0.1, 0.1), got {fractions!r:.60}") from None
     if shares.ndim != 1 or not shares.size or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
-        raise UsageError(f"fractions must be positive and add up to 1, got {fractions!r:.60}")
+        told = ", ".join(f"{share:g}" for share in np.ravel(shares).tolist()) or "none"
+        raise UsageError(f"fractions must be positive and add up to 1, got {told}")
     return shares
 
 
@@ -238,20 +245,23 @@ def _strata(values: np.ndarray) -> np.ndarray:
     series = pd.Series(values).infer_objects()
     if pd.api.types.is_numeric_dtype(series) and series.nunique() > _MOST_STRATA:
         return pd.qcut(series, _FIFTHS, labels=False, duplicates="drop").fillna(-1).astype(int).astype(str).to_numpy()
-    return series.astype(str).to_numpy()
+    return series.astype(object).where(series.notna(), "").astype(str).to_numpy()  # unknown is a stratum, too
 
 
 def _labels(windows: xr.Dataset, name: str) -> np.ndarray:
-    if name not in windows.coords:
-        raise UsageError(f"windows have no coordinate {name!r} to split by")
-    return windows[name].to_numpy().astype(object)
+    if not isinstance(windows, xr.Dataset | xr.DataArray):
+        raise UsageError(f"windows must be a Dataset of windows, got {type(windows).__name__}: split each by itself")
+    if name not in windows.coords or windows[name].dims not in (("window",), ()):
+        raise no_label(windows, name, "split by")
+    return np.broadcast_to(windows[name].to_numpy().astype(object), windows.sizes["window"])
 
 
 def _shuffled_names(subject: np.ndarray, parts: int, seed: int, kind: str = "subject") -> np.ndarray:
     names = np.array(sorted(set(subject.tolist())), dtype=object)
     if len(names) < parts:
-        raise UsageError(f"{len(names)} {kind}s can't be split into {parts} parts")
-    return names[np.random.default_rng(seed).permutation(len(names))]
+        several = f"{kind}s" if kind in _COUNTED else f"values of {kind!r}"
+        raise UsageError(f"{len(names)} {several} can't be split into {parts} parts")
+    return names[np.random.default_rng(whole("seed", seed, 0)).permutation(len(names))]
 
 
 def _bounds(shares: np.ndarray, subjects: int, at_least: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import reduce
 from operator import add
@@ -36,7 +37,7 @@ def dataset_statistics(selection: Selection, over: Selection, *, is_given: bool)
         raise UsageError(f"the statistics have no channel {missing[0]!r}; they are of {len(over.channels)} channels")
     if not len(over):
         raise UsageError("the statistics are over no window: give the training part")
-    order = [over.channels.index(name) for name in selection.channels]
+    order = _among(selection.channels, over.channels)
     pooled = _by_dataset(over)
     if is_given:
         pooled = [reduce(add, pooled)] * (max(selection.dataset) + 1)
@@ -46,8 +47,16 @@ def dataset_statistics(selection: Selection, over: Selection, *, is_given: bool)
     return [(scales[number][0][order], scales[number][1][order]) for number in selection.dataset]
 
 
+def _among(channels: tuple[str, ...], over: tuple[str, ...]) -> list[int]:
+    """Return where channels are among those that statistics are of, by their names."""
+    if channels == over:  # names may repeat
+        return list(range(len(channels)))
+    return [over.index(name) for name in channels]
+
+
 def recording_statistics(selection: Selection) -> list[Pair]:
     """Return mean and standard deviation of each source's recordings and channels, (recording, channel, 1), in uV."""
+    _check_named(selection)
     found = []
     for number, source in enumerate(selection.sources):
         own = np.unique(selection.recording[selection.source == number]).tolist()
@@ -82,6 +91,7 @@ def robust_statistics(selection: Selection) -> list[Pair]:
     LakeError
         If a lake doesn't have them.
     """
+    _check_named(selection)
     found = []
     for number, source in enumerate(selection.sources):
         own = np.unique(selection.recording[selection.source == number])
@@ -108,9 +118,42 @@ def _quartiles(source: Source, selection: Selection, number: int, recordings: Se
         return recording_quartiles(source.lake, source.group, recordings)[:, :, channels]
     own = selection.source == number
     rows, recording = selection.window[own], selection.recording[own]
-    return np.stack(
-        [np.quantile(source.values[rows[recording == one]][:, channels], _LEVELS, axis=(0, 2)) for one in recordings]
-    )
+    return np.stack([_quantiles(source.values[rows[recording == one]][:, channels]) for one in recordings])
+
+
+def _quantiles(windows: npt.NDArray) -> npt.NDArray:
+    """Return quartiles of windows in memory, (3, channel): of those samples that are numbers."""
+    if not np.isnan(windows).any():
+        return np.asarray(np.quantile(windows, _LEVELS, axis=(0, 2)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a channel without any
+        return np.asarray(np.nanquantile(windows, _LEVELS, axis=(0, 2)))
+
+
+def _moments_in(windows: npt.NDArray) -> Moments:
+    """Return the moments of windows in memory: of those samples that are numbers."""
+    missing = np.isnan(windows)
+    if not missing.any():
+        return Moments.of(windows)
+    count = (~missing).sum(axis=(0, 2))
+    samples = np.where(missing, 0, windows.astype(np.float64))
+    mean = samples.sum(axis=(0, 2)) / np.maximum(1, count)
+    samples = np.where(missing, 0, samples - mean[:, None])
+    return Moments(count, mean, np.einsum("wct,wct->c", samples, samples))
+
+
+def _check_named(selection: Selection) -> None:
+    """Refuse windows in memory of which it isn't known what recordings they are of.
+
+    Raises
+    ------
+    UsageError
+    """
+    if any(isinstance(source, Loaded) and not source.names_recordings for source in selection.sources):
+        raise UsageError(
+            "signals in memory are normalised by recording only where the label 'recording' names it: keep that label, "
+            "or give normalize='window'"
+        )
 
 
 def _by_dataset(selection: Selection) -> list[Moments]:
@@ -141,7 +184,7 @@ def _moments(source: Source, selection: Selection, number: int, recordings: Sequ
         return [one.picked(channels) for one in every]
     own = selection.source == number
     rows, recording = selection.window[own], selection.recording[own]
-    return [Moments.of(source.values[rows[recording == one]][:, channels]) for one in recordings]
+    return [_moments_in(source.values[rows[recording == one]][:, channels]) for one in recordings]
 
 
 def _scales(moments: Moments) -> Pair:

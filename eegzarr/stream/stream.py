@@ -17,7 +17,8 @@ from torch.utils.data import IterableDataset
 from eegzarr.errors import UsageError
 from eegzarr.machine.memory import as_bytes
 from eegzarr.stream.about import AboutWindows
-from eegzarr.stream.anywhere import check_views, interleaved
+from eegzarr.stream.anywhere import checked_views, interleaved
+from eegzarr.stream.counts import whole
 from eegzarr.stream.decode import Decoder, Reading
 from eegzarr.stream.epochs import Ranks
 from eegzarr.stream.order import Shuffle, ShuffleQuality, Uneven
@@ -183,24 +184,23 @@ class WindowStream(AboutWindows, IterableDataset[Any]):
             raise UsageError(f"disjoint_from must be a WindowStream, got {type(disjoint_from).__name__}")
         if disjoint_from is not None:
             _check_disjoint(rows.selection.people, disjoint_from._rows.selection.people)
-        self.batch_size = batch_size
-        self.seed = seed
+        self.batch_size = whole("batch_size", batch_size, 1)
+        self.seed = whole("seed", seed, 0)
         self.drop_last = drop_last
-        dealing = Dealing(windows=len(rows.selection), batch_size=batch_size, drop_last=drop_last, uneven=uneven)
+        dealing = Dealing(windows=len(rows.selection), batch_size=self.batch_size, drop_last=drop_last, uneven=uneven)
         self._progress = Progress(dealing, Ranks(rank, ranks))
         self._may_shuffle_as_saved = shuffle is True
         chosen = chosen_shuffle(shuffle, rows)
         self._sequence = EpochSequence(
             rows=rows,
-            seed=seed,
+            seed=self.seed,
             shuffle=chosen,
-            buffer=max(batch_size, _whole_frames(held // 2, rows.frame_bytes) // rows.mixed_bytes),
+            buffer=max(self.batch_size, _whole_frames(held // 2, rows.frame_bytes) // rows.mixed_bytes),
             balance=balance,
             random_crop=chosen is not None if random_crop is None else random_crop,
         )
         has_room = rows.shape.n_times < rows.shape.window_times
-        check_views(views, is_random=anywhere or (self._sequence.random_crop and has_room))
-        self.views = views
+        self.views = checked_views(views, is_random=anywhere or (self._sequence.random_crop and has_room))
         self._decoder: Decoder | None = None
         self._meter: Meter | None = None
         self._board = Board()

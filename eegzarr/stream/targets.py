@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -117,7 +117,7 @@ def recipe_target(windows: xr.Dataset, target: Target) -> Target:
 
     That is nothing, where the recipe's target is "", or the labels of several targets.
     """
-    if target != TARGET or TARGET in windows.variables:
+    if not isinstance(target, str) or target != TARGET or TARGET in windows.variables:
         return target
     told = json.loads(windows.attrs.get("recipe") or "{}").get("target")
     several = [f"{TARGET}_{one}" for one in told] if isinstance(told, list) else []
@@ -141,7 +141,7 @@ def label(windows: xr.Dataset, name: str, purpose: str) -> npt.NDArray:
         If there is none of this name; `purpose` says what it was wanted for.
     """
     if not isinstance(name, str):
-        raise UsageError(f"a label to {purpose} is given by its name, got {name!r}")
+        raise UsageError(f"a label to {purpose} is given by its name, got {name!r:.60}")
     if name not in windows.variables or windows[name].dims != ("window",):
         raise no_label(windows, name, purpose)
     values = windows[name].to_numpy()
@@ -153,11 +153,12 @@ def _columns(windows: xr.Dataset, target: Target) -> tuple[list[Column], bool]:
     if isinstance(target, str):
         return [_named(windows, target)], False
     if not callable(target):
-        if not isinstance(target, Iterable):
+        if not isinstance(target, Iterable) or isinstance(target, Set):  # a set has no order of columns
             raise UsageError(f"target must be a label, a list of labels, a function or None, got {target!r:.60}")
-        if not target:
+        names = list(target)
+        if not names:
             raise UsageError("target is an empty sequence: name at least one label, or give None for x alone")
-        return [_named(windows, name) for name in target], True
+        return [_named(windows, name) for name in names], True
     table = label_table(windows)
     rows = table.index.copy()
     found = _in_order(target(table), rows)
@@ -252,17 +253,49 @@ def _coded(
     if any(column.classes is None for column in columns):
         raise UsageError("the target holds numbers in one Dataset and names in another")
     if classes is not None:
-        names = tuple(map(str, classes))
+        names = _class_names(classes)
     elif len({column.classes for column in columns}) == 1 and columns[0].label is None:
         names = columns[0].classes or ()
     else:
-        every = {name for column in columns for name in column.classes or ()}
-        names = tuple(sorted(every.union(*(stored_texts(one.label) for one in columns if one.label is not None))))
+        own = {name for column in columns for name in column.classes or ()}
+        stored = set().union(*(stored_texts(one.label) for one in columns if one.label is not None))
+        names = tuple(sorted(stored if own <= stored else own))  # else the label has been given other values since
     code = {name: number for number, name in enumerate(names)} | {"": MISSING}
     present = {value for column in columns for value in column.values.tolist()}
     if unknown := sorted(present - set(code)):
         raise UsageError(f"windows are of the class {unknown[0]!r}, and classes are {', '.join(names)}")
     return [np.array([code[value] for value in column.values.tolist()], np.int64) for column in columns], names
+
+
+def _class_names(classes: object) -> tuple[str, ...]:
+    if isinstance(classes, str | Set) or not isinstance(classes, Iterable):
+        raise UsageError(f"classes must be a list of names, such as ['left', 'right'], got {classes!r:.60}")
+    names = tuple(map(str, classes))
+    if len(set(names)) < len(names) or "" in names:
+        raise UsageError(f"classes must be different names, got {', '.join(map(repr, names))}")
+    return names
+
+
+def given_labels(parts: Sequence[xr.Dataset], name: str) -> list[npt.NDArray]:
+    """Return a label of several Datasets.
+
+    Raises
+    ------
+    UsageError
+        If one lacks it, or its codes mean other classes in another.
+    """
+    values = [label(part, name, "give") for part in parts]
+    meanings = [classes_of(part[name].attrs) for part in parts]
+    if any(one != meanings[0] for one in meanings[1:]):
+        raise UsageError(f"the codes of the label {name!r} mean different classes in the Datasets: give it as target=")
+    return values
+
+
+def weighed(part: xr.Dataset, name: str) -> npt.NDArray:
+    """Return a label to balance by, classes by their names, "" or NaN where it is missing."""
+    values = label(part, name, "balance by")
+    known = classes_of(part[name].attrs)
+    return values if known is None else names_of(values, known)
 
 
 def given_windows(
@@ -284,7 +317,7 @@ def given_windows(
         missing, infinite = target.missing(count)
         alone = np.zeros(count, bool)
         if balance is not None:
-            values = label(part, balance, "balance by")
+            values = weighed(part, balance)
             alone = pd.isna(values) | (values == "")
         reasons = {
             NOT_READABLE: ~valid,
