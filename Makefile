@@ -42,7 +42,7 @@ types: $(VENV)/test.done
 # A process a core; each takes whole files, whose tests share what they built.
 # Where Python is told to keep no bytecode, each of a thousand processes would compile eegzarr anew.
 unit: $(VENV)/test.done $(VENV)/peers.done
-	PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest --benchmark-disable --numprocesses logical --maxprocesses 8 --dist loadfile
+	PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest --benchmark-disable --numprocesses logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 # Runs the gallery's scripts, those that have changed. The variable silences an advertisement of Material's for another program.
 docs: $(VENV)/docs.done

@@ -1,6 +1,8 @@
 """The same windows in every format that `benchmarks.readers` reads.
 
 python -m benchmarks.formats SOURCE FOLDER     # writes those that aren't there
+
+The workers of the builds import this module: what some formats alone need is imported where it is used.
 """
 
 from __future__ import annotations
@@ -16,9 +18,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import h5py
-import hdf5plugin
-import lmdb
 import numpy as np
 import xarray as xr
 import zarr
@@ -26,8 +25,8 @@ import zarr
 import eegzarr
 from benchmarks.environments import environment
 from benchmarks.measure import progress
-from benchmarks.peers import WRITERS as PEERS
 from benchmarks.settings import GROUP, RECORDINGS
+from eegzarr.build.workers.ahead import imported_ahead
 from eegzarr.challenge.presets import CHALLENGE1
 from eegzarr.cut.api import cut_lake
 
@@ -59,6 +58,8 @@ def _write_labels(source: Path, out: Path) -> None:
 
 
 def _write_lmdb(source: Path, out: Path) -> None:
+    import lmdb
+
     windows = _stored(out.parent)
     environment = lmdb.open(str(out), map_size=4 * windows.nbytes)
     with environment.begin(write=True) as transaction:
@@ -68,6 +69,9 @@ def _write_lmdb(source: Path, out: Path) -> None:
 
 
 def _write_hdf5(source: Path, out: Path) -> None:
+    import h5py
+    import hdf5plugin
+
     windows = _stored(out.parent)
     alone = {"chunks": (1, *windows.shape[1:])}
     gzip = {"compression": "gzip", "compression_opts": 4}
@@ -135,9 +139,12 @@ WRITERS: dict[str, Callable[[Path, Path], None]] = {
 
 def write_formats(source: Path, folder: Path) -> None:
     """Write every format that isn't in the folder; peers', where they are installed."""
+    from benchmarks.peers import WRITERS as PEERS
+
     folder.mkdir(parents=True, exist_ok=True)
-    for name, write in WRITERS.items():
-        _write_once(folder / name, partial(write, source))
+    with imported_ahead():
+        for name, write in WRITERS.items():
+            _write_once(folder / name, partial(write, source))
     for peer in PEERS:
         if python := environment(peer).python:
             try:

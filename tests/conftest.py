@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from fork_server import fork_workers
 from hypothesis import settings
 from needs import is_missing, missing_for_module, missing_for_test
 
@@ -27,9 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # another test is beside
 # What a shell starts in the background ignores Ctrl-C, and so would all processes that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-if not is_missing("torch"):
-    # Else each DataLoader worker of a forkserver imports PyTorch anew: three of them took 7 s of a busy machine.
-    multiprocessing.set_forkserver_preload(["eegzarr.stream.stream"])
+fork_workers()
 settings.register_profile("laws", deadline=None)  # a law holds on a busy machine too
 settings.load_profile("laws")
 
@@ -41,9 +39,20 @@ def pytest_report_header() -> str:
     return f"left out, for want of a package: {', '.join(collect_ignore)}" if collect_ignore else ""
 
 
-# The files that take longest, begun first: no process is left with one of them at the end.
-LONGEST = ("test_moments", "test_moments_of_cuts", "test_moments_in_buckets", "test_benchmarks", "test_docs")
-LONGEST += ("test_buckets", "test_loops", "test_stream", "test_build")
+# The files that take longest, begun first: no process is left with one of them at the end. pytest-xdist has an order of
+# its own, by the number of tests, but with --no-loadscope-reorder.
+LONGEST = ("test_benchmarks", "test_docs", "test_train_tools", "test_build", "test_remote", "test_moments")
+LONGEST += ("test_cut_everywhere", "test_loops", "test_train_resume", "test_moments_of_cuts", "test_table")
+LONGEST += (
+    "test_stream",
+    "test_train_score",
+    "test_cut",
+    "test_selection",
+    "test_buckets",
+    "test_train_ranks",
+    "test_train_fit",
+)
+LONGEST += ("test_faults", "test_verify", "test_moments_in_buckets", "test_waits", "test_montage_builds")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -90,6 +90,7 @@ def run(name: str, leg: Leg, python: str) -> tuple[bool, str]:
     print(f"== {name}: Python {leg.python}, {versions}", flush=True)
     made = time.monotonic()
     options = ["--benchmark-disable", "--numprocesses", "logical", "--maxprocesses", "8", "--dist", "loadfile"]
+    options += ["--no-loadscope-reorder"]  # tests/conftest.py has the files that take longest first
     command = [str(own), "-m", "pytest", "-p", "no:cacheprovider", *options]
     environment_variables = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}  # as in the Makefile
     tests = subprocess.Popen(command, cwd=ROOT, env=environment_variables, stdout=subprocess.PIPE, text=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 import dask
 import psutil
 import pytest
+from fork_server import METHOD, forget_server
 
 from eegzarr.build.workers.ahead import ENVIRONMENT, imported_ahead
 from eegzarr.build.workers.cluster import local_client
@@ -31,17 +32,15 @@ if __name__ == "__main__":
             with LocalCluster(n_workers=1, processes=False, dashboard_address=None):
                 pass
 """
-METHOD = "distributed.worker.multiprocessing-method"
 
 
 @pytest.fixture(autouse=True)
 def no_server_of_other_tests() -> Iterator[None]:
-    """No fork server, as in a command: the workers of a test's DataLoader leave one in this process."""
-    if forks_safely():
-        forkserver._forkserver._stop()
-    yield
-    if forks_safely():
-        forkserver._forkserver._stop()
+    """No fork server, as in a command, and Dask's own settings: builds of other tests have a server here."""
+    forget_server()
+    with dask.config.set({METHOD: "spawn"}):
+        yield
+    forget_server()
 
 
 def of_worker() -> tuple[int, bool, dict[str, str | None], int]:

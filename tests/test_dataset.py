@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from fork_server import preloaded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Subset, WeightedRandomSampler, random_split
@@ -67,7 +68,8 @@ def test_pytorchs_samplers_subsets_and_splits_work(
     dataset = WindowDataset(windows, with_labels=["subject"])
     np.testing.assert_array_equal(dataset[3][0], signal[3])  # it is open when workers fork
     options = {"num_workers": workers, "multiprocessing_context": context}
-    x = torch.cat([x for x, _, _ in DataLoader(Subset(dataset, [5, 2, 9]), 2, **options)])
+    with preloaded("eegzarr.stream.stream"):
+        x = torch.cat([x for x, _, _ in DataLoader(Subset(dataset, [5, 2, 9]), 2, **options)])
     np.testing.assert_array_equal(x, signal[[5, 2, 9]])
     if workers < 2:
         return

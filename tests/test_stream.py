@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
+from fork_server import preloaded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
@@ -74,7 +75,8 @@ def test_workers_give_the_same_sequence(context: str, windows: xr.Dataset) -> No
     stream.set_epoch(0)
     workers = 2 if context == "spawn" else 3
     loader = DataLoader(stream, batch_size=None, num_workers=workers, multiprocessing_context=context)
-    got = drain(loader)
+    with preloaded("eegzarr.stream.stream"):
+        got = drain(loader)
     np.testing.assert_array_equal(got[0], expected[0])
     np.testing.assert_array_equal(got[1], expected[1])
 

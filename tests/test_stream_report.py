@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import xarray as xr
+from fork_server import preloaded
 from torch.utils.data import DataLoader
 
 import eegzarr
@@ -105,8 +106,9 @@ def test_what_workers_measure_is_seen_together(context: str, windows: xr.Dataset
     )
     for loader, read, batches in loaders if context == "fork" else loaders[:1]:
         for epoch in range(2 if context == "fork" else 1):
-            for _ in loader:
-                pass
+            with preloaded("eegzarr.stream.stream"):
+                for _ in loader:
+                    pass
             report = read.report()
             times = epoch + 1 if read is dataset else 1  # these workers have no epochs, and count on
             assert (report.workers, report.batches) == (2, times * batches)

@@ -19,6 +19,7 @@ from conftest import run_command
 
 from eegzarr.errors import FitInterrupted, FitStopped, UsageError
 from eegzarr.events import BatchEnded, EpochEnded, Event, Noticed
+from eegzarr.train.__main__ import main as train
 from eegzarr.train.loop.fit import fit, resume
 from eegzarr.train.loop.stop import MemoryGuard
 from eegzarr.train.options import FitOptions
@@ -112,7 +113,9 @@ def test_a_run_stopped_while_it_scores_an_epoch_repeats_no_step(
     same(run, uninterrupted)
 
 
-def test_a_killed_run_loses_at_most_the_interval(options: FitOptions, uninterrupted: Path, tmp_path: Path) -> None:
+def test_a_killed_run_loses_at_most_the_interval(
+    options: FitOptions, uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config, run = uninterrupted / "config.json", tmp_path / "run"
     command = ["eegzarr.train", "--config", config, "--out", run, "--max-memory", "100%"]
     settings = ["--checkpoint-interval", "0.001"]
@@ -129,9 +132,8 @@ def test_a_killed_run_loses_at_most_the_interval(options: FitOptions, uninterrup
     resumed = run_command("eegzarr.train", "--resume", run, "--max-memory", "100%")
     assert resumed.returncode == 0, resumed.stderr
     same(run, uninterrupted)
-    again = run_command("eegzarr.train", "--resume", run)
-    assert again.returncode == 2
-    assert "is finished" in again.stderr
+    assert train(["--resume", str(run)]) == 2
+    assert "is finished" in capsys.readouterr().err
 
 
 def test_short_memory_shrinks_look_ahead_then_saves_and_stops(

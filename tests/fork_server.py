@@ -1,0 +1,81 @@
+"""One process imports what workers need, and the workers of all builds of a test process are forked from it.
+
+A command has such a process for itself, see `eegzarr.build.workers.ahead`. The tests build several hundred times in a
+process that lives on, where each worker would be an empty Python that imports all of it again: a second of a core.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import forkserver
+from typing import Any
+
+import dask
+
+from eegzarr.build.workers.ahead import ENVIRONMENT
+from eegzarr.machine.system import forks_safely, interrupts_blocked
+
+METHOD = "distributed.worker.multiprocessing-method"
+_ALL_BUILDS = ["eegzarr.build.workers.preload"]
+_server: Any = forkserver._forkserver
+
+
+class _ServerOfToday(forkserver.ForkServer):
+    """A fork server that begins anew where the environment has changed, which its processes wouldn't see otherwise."""
+
+    begun_in: dict[str, str]
+
+    def ensure_running(self) -> None:
+        now = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"} | ENVIRONMENT
+        if now != getattr(self, "begun_in", now):
+            forget_server()
+        self.begun_in = now
+        before = dict(os.environ)
+        os.environ.update(ENVIRONMENT)
+        try:
+            with interrupts_blocked():  # as of a command's workers
+                super().ensure_running()
+        finally:
+            for name in ENVIRONMENT.keys() - before.keys():
+                del os.environ[name]
+            os.environ.update(before)
+
+
+def fork_workers() -> None:
+    """Have the workers of builds in this process forked, where that is safe."""
+    if forks_safely():
+        _server.__class__ = _ServerOfToday
+        _server.set_forkserver_preload(_ALL_BUILDS)
+        dask.config.set({METHOD: "forkserver"})
+
+
+def forget_server() -> None:
+    """Have the next worker forked from another server; this one ends with its last worker.
+
+    Its own way to end is to wait for that, and a DataLoader's workers may live on.
+    """
+    with _server._lock:
+        if _server._forkserver_pid is None:
+            return
+        os.close(_server._forkserver_alive_fd)
+        with suppress(FileNotFoundError):
+            os.unlink(_server._forkserver_address)
+        _server._forkserver_pid = _server._forkserver_alive_fd = _server._forkserver_address = None
+
+
+@contextmanager
+def preloaded(*modules: str) -> Iterator[None]:
+    """Have other modules imported where workers are forked from, inside the ``with``."""
+    if not forks_safely():
+        yield
+        return
+    before = _server._preload_modules
+    forget_server()
+    _server.set_forkserver_preload(list(modules))
+    try:
+        yield
+    finally:
+        forget_server()
+        _server.set_forkserver_preload(before)
