@@ -18,7 +18,7 @@ from eegzarr.build.workers.ahead import ENVIRONMENT
 from eegzarr.machine.system import forks_safely, interrupts_blocked
 
 METHOD = "distributed.worker.multiprocessing-method"
-_ALL_BUILDS = ["eegzarr.build.workers.preload"]
+_ALL_BUILDS = ("eegzarr.build.workers.preload",)
 _server: Any = forkserver._forkserver
 
 
@@ -26,12 +26,14 @@ class _ServerOfToday(forkserver.ForkServer):
     """A fork server that begins anew where the environment has changed, which its processes wouldn't see otherwise."""
 
     begun_in: dict[str, str]
+    imports: tuple[str, ...] = _ALL_BUILDS
 
     def ensure_running(self) -> None:
         now = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"} | ENVIRONMENT
         if now != getattr(self, "begun_in", now):
             forget_server()
         self.begun_in = now
+        self.set_forkserver_preload(list(self.imports))  # Dask, too, says what to import, whenever it starts a worker
         before = dict(os.environ)
         os.environ.update(ENVIRONMENT)
         try:
@@ -47,7 +49,6 @@ def fork_workers() -> None:
     """Have the workers of builds in this process forked, where that is safe."""
     if forks_safely():
         _server.__class__ = _ServerOfToday
-        _server.set_forkserver_preload(_ALL_BUILDS)
         dask.config.set({METHOD: "forkserver"})
 
 
@@ -71,11 +72,10 @@ def preloaded(*modules: str) -> Iterator[None]:
     if not forks_safely():
         yield
         return
-    before = _server._preload_modules
     forget_server()
-    _server.set_forkserver_preload(list(modules))
+    _server.imports = modules
     try:
         yield
     finally:
         forget_server()
-        _server.set_forkserver_preload(before)
+        _server.imports = _ALL_BUILDS

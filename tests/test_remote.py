@@ -99,11 +99,11 @@ def test_integers_in_a_bucket_are_the_samples_of_a_local_lake(proxy: Proxy, inte
         np.testing.assert_array_equal(drain(got)[0], drain(expected)[0])
 
 
-def test_whole_recordings_are_built_and_cut_in_a_bucket(proxy: Proxy, sample_root: Path, tmp_path: Path) -> None:
+def test_whole_recordings_are_built_and_cut_in_a_bucket(proxy: Proxy, one_subject_root: Path, tmp_path: Path) -> None:
     there, here = f"s3://{BUCKET}/whole.zarr", tmp_path / "whole.zarr"
     for lake in (there, here):
         eegzarr.build_lake(
-            sample_root, lake, recipe="continuous", dtype="int16", workers=1, shard_size=16 * SMALL_SHARDS
+            one_subject_root, lake, recipe="continuous", dtype="int16", workers=1, shard_size=SMALL_SHARDS
         )
         cut_lake(lake, "challenge1")
     assert cut_lake(there, "challenge1")[0].already
