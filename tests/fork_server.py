@@ -52,6 +52,13 @@ def fork_workers() -> None:
         dask.config.set({METHOD: "forkserver"})
 
 
+@contextmanager
+def spawned_workers() -> Iterator[None]:
+    """Have the workers of builds started as those of a program are, inside the ``with``."""
+    with dask.config.set({METHOD: "spawn"}):
+        yield
+
+
 def forget_server() -> None:
     """Have the next worker forked from another server; this one ends with its last worker.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import dask
 import psutil
 import pytest
-from fork_server import METHOD, forget_server
+from fork_server import METHOD, forget_server, spawned_workers
 
 from eegzarr.build.workers.ahead import ENVIRONMENT, imported_ahead
 from eegzarr.build.workers.cluster import local_client
@@ -38,7 +38,7 @@ if __name__ == "__main__":
 def no_server_of_other_tests() -> Iterator[None]:
     """No fork server, as in a command, and Dask's own settings: builds of other tests have a server here."""
     forget_server()
-    with dask.config.set({METHOD: "spawn"}):
+    with spawned_workers():
         yield
     forget_server()
 

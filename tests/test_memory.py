@@ -11,6 +11,7 @@ import pytest
 import scipy.io
 from conftest import run_command
 from distributed import default_client
+from fork_server import spawned_workers
 
 import eegzarr
 from eegzarr.build.workers.resources import MAIN_IDLE, WORKER_IDLE
@@ -144,7 +145,8 @@ def test_workers_load_neither_pandas_nor_xarray(sample_root: Path, tmp_path: Pat
             found = default_client().run(eval, "sorted({'pandas', 'xarray', 'zarr'} & set(__import__('sys').modules))")
             loaded.extend(found.values())
 
-    eegzarr.build_lake(sample_root, tmp_path / "lake.zarr", workers=1, listeners=[look])
+    with spawned_workers():
+        eegzarr.build_lake(sample_root, tmp_path / "lake.zarr", workers=1, listeners=[look])
     assert loaded
     # Dask before 2025.4 imports pandas to tell its version.
     told = "import sys; from distributed.versions import get_versions; get_versions(); print('pandas' in sys.modules)"
