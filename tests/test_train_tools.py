@@ -50,8 +50,8 @@ def runs(sample_root: Path, sample_lake: Path, tmp_path_factory: pytest.TempPath
     shutil.copytree(sample_lake, second)
     eegzarr.build_lake(sample_root, second, recipe=eegzarr.load_recipe("challenge2"), workers=1)
     small = {"model_arguments": {"F1": 2}, "device": "cpu", "threads": 1}
-    one = FitOptions(lake=str(sample_lake), epochs=1, batch_size=32, **small)
-    two = replace(one, lake=str(second), epoch_windows=64)
+    one = FitOptions(lake=str(sample_lake), epochs=1, batch_size=32, epoch_windows=64, **small)
+    two = replace(one, lake=str(second))
     each = {
         "a": replace(one, tta=VIEWS["a"]),
         "b": replace(one, seed=7),
