@@ -2,7 +2,7 @@
 
 python -m benchmarks.fetching FOLDER BUCKET WAY …     # FOLDER is what the bucket holds
 
-The endpoint is the environment's. Prints a line of JSON for each way.
+The endpoint, http or https, and who is trusted there are the environment's. Prints a line of JSON for each way.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import http.client
 import json
 import os
+import ssl
 import threading
 import time
 from collections import deque
@@ -62,11 +63,15 @@ def frames(lake: Path) -> tuple[list[Range], Geometry, int]:
 
 def by_plain_requests(asked: Sequence[Range], bucket: str, use: Callable[[memoryview], object]) -> None:
     """Fetch by requests of the standard library, a connection and a buffer a thread: the least that there is to do."""
-    address = os.environ["AWS_ENDPOINT_URL"].removeprefix("http://")
+    scheme, _, address = os.environ["AWS_ENDPOINT_URL"].partition("://")
+    trusting = ssl.create_default_context(cafile=os.environ["AWS_CA_BUNDLE"]) if scheme == "https" else None
     largest = max(one.stop - one.start for one in asked)
 
     def fetch(part: Sequence[Range]) -> None:
-        connection, buffer = http.client.HTTPConnection(address), bytearray(largest)
+        buffer = bytearray(largest)
+        connection = http.client.HTTPConnection(address)
+        if trusting is not None:
+            connection = http.client.HTTPSConnection(address, context=trusting)
         for one in part:
             header = {"Range": f"bytes={one.start}-{one.stop - 1}"}
             connection.request("GET", f"/{bucket}/{LAKE}/{one.key}", headers=header)
@@ -96,13 +101,10 @@ def by_obstore(asked: Sequence[Range], bucket: str) -> None:
     """Fetch by obstore, from as many threads."""
     from obstore.store import S3Store
 
-    store = S3Store(
-        bucket,
-        prefix=LAKE,
-        endpoint=os.environ["AWS_ENDPOINT_URL"],
-        virtual_hosted_style_request=False,
-        client_options={"allow_http": True},
-    )
+    endpoint, options = os.environ["AWS_ENDPOINT_URL"], {"allow_http": True}
+    if endpoint.startswith("https"):
+        options = {"root_certificate": Path(os.environ["AWS_CA_BUNDLE"]).read_text()}
+    store = S3Store(bucket, prefix=LAKE, endpoint=endpoint, virtual_hosted_style_request=False, client_options=options)
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
         for content in pool.map(lambda one: store.get_range(one.key, start=one.start, end=one.stop), asked):
             del content

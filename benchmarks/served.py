@@ -1,6 +1,8 @@
 """A folder served as a bucket, to read from: S3's GET, HEAD and ListObjectsV2, as fast as sendfile.
 
-python -m benchmarks.served FOLDER BUCKET DELAY     # prints its port, and serves until it is ended
+python -m benchmarks.served FOLDER BUCKET DELAY [CHAIN]     # prints its port, and serves until it is ended
+
+With a certificate and its key in a file CHAIN it is https, which takes more of the server: no sendfile.
 
 Servers that imitate S3 whole read an object from its beginning to give a range of it: they, not the
 reader, would be what is measured.
@@ -8,9 +10,11 @@ reader, would be what is measured.
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -24,13 +28,17 @@ from xml.sax.saxutils import escape
 
 
 @contextmanager
-def served(folder: Path, bucket: str, delay: float) -> Iterator[str]:
-    """Serve a folder in a process of its own, each answer after `delay` s; yield the URL of the endpoint."""
+def served(folder: Path, bucket: str, delay: float, chain: Path | None = None) -> Iterator[str]:
+    """Serve a folder in a process of its own, each answer after `delay` s; yield the URL of the endpoint.
+
+    With the file of a certificate and its key, by https.
+    """
     command = [sys.executable, "-m", "benchmarks.served", str(folder), bucket, str(delay)]
+    command += [] if chain is None else [str(chain)]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
-        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+        yield f"{'http' if chain is None else 'https'}://127.0.0.1:{int(server.stdout.readline())}"
     finally:
         server.kill()
         server.wait()
@@ -84,6 +92,10 @@ class _Server(ThreadingHTTPServer):
     folder: Path
     bucket: str
     delay: float
+    trusted: ssl.SSLContext | None = None
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        pass  # a client that doesn't trust the certificate, or goes away
 
 
 class _Answer(BaseHTTPRequestHandler):
@@ -91,6 +103,8 @@ class _Answer(BaseHTTPRequestHandler):
     server: _Server
 
     def setup(self) -> None:
+        if self.server.trusted is not None:  # the handshake, in a thread of this connection
+            self.request = self.server.trusted.wrap_socket(self.request, server_side=True)
         super().setup()
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -137,6 +151,10 @@ class _Answer(BaseHTTPRequestHandler):
         if self.command == "HEAD":
             return
         with file.open("rb") as content:
+            if isinstance(self.connection, ssl.SSLSocket):
+                with mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as every:
+                    self.connection.sendall(every[start:stop])
+                return
             while start < stop:
                 start += os.sendfile(self.connection.fileno(), content.fileno(), start, stop - start)
 
@@ -148,6 +166,9 @@ def main() -> None:
     """Serve."""
     server = _Server(("127.0.0.1", 0), _Answer)
     server.folder, server.bucket, server.delay = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+    if len(sys.argv) > 4:
+        server.trusted = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        server.trusted.load_cert_chain(sys.argv[4])
     print(server.server_address[1], flush=True)
     server.serve_forever()
 

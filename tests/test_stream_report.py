@@ -167,6 +167,6 @@ def test_what_is_counted_otherwise_is_not_decoding() -> None:
         time.sleep(NAP)
     with spent.waiting():
         time.sleep(NAP)
-    spent.decoding_ends(*begun)
+    spent.decoding_ends(begun)
     assert spent.read + spent.check >= NAP
     assert spent.decode < NAP

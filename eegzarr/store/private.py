@@ -7,6 +7,7 @@ compiled Blosc, and shows of it what Python code needs. xarray's guide for backe
 from __future__ import annotations
 
 import ctypes
+import ssl
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,8 +19,8 @@ from zarr.core.sync import sync
 if TYPE_CHECKING:
     from xarray.core import indexing
 
-__all__ = ["Buffer", "BufferPrototype", "blosc_address", "get_buffer", "get_bytes", "indexing", "run", "set_bytes"]
-__all__ += ["set_bytes_if_missing", "signed_url"]
+__all__ = ["Buffer", "BufferPrototype", "blosc_address", "context_of", "get_buffer", "get_bytes", "indexing", "run"]
+__all__ += ["set_bytes", "set_bytes_if_missing", "signed_url"]
 
 _Result = TypeVar("_Result")
 
@@ -46,6 +47,26 @@ def signed_url(filesystem: Any, path: str, seconds: int) -> str:
     options = {"expires": seconds, **filesystem.req_kw}
     url: str = run(filesystem._url(path, **options)) if filesystem.asynchronous else filesystem.url(path, **options)
     return url
+
+
+def context_of(filesystem: Any) -> ssl.SSLContext:
+    """Return how a filesystem of s3fs trusts servers, once it has signed a URL: as the user has told it to.
+
+    That is ``verify`` and a client's certificate in its options, else AWS_CA_BUNDLE or what the AWS configuration
+    names, else the authorities that come with botocore.
+    """
+    from botocore.httpsession import get_cert_path
+
+    session = filesystem._s3._endpoint.http_session
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if session._verify:
+        context.load_verify_locations(get_cert_path(session._verify))
+    else:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if session._cert_file:
+        context.load_cert_chain(session._cert_file, session._key_file)
+    return context
 
 
 async def get_buffer(store: Store, path: str) -> Buffer | None:

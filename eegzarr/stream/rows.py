@@ -357,7 +357,7 @@ class OpenRows:
         self._filler.fill(
             rows, selection.source[chosen], selection.window[chosen], selection.recording[chosen], offsets
         )
-        self.spent.decoding_ends(*begun)
+        self.spent.decoding_ends(begun)
 
 
 def _datasets(windows: xr.Dataset | Sequence[xr.Dataset]) -> list[xr.Dataset]:
