@@ -170,3 +170,16 @@ def test_what_is_counted_otherwise_is_not_decoding() -> None:
     spent.decoding_ends(begun)
     assert spent.read + spent.check >= NAP
     assert spent.decode < NAP
+
+
+def test_jobs_are_counted_whole_whether_or_not_the_system_is_asked_between_them() -> None:
+    spent = Spent()
+    began, took = time.perf_counter(), 0.0
+    for length in [0.0001] * 60 + [0.005] + [0.0001] * 10:
+        begun = spent.decoding_begins()
+        inside = time.perf_counter()
+        while time.perf_counter() - inside < length:
+            pass
+        took += time.perf_counter() - inside
+        spent.decoding_ends(begun)
+    assert took <= spent.read + spent.decode < time.perf_counter() - began
