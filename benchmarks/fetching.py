@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,9 @@ from eegzarr.store.reading.checked import index_bytes, read_index
 from eegzarr.store.reading.lent import LentMemory
 from eegzarr.store.reading.local import LocalReader
 from eegzarr.store.reading.remote import RangeFetcher
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig
 
 LAKE = "float32.zarr"
 REQUESTS_AT_ONCE = 16  # as many as eegzarr has under way
@@ -101,9 +105,10 @@ def by_obstore(asked: Sequence[Range], bucket: str) -> None:
     """Fetch by obstore, from as many threads."""
     from obstore.store import S3Store
 
-    endpoint, options = os.environ["AWS_ENDPOINT_URL"], {"allow_http": True}
+    endpoint = os.environ["AWS_ENDPOINT_URL"]
+    options: ClientConfig = {"allow_http": True}
     if endpoint.startswith("https"):
-        options = {"root_certificate": Path(os.environ["AWS_CA_BUNDLE"]).read_text()}
+        options["root_certificate"] = Path(os.environ["AWS_CA_BUNDLE"]).read_text()
     store = S3Store(bucket, prefix=LAKE, endpoint=endpoint, virtual_hosted_style_request=False, client_options=options)
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
         for content in pool.map(lambda one: store.get_range(one.key, start=one.start, end=one.stop), asked):

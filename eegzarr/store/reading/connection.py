@@ -11,9 +11,10 @@ import io
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException, parse_headers
-from typing import Protocol
+from typing import Protocol, cast
 from urllib.parse import SplitResult
 
 _PATIENCE = 60  # s
@@ -202,8 +203,9 @@ class _Secured:
     def _decrypted(self, content: memoryview) -> int | None:
         """Fill memory with what has come; return None where it takes more for a further byte, 0 at the end."""
         done = 0
+        read = cast("Callable[[int, memoryview], int]", self._tls.read)  # what it is where it has memory to fill
         try:
-            while done < len(content) and (count := self._tls.read(len(content) - done, content[done:])):
+            while done < len(content) and (count := read(len(content) - done, content[done:])):
                 done += count
         except ssl.SSLWantReadError:
             return done or None
