@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from eegzarr.stream import buffers
-from eegzarr.stream.buffers import BufferPool
+from eegzarr.stream.decoding.buffers import BufferPool
 
 
 @pytest.fixture

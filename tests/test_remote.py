@@ -130,8 +130,9 @@ def test_each_frame_is_fetched_once(proxy: Proxy, sample_lake: Path) -> None:
     shards = len(list((sample_lake / "challenge1/R1/eeg/c").iterdir()))
     before = proxy.requests
     drain(stream)
-    # A shard's index is one request, and so is to see that the group is still the one that was opened.
-    assert proxy.requests - before == frames + 2 * shards + 1
+    # A shard's index is one request. After it the group must be seen to be still the one that was opened: indexes that
+    # come together share that request.
+    assert frames + shards + 2 <= proxy.requests - before <= frames + 2 * shards + 1
 
 
 @settings(max_examples=60)

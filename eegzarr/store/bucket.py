@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from zarr.abc.store import ByteRequest
+from zarr.abc.store import ByteRequest, OffsetByteRequest
 from zarr.storage import FsspecStore
 
 from eegzarr.events import Listener, Noticed, tell
@@ -30,6 +30,9 @@ class BucketStore(FsspecStore):
     """A store of fsspec. A request that takes too long raises TimeoutError."""
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        if byte_range is None and "s3" in self.fs.protocol:
+            # For all of an object s3fs asks for its size first, to fetch large ones in parts. For a range it doesn't.
+            byte_range = OffsetByteRequest(0)
         return await self._answered(super().get(key, prototype, byte_range))
 
     async def get_partial_values(

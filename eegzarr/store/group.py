@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,8 +80,16 @@ def stored_digest(metadata: bytes) -> str | None:
         return str(attributes.get("plan_digest", "")) if attributes.get("status") == COMPLETE else None
 
 
-def stored_geometry(lake: str, group: str) -> Geometry | None:
-    """Return how a group's windows lie in its shards, None before there is an array for them.
+@dataclass(frozen=True)
+class StoredWindows:
+    """How many windows a group has, and how they lie in its shards."""
+
+    count: int
+    geometry: Geometry
+
+
+def stored_windows(lake: str, group: str) -> StoredWindows | None:
+    """Return what a group's array of signals says of its windows, None before there is an array for them.
 
     Raises
     ------
@@ -91,7 +100,13 @@ def stored_geometry(lake: str, group: str) -> Geometry | None:
         array = open_signals(lake, group)
     except FileNotFoundError:
         return None
-    return geometry_of(array, f"{lake}/{group}/{EEG}")
+    return StoredWindows(array.shape[0], geometry_of(array, f"{lake}/{group}/{EEG}"))
+
+
+def stored_geometry(lake: str, group: str) -> Geometry | None:
+    """Return how a group's windows lie in its shards; see `stored_windows`."""
+    stored = stored_windows(lake, group)
+    return None if stored is None else stored.geometry
 
 
 def open_signals(lake: str, group: str) -> zarr.Array:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -269,11 +269,17 @@ def open_group(store: Store, path: str = "", mode: Literal["r", "r+", "a"] = "r"
     return zarr.open_group(store, path=path, mode=mode, zarr_format=3, use_consolidated=False)
 
 
-def open_dataset(store: Store, group: str, drop_variables: str | Iterable[str] | None = None) -> xr.Dataset:
+def open_dataset(
+    store: Store,
+    group: str,
+    drop_variables: str | Iterable[str] | None = None,
+    *,
+    only: Collection[str] | None = None,
+) -> xr.Dataset:
     """Open a group's arrays as they are stored, none of them read; see `eegzarr.store.reading.variables`."""
     from eegzarr.store.reading.variables import open_variables  # not in workers, nor xarray
 
-    return open_variables(store, group, EEG, drop_variables)
+    return open_variables(store, group, EEG, drop_variables, only)
 
 
 def group_path(recipe_name: str, release: str) -> str:

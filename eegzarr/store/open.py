@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +29,7 @@ from eegzarr.store.layout import (
     open_group,
     open_store,
 )
+from eegzarr.store.opening.at_once import for_all
 from eegzarr.store.opening.lazy import Label, joined
 from eegzarr.store.opening.meaning import described
 from eegzarr.store.opening.together import (
@@ -92,7 +93,7 @@ def open_windows(
     check_channels_option(channels)
     lake = lake_url(lake)
     groups = [group_path(recipe, release) for release in _releases(lake, recipe, releases)]
-    opened = [_open_group(lake, group) for group in groups]
+    opened = for_all(lake, partial(_open_group, lake), groups)
     first = opened[0]
     names = [f"{lake}/{group}" for group in groups]
     with damage_named(f"{lake}/{recipe}", but=()):

@@ -66,6 +66,11 @@ def get_all(store: Store, paths: Iterable[str]) -> list[Buffer | None]:
     return _for_all(get, paths)
 
 
+def have_all(store: Store, paths: Iterable[str]) -> list[bool]:
+    """Return whether files are there, in the order of their paths."""
+    return _for_all(store.exists, paths)
+
+
 def same_as_staged(store: Store, staged: MemoryStore, paths: Iterable[str]) -> list[str]:
     """Return those of the paths whose file has the content that it has in memory."""
     paths = list(paths)

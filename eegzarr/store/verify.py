@@ -44,7 +44,7 @@ from eegzarr.store.private import get_bytes, run
 from eegzarr.store.reading.checked import checked_frame, index_bytes, read_index
 from eegzarr.store.root import consolidated, empty_group, is_litter
 from eegzarr.store.shard import NO_FRAME, content_number
-from eegzarr.store.staging import list_names, paths_below
+from eegzarr.store.staging import have_all, list_names, paths_below
 from eegzarr.store.tiles.signals import Tiles
 from eegzarr.store.whole import check_whole_lake
 from eegzarr.urls import is_silence, one_line_errors
@@ -143,11 +143,10 @@ def _faults(url: str, on_checked: Callable[[Checked], None] | None) -> list[Faul
 
 def groups_of(store: Store) -> list[str]:
     """Return the paths of a lake's groups, by what is there rather than what metadata say."""
+    found = [f"{recipe}/{release}" for recipe in _folders(store, "") for release in _folders(store, recipe)]
+    own = have_all(store, [f"{group}/{METADATA}" for group in found])
     return [
-        f"{recipe}/{release}"
-        for recipe in _folders(store, "")
-        for release in _folders(store, recipe)
-        if any(store_has(store, f"{recipe}/{release}/{part}") for part in (METADATA, f"{EEG}/{METADATA}"))
+        group for group, has in zip(found, own, strict=True) if has or store_has(store, f"{group}/{EEG}/{METADATA}")
     ]
 
 

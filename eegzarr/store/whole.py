@@ -57,7 +57,7 @@ def refuse_part(url: str, root: zarr.Group, call: str = OPEN, call_for_all: str 
         lake, recipe, release = url.rstrip("/").rsplit("/", 2)
         right = call.format(lake=lake, recipe=recipe, release=release)
         raise LakeError(f"{url} is one group of the lake {lake}. Give the lake:\n  {right}")
-    if any(has_status(root.store, name) for name in list_names(root.store, root.path)):
+    if any(has_status(root.store, name) for name in list_names(root.store, root.path) if name != METADATA):
         lake, recipe = url.rstrip("/").rsplit("/", 1)
         right = call_for_all.format(lake=lake, recipe=recipe, release="")
         raise LakeError(f"{url} holds the groups of one recipe of the lake {lake}. Give the lake:\n  {right}")

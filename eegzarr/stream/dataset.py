@@ -18,8 +18,9 @@ from eegzarr.errors import UsageError
 from eegzarr.machine.memory import as_bytes
 from eegzarr.store.reading.compiled import compile_loops
 from eegzarr.stream.about import AboutWindows
+from eegzarr.stream.decoding.opened import OpenRows
 from eegzarr.stream.report import Circumstances, Report, report_of
-from eegzarr.stream.rows import OpenRows, RowOptions, WindowRows
+from eegzarr.stream.rows import RowOptions, WindowRows
 from eegzarr.stream.shape import Normalize
 from eegzarr.stream.targets import Target
 from eegzarr.stream.times.board import Board

@@ -15,6 +15,7 @@ from eegzarr.recipes.classes import classes_of, names_of
 from eegzarr.recipes.montage import without_montage
 from eegzarr.store.layout import METADATA, group_path, open_dataset, open_store
 from eegzarr.store.open import RECIPE_NAME
+from eegzarr.store.opening.at_once import for_all
 from eegzarr.store.provenance import LAKE, Part, Places
 from eegzarr.store.verify import store_has
 
@@ -35,7 +36,7 @@ def check_meanings(windows: xr.Dataset, places: Places) -> None:
     for lake, group in groups:
         numbers = [n for n, part in enumerate(places.parts) if (part.lake, part.group) == (lake, group)]
         own = np.isin(places.part, numbers)
-        table = open_dataset(open_store(lake, read_only=True), group)
+        table = open_dataset(open_store(lake, read_only=True), group, only=coded)
         for name, told in coded.items():
             stored = classes_of(table[name].attrs) if name in table else None
             if stored is None or stored == told:
@@ -70,10 +71,11 @@ def stored_recordings(windows: xr.Dataset, places: Places) -> npt.NDArray[np.int
             n for n, part in enumerate(places.parts) if part.cut is None and (part.lake, part.group) == (lake, group)
         ]
         own = np.isin(places.part, numbers)
-        table = open_dataset(open_store(lake, read_only=True), group)
-        for name, values in stored.items():
-            if name in table:
-                values[own] = table[name].to_numpy()[places.window[own]]
+        table = open_dataset(open_store(lake, read_only=True), group, only=stored)
+        there = [name for name in stored if name in table]
+        read = for_all(lake, xr.DataArray.to_numpy, [table[name] for name in there])
+        for name, values in zip(there, read, strict=True):
+            stored[name][own] = values[places.window[own]]
     for name in names:
         given = windows[name].to_numpy().astype(float)
         other = np.flatnonzero(~np.isclose(given, stored[name], rtol=0, atol=1e-6, equal_nan=True))
@@ -134,7 +136,7 @@ def stored_texts(stored: Sequence[Part], parts: Sequence[xr.Dataset], name: str)
     for lake, group in groups:
         if not group:  # cut, and in no lake: it has no labels but its own
             continue
-        table = open_dataset(open_store(lake, read_only=True), group)
+        table = open_dataset(open_store(lake, read_only=True), group, only=[name])
         if name in table and table[name].dtype.kind in "TO":
             found |= {str(text) for text in table[name].to_numpy().tolist()}
     return found - {""}

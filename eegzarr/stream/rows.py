@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Real
@@ -15,19 +14,14 @@ import xarray as xr
 
 from eegzarr.errors import LakeError, UsageError
 from eegzarr.machine.memory import machine_memory
-from eegzarr.store.group import stored_geometry
+from eegzarr.store.group import StoredWindows, stored_windows
 from eegzarr.store.layout import Geometry
 from eegzarr.store.provenance import Part
-from eegzarr.store.reading.fetched import RemoteReader
-from eegzarr.store.reading.local import LocalReader
 from eegzarr.store.reading.mapped import requested_from
-from eegzarr.store.reading.read import WindowReader
-from eegzarr.store.reading.remote import FrameCache
-from eegzarr.store.reading.spent import Spent
-from eegzarr.store.tiles.gather import Needed, spanned
+from eegzarr.store.tiles.gather import Needed
 from eegzarr.stream.anywhere import Anywhere, anywhere_in
 from eegzarr.stream.selection import Selection, select
-from eegzarr.stream.shape import Layout, Normalize, RowFiller, RowShape, one_step, parse_seconds, picks
+from eegzarr.stream.shape import Layout, Normalize, RowShape, one_step, parse_seconds, picks
 from eegzarr.stream.statistics import dataset_statistics, recording_statistics, robust_statistics
 from eegzarr.stream.targets import Target
 
@@ -91,8 +85,8 @@ class WindowRows:
         Of a row.
     layouts : tuple of Layout
         Of each source of the selection.
-    geometries : tuple of Geometry or None
-        Of each source; None of windows in memory.
+    stored : tuple of StoredWindows or None
+        Of each source what its group has; None of windows in memory.
     scale : float
         uV per unit of a sample.
     anywhere : Anywhere, optional
@@ -102,7 +96,7 @@ class WindowRows:
     selection: Selection
     shape: RowShape
     layouts: tuple[Layout, ...]
-    geometries: tuple[Geometry | None, ...]
+    stored: tuple[StoredWindows | None, ...]
     with_positions: bool
     transform: Callable[[torch.Tensor], torch.Tensor] | None
     scale: float = 1.0
@@ -141,9 +135,9 @@ class WindowRows:
         if not len(selection):
             told = ", ".join(f"{count} with {reason}" for reason, count in selection.left_out.items() if count)
             raise UsageError(f"no window to give: {f'{told} were left out' if told else 'the selection is empty'}")
-        geometries = [_geometry(source) if isinstance(source, Part) else None for source in selection.sources]
-        scale = one_step(geometries) if options.dtype == "int16" else 1.0
-        scales: Sequence[tuple[Any, Any]] = [(None, None)] * len(geometries)
+        stored = tuple(_stored(source) if isinstance(source, Part) else None for source in selection.sources)
+        scale = one_step(_geometries(stored)) if options.dtype == "int16" else 1.0
+        scales: Sequence[tuple[Any, Any]] = [(None, None)] * len(stored)
         if options.normalize == "channel":
             over = parts if options.statistics is None else _datasets(options.statistics)
             scales = dataset_statistics(selection, select(over), is_given=options.statistics is not None)
@@ -152,15 +146,15 @@ class WindowRows:
         elif options.normalize == "robust":
             scales = robust_statistics(selection)
         layouts = []
-        for source, geometry, (mean, std) in zip(selection.sources, geometries, scales, strict=True):
+        for source, geometry, (mean, std) in zip(selection.sources, _geometries(stored), scales, strict=True):
             if isinstance(source, Part) and geometry is not None:
                 shape, times = (geometry.n_channels, geometry.n_times), picks(source.times)
                 channels, is_cut = picks(source.channels), source.cut is not None
                 layouts.append(Layout(None, shape, geometry.dtype, channels, times, mean, std, geometry.step, is_cut))
             elif not isinstance(source, Part):
-                stored, every = source.values, slice(0, source.values.shape[2], 1)
-                shape = (stored.shape[1], stored.shape[2])
-                layouts.append(Layout(stored, shape, str(stored.dtype), picks(source.channels), every, mean, std))
+                values, every = source.values, slice(0, source.values.shape[2], 1)
+                shape = (values.shape[1], values.shape[2])
+                layouts.append(Layout(values, shape, str(values.dtype), picks(source.channels), every, mean, std))
         row = RowShape(
             n_channels=len(selection.channels),
             n_times=n_times,
@@ -170,7 +164,12 @@ class WindowRows:
             clamp=None if options.clamp is None else float(options.clamp),
         )
         positions, transform = options.with_positions, options.transform
-        return cls(selection, row, tuple(layouts), tuple(geometries), positions, transform, scale, where)
+        return cls(selection, row, tuple(layouts), stored, positions, transform, scale, where)
+
+    @property
+    def geometries(self) -> list[Geometry | None]:
+        """How windows lie in shards, for each source; None of windows in memory."""
+        return _geometries(self.stored)
 
     @property
     def is_remote(self) -> bool:
@@ -269,10 +268,6 @@ class WindowRows:
                 tiles += len(needed.tiles)
         return needs >= _SHARED * max(1, tiles)
 
-    def open(self, memory: int, concurrency: int, held: int = 0) -> OpenRows:
-        """Open what the windows lie in, for this process; hold as many bytes of decoded tiles."""
-        return OpenRows(self, memory, concurrency, held)
-
     def batch(self, x: torch.Tensor, chosen: npt.NDArray[np.int64]) -> Any:
         """Return x with what else is given of the chosen windows."""
         x = x if self.transform is None else self.transform(x)
@@ -287,79 +282,6 @@ class WindowRows:
         return given[0] if len(given) == 1 else tuple(given)
 
 
-class OpenRows:
-    """Windows whose shards this process has opened; for any number of threads.
-
-    Attributes
-    ----------
-    expects, has_expected : bool
-        Whether `expect` is worth calling, and has begun to read anything.
-    """
-
-    def __init__(self, rows: WindowRows, memory: int, concurrency: int, held: int = 0) -> None:
-        self.pid = os.getpid()
-        self._rows, self._selection = rows, rows.selection
-        beyond = not rows.fit_memory()
-        cache = FrameCache(memory)
-        numbers: dict[tuple[str, str, str], int] = {}
-        self.readers: list[WindowReader] = []
-        reader = np.zeros(len(rows.layouts), np.int32)
-        for place, source in enumerate(rows.selection.sources):
-            if not isinstance(source, Part):
-                continue
-            key = (source.lake, source.group, source.digest)
-            if key not in numbers:
-                numbers[key] = len(numbers)
-                url = requested_from(source.lake, source.group)
-                self.readers.append(
-                    RemoteReader(url, source.group, cache, numbers[key], concurrency, source.digest)
-                    if url
-                    else LocalReader(source.lake, source.group, source.digest, beyond_memory=beyond)
-                )
-            reader[place] = numbers[key]
-        self.spent = Spent()
-        for opened in self.readers:
-            opened.spent = self.spent
-        self.reader = reader
-        self._is_stored = np.array([isinstance(source, Part) for source in rows.selection.sources])
-        self._local = {number: one for number, one in enumerate(self.readers) if isinstance(one, LocalReader)}
-        self.expects, self.has_expected = bool(self._local), False
-        self._filler = RowFiller(rows.shape, rows.layouts, self.readers, reader, held // max(1, len(self.readers)))
-
-    def reader_of(self, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return which of the readers reads each of the chosen windows; -1 for those in memory."""
-        source = self._selection.source[chosen]
-        return np.where(self._is_stored[source], self.reader[source], -1)
-
-    def check(self) -> None:
-        """Refuse to continue if what was opened was written to, or rebuilt."""
-        for reader in self.readers:
-            reader.check()
-
-    def check_files(self) -> None:
-        """Refuse to continue if a file that was opened was written to."""
-        for reader in self.readers:
-            reader.check_files()
-
-    def expect(self, chosen: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> None:
-        """Have the system begin to read windows that will be asked for soon, where it hasn't before."""
-        reader_of = self.reader_of(chosen)
-        first, last = self._rows.stored_in(chosen, offsets)
-        for number, reader in self._local.items():
-            own = reader_of == number
-            if reader.expect(spanned(first[own], last[own])):
-                self.has_expected = True
-
-    def fill(self, rows: npt.NDArray, chosen: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> None:
-        """Fill `rows` with the chosen windows, each from a sample on."""
-        selection = self._selection
-        begun = self.spent.decoding_begins()
-        self._filler.fill(
-            rows, selection.source[chosen], selection.window[chosen], selection.recording[chosen], offsets
-        )
-        self.spent.decoding_ends(begun)
-
-
 def _datasets(windows: xr.Dataset | Sequence[xr.Dataset]) -> list[xr.Dataset]:
     if isinstance(windows, xr.Dataset | xr.DataArray | str) or not isinstance(windows, Iterable):
         return [windows]  # what it is, is judged with each of several
@@ -369,13 +291,17 @@ def _datasets(windows: xr.Dataset | Sequence[xr.Dataset]) -> list[xr.Dataset]:
     return parts
 
 
-def _geometry(source: Part) -> Geometry | None:
+def _stored(source: Part) -> StoredWindows | None:
     if not source.lake:  # of no window
         return None
-    geometry = stored_geometry(source.lake, source.group)
-    if geometry is None:
+    stored = stored_windows(source.lake, source.group)
+    if stored is None:
         raise LakeError(f"{source.lake}/{source.group} has no array of signals")
-    return geometry
+    return stored
+
+
+def _geometries(stored: Iterable[StoredWindows | None]) -> list[Geometry | None]:
+    return [None if one is None else one.geometry for one in stored]
 
 
 def _crop_times(selection: Selection, crop: str | float | None, *, is_free: bool) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -17,7 +17,8 @@ from eegzarr.errors import LakeError, UsageError
 from eegzarr.recipes.montage import without_montage
 from eegzarr.store.crc import crc32c
 from eegzarr.store.layout import EEG
-from eegzarr.store.provenance import Part, are_of_lake, check_dimensions, is_loaded, places_of
+from eegzarr.store.opening.at_once import for_all
+from eegzarr.store.provenance import LAKE, Part, are_of_lake, check_dimensions, is_loaded, places_of
 from eegzarr.store.table import sampling_rate
 from eegzarr.stream.meanings import check_meanings, named_recordings, stored_recordings, stored_texts
 from eegzarr.stream.targets import Target, Targets, given_labels, given_windows, targets_of, weighed
@@ -181,6 +182,7 @@ def select(
         If signals were changed and aren't in memory, labels aren't those of the signals, there is no such target or
         label, or the Datasets' windows are not alike.
     """
+    _read_together(parts, {*with_labels, balance, *([target] if isinstance(target, str) else ())})
     found = [_find(part) for part in parts]
     first = found[0]
     rate = _rate(first.windows)
@@ -213,6 +215,15 @@ def select(
         sampling_rate=rate,
         left_out=left_out,
     )
+
+
+def _read_together(parts: Sequence[xr.Dataset], names: Iterable[str | None]) -> None:
+    """Read the labels that will be looked at beside each other, where a bucket holds them; they stay."""
+    for part in parts:
+        if isinstance(part, xr.Dataset):
+            wanted = part.coords.variables.keys() & {*_OF_WINDOWS, *names}
+            lazy = [variable for name in wanted if (variable := part.variables[name]).chunks is None]
+            for_all(str(part.attrs.get(LAKE, "")), xr.Variable.to_numpy, lazy)
 
 
 def _find(windows: xr.Dataset) -> _Found:
@@ -331,5 +342,7 @@ def _people(windows: xr.Dataset, kept: npt.NDArray[np.bool_]) -> frozenset[tuple
 def _positions(windows: xr.Dataset) -> npt.NDArray[np.float32]:
     """Return where electrodes are, (channel, 3), in m."""
     count = windows.sizes["channel"]
-    axes = [windows[axis].to_numpy() if axis in windows.coords else np.full(count, np.nan) for axis in "xyz"]
-    return np.stack([np.broadcast_to(axis, count) for axis in axes], axis=1).astype(np.float32)
+    there = [axis for axis in "xyz" if axis in windows.coords]
+    read = for_all(str(windows.attrs.get(LAKE, "")), lambda axis: windows[axis].to_numpy(), there)
+    axes = {axis: np.broadcast_to(values, count) for axis, values in zip(there, read, strict=True)}
+    return np.stack([axes.get(axis, np.full(count, np.nan)) for axis in "xyz"], axis=1).astype(np.float32)

@@ -19,7 +19,7 @@ from eegzarr.machine.memory import as_bytes
 from eegzarr.stream.about import AboutWindows
 from eegzarr.stream.anywhere import checked_views, interleaved
 from eegzarr.stream.counts import whole
-from eegzarr.stream.decode import Decoder, Reading
+from eegzarr.stream.decoding.batches import Decoder, Reading
 from eegzarr.stream.epochs import Ranks
 from eegzarr.stream.order import Shuffle, ShuffleQuality, Uneven
 from eegzarr.stream.position import Dealing, Turn, saved_position

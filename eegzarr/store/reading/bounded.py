@@ -7,7 +7,7 @@ headers of its frames and blocks (RFC 8878, section 3.1.1), and only codecs for 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from typing import Any
 
 from zarr.abc.store import ByteRequest, Store
@@ -31,7 +31,23 @@ _RAW, _REPEATED = 0, 1  # types of a block
 
 
 class BoundedStore(WrapperStore[Store]):
-    """A store that refuses chunks that may become much larger than they are, when they are read."""
+    """A store that refuses chunks that may become much larger than they are, when they are read.
+
+    Parameters
+    ----------
+    store : Store
+    only : collection of str, optional
+        What is shown of a folder: an array costs a bucket a request, even if nobody looks at it.
+    """
+
+    def __init__(self, store: Store, only: Collection[str] | None = None) -> None:
+        super().__init__(store)
+        self._only = None if only is None else frozenset(only)
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        async for name in self._store.list_dir(prefix):
+            if self._only is None or name.rstrip("/") in self._only:
+                yield name
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         content = await self._store.get(key, prototype, byte_range)
@@ -41,7 +57,7 @@ class BoundedStore(WrapperStore[Store]):
 
     def with_read_only(self, read_only: bool = False) -> BoundedStore:
         """Return a store of the same content that may, or may not, be written to; zarr-python 3.1's wrapper can't."""
-        return BoundedStore(self._store.with_read_only(read_only))
+        return BoundedStore(self._store.with_read_only(read_only), self._only)
 
     def _check(self, key: str, content: bytes) -> None:
         bound = decoded_bound(content)

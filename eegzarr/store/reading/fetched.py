@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
-from concurrent.futures import Future
+from collections.abc import Callable, Collection
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from eegzarr.errors import LakeError
-from eegzarr.store.group import stored_digest
+from eegzarr.store.group import StoredWindows, stored_digest
 from eegzarr.store.layout import EEG, METADATA
 from eegzarr.store.reading.checked import (
     Frame,
@@ -43,6 +42,46 @@ class _Fetched:
         return self.slots is None or self.slots.issuperset(slots)
 
 
+@dataclass(frozen=True)
+class _Index:
+    """Where the frames of a shard are, (frame, 2); and whether the group was what was opened when that had come."""
+
+    ranges: npt.NDArray[np.uint64]
+    vouched: Future[None]
+
+
+class LateChecks:
+    """A check that is made once for all who ask before it begins, so that it is as late as each of them needs.
+
+    Parameters
+    ----------
+    check : callable
+        Raises where something is wrong.
+    """
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check = check
+        self._next: Future[None] | None = None
+        self._lock = threading.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="eegzarr-check")
+
+    def ask(self) -> Future[None]:
+        """Return the result of a check that begins after this call."""
+        with self._lock:
+            if self._next is None:
+                self._next = self._thread.submit(self._run)
+            return self._next
+
+    def _run(self) -> None:
+        with self._lock:
+            self._next = None
+        self._check()
+
+    def close(self) -> None:
+        """Check no more."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
 class RemoteReader(WindowReader):
     """Reads from a bucket: frames, fetched ahead where asked to, in a shared cache.
 
@@ -62,9 +101,16 @@ class RemoteReader(WindowReader):
     beyond_memory = True
 
     def __init__(
-        self, lake: str, group: str, cache: FrameCache, number: int, concurrency: int, digest: str | None = None
+        self,
+        lake: str,
+        group: str,
+        cache: FrameCache,
+        number: int,
+        concurrency: int,
+        digest: str | None = None,
+        stored: StoredWindows | None = None,
     ) -> None:
-        super().__init__(lake, group, digest)
+        super().__init__(lake, group, digest, stored)
         self._place = lake, group
         self._metadata = f"{group}/{METADATA}"
         self._prefix = f"{group}/{EEG}"
@@ -72,7 +118,8 @@ class RemoteReader(WindowReader):
         self._cache = cache
         self._number = number
         self._fetcher = RangeFetcher(lake, concurrency, cache.memory)
-        self._indexes: dict[int, Future[npt.NDArray[np.uint64]]] = {}
+        self._indexes: dict[int, Future[_Index]] = {}
+        self._checks = LateChecks(self.check_group)
         self._lock = threading.Lock()
         self._a_request = _BYTES_A_WAIT // concurrency
         self._singles: SingleWindows | None = None
@@ -97,6 +144,10 @@ class RemoteReader(WindowReader):
     def holds(self, frames: int) -> bool:
         """Return whether the cache holds as many frames at a time."""
         return frames * self.frame_nbytes <= self._cache.budget
+
+    def look_up(self, number: int) -> None:
+        """Begin to fetch the index of the shard that a frame is in."""
+        self._index_of(number)
 
     def prefetch(self, number: int, windows: Collection[int]) -> bool:
         """Begin to fetch windows of a frame, if they aren't there and there is room; return whether it was begun."""
@@ -134,6 +185,7 @@ class RemoteReader(WindowReader):
     def close(self) -> None:
         """End the requests."""
         self._fetcher.close()
+        self._checks.close()
 
     def _come(self, held: _Fetched) -> Frame | FrameParts:
         if not held.future.done():
@@ -145,22 +197,28 @@ class RemoteReader(WindowReader):
         """Begin to fetch windows of a frame, or all of them."""
 
         def begin() -> _Fetched:
-            return _Fetched(self._fetcher.submit(self._fetch, number, slots), slots)
+            index = self._index_of(number)  # before: threads take what was submitted first, and one waits for it
+            return _Fetched(self._fetcher.submit(self._fetch, number, slots, index), slots)
 
         def is_enough(held: _Fetched) -> bool:
             return held.has(range(self.geometry.windows_per_frame) if slots is None else slots)
 
         return self._cache.hold((self._number, number), self.frame_nbytes, begin, is_enough)
 
-    def _fetch(self, number: int, slots: frozenset[int] | None) -> Frame | FrameParts:
+    def _fetch(self, number: int, slots: frozenset[int] | None, coming: Future[_Index]) -> Frame | FrameParts:
         shard, in_shard = divmod(number, self.geometry.frames_per_shard)
         key = f"{self._prefix}/{self.geometry.shard_key(shard)}"
         name = f"{self._url}/{self.geometry.shard_key(shard)}, frame {in_shard}"
         with self.spent.reading():
-            offset, length = frame_range(self._index(shard, key), in_shard, name)
+            index = coming.result()
+            offset, length = frame_range(index.ranges, in_shard, name)
         parts = None if slots is None else self._parts(number, sorted(slots), key, offset, length)
-        if parts is not None:
-            return parts
+        found = parts or self._whole(number, key, offset, length, name)
+        with self.spent.reading():
+            index.vouched.result()
+        return found
+
+    def _whole(self, number: int, key: str, offset: int, length: int, name: str) -> Frame:
         with self.spent.reading():
             stored = self._fetcher.fetch(key, offset, offset + length)
         # What compression has saved is room for further frames: without it the last frames of each block were asked
@@ -207,16 +265,16 @@ class RemoteReader(WindowReader):
     def _stored_digest(self) -> str | None:
         return stored_digest(self._fetcher.fetch(self._metadata, 0, None).tobytes())
 
-    def _index(self, shard: int, key: str) -> npt.NDArray[np.uint64]:
-        """Return a shard's index; the first to ask fetches it, others wait."""
+    def _index_of(self, number: int) -> Future[_Index]:
+        """Return the index of the shard that a frame is in; the first to ask begins to fetch it."""
+        shard = number // self.geometry.frames_per_shard
         with self._lock:
-            mine = shard not in self._indexes
-            future: Future[npt.NDArray[np.uint64]] = self._indexes.setdefault(shard, Future())
-        if mine:
-            try:
-                tail = self._fetcher.fetch(key, -index_bytes(self.geometry), None).tobytes()
-                self.check_group()
-                future.set_result(read_index(tail, self.geometry, f"{self._url}/{self.geometry.shard_key(shard)}"))
-            except LakeError as error:
-                future.set_exception(error)
-        return future.result()
+            if shard not in self._indexes:
+                self._indexes[shard] = self._fetcher.submit(self._read_index, self.geometry.shard_key(shard))
+            return self._indexes[shard]
+
+    def _read_index(self, key: str) -> _Index:
+        with self.spent.reading():
+            tail = self._fetcher.fetch(f"{self._prefix}/{key}", -index_bytes(self.geometry), None).tobytes()
+        ranges = read_index(tail, self.geometry, f"{self._url}/{key}")
+        return _Index(ranges, self._checks.ask())

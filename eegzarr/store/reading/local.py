@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eegzarr.errors import LakeError
-from eegzarr.store.group import stored_digest
+from eegzarr.store.group import StoredWindows, stored_digest
 from eegzarr.store.layout import EEG, METADATA
 from eegzarr.store.reading.checked import Frame, checked_frame, frame_range, index_bytes, read_index
 from eegzarr.store.reading.mapped import MappedFile
@@ -44,8 +44,16 @@ class LocalReader(WindowReader):
         Bytes of windows and frames that were compared with their checksums.
     """
 
-    def __init__(self, lake: str, group: str, digest: str | None = None, *, beyond_memory: bool = False) -> None:
-        super().__init__(lake, group, digest)
+    def __init__(
+        self,
+        lake: str,
+        group: str,
+        digest: str | None = None,
+        stored: StoredWindows | None = None,
+        *,
+        beyond_memory: bool = False,
+    ) -> None:
+        super().__init__(lake, group, digest, stored)
         self._folder = Path(lake) / group / EEG
         self._metadata = Path(lake) / group / METADATA
         self.beyond_memory = beyond_memory

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from numcodecs import blosc
 
 from eegzarr.errors import LakeError
-from eegzarr.store.group import check_windows, geometry_of, open_signals
-from eegzarr.store.layout import EEG, Geometry
+from eegzarr.store.group import StoredWindows, check_windows, stored_windows
+from eegzarr.store.layout import Geometry
 from eegzarr.store.reading.checked import Frame, FrameParts, undecodable
 from eegzarr.store.reading.compiled import compiled_loops
 from eegzarr.store.reading.spent import Spent
@@ -31,6 +31,8 @@ class WindowReader(ABC):
         Where the group is.
     digest : str, optional
         The group's `plan_digest` when its labels were read: a group that was rebuilt since then is refused.
+    stored : StoredWindows, optional
+        What was read of its array then, which costs a bucket's reader a request or two.
 
     Attributes
     ----------
@@ -48,16 +50,14 @@ class WindowReader(ABC):
 
     beyond_memory = False
 
-    def __init__(self, lake: str, group: str, digest: str | None = None) -> None:
+    def __init__(self, lake: str, group: str, digest: str | None = None, stored: StoredWindows | None = None) -> None:
         self.name = f"{lake}/{group}"
         self._digest = digest
         self.spent = Spent()
-        try:
-            array = open_signals(lake, group)
-        except FileNotFoundError as error:
-            raise LakeError(f"{self.name} has no array of signals") from error
-        self.geometry = geometry_of(array, f"{self.name}/{EEG}")
-        self.n_windows = array.shape[0]
+        stored = stored or stored_windows(lake, group)
+        if stored is None:
+            raise LakeError(f"{self.name} has no array of signals")
+        self.geometry, self.n_windows = stored.geometry, stored.count
         check_windows(lake, group, self.n_windows, self.geometry)
 
     def check_files(self) -> None:

@@ -7,7 +7,7 @@ before anything is allocated.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy.typing as npt
@@ -28,13 +28,21 @@ _UNUSED_NBYTES = 2**26  # of a chunk, beyond what the array has entries for
 _MOST_CHUNKS = 4096  # of an array of few entries: each is looked for
 
 
-def open_variables(store: Store, group: str, signals: str, drop_variables: str | Iterable[str] | None) -> xr.Dataset:
+def open_variables(
+    store: Store,
+    group: str,
+    signals: str,
+    drop_variables: str | Iterable[str] | None,
+    only: Collection[str] | None = None,
+) -> xr.Dataset:
     """Open a group's arrays, none of them read; what is wrong with one is said when it is.
 
     Parameters
     ----------
     signals : str
         Name of the array whose size is checked elsewhere.
+    only : collection of str, optional
+        Arrays to open, as far as they are there; default all.
 
     Raises
     ------
@@ -44,7 +52,7 @@ def open_variables(store: Store, group: str, signals: str, drop_variables: str |
         If its metadata are damaged, or claim more than there is.
     """
     with damage_named(f"{store}/{group}"):
-        opened = ZarrStore.open_group(BoundedStore(store), group=group, consolidated=False, zarr_format=3)
+        opened = ZarrStore.open_group(BoundedStore(store, only), group=group, consolidated=False, zarr_format=3)
         # Before xarray makes indexes, which reads them.
         _check_claims(store, group, {str(n): v for n, v in opened.get_variables().items() if n != signals})
         dataset = xr.open_dataset(opened, drop_variables=drop_variables)

@@ -248,7 +248,7 @@ class Tiles:
         if geometry is None:
             raise LakeError(f"{lake}/{group} has no array of signals")
         store = open_store(lake, read_only=True)
-        channels = open_dataset(store, group)["channel"].to_numpy().tolist()
+        channels = open_dataset(store, group, only=["channel"])["channel"].to_numpy().tolist()
         state = hashlib.sha256(str(attributes.get("signals_digest", "")).encode())
         state.update(np.asarray(open_array(lake, f"{group}/{SHARDS}/{CONTENT}")[:]).astype("<u8").tobytes())
         return cls(
@@ -321,7 +321,7 @@ class _Stored:
 
     def __call__(self) -> tuple[npt.NDArray[np.int64], CutRecordings]:
         store = open_store(self.lake, read_only=True)
-        stored = open_dataset(store, self.group)
+        stored = open_dataset(store, self.group, only=[TILE, TILE_OFFSET])
         if stored.attrs.get("plan_digest") != self.digest:
             raise LakeError(f"{self.lake}/{self.group} was cut again while it was open: open it again")
         tile, offset = (stored[name].to_numpy().astype(np.int64) for name in (TILE, TILE_OFFSET))

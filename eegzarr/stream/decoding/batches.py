@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Generator, Sequence
@@ -17,14 +18,17 @@ from eegzarr.errors import UsageError
 from eegzarr.machine.system import usable_cores
 from eegzarr.store.reading.compiled import compile_for
 from eegzarr.store.reading.fetched import RemoteReader
-from eegzarr.stream.buffers import BufferPool
 from eegzarr.stream.counts import whole
-from eegzarr.stream.rows import OpenRows, WindowRows
+from eegzarr.stream.decoding.buffers import BufferPool
+from eegzarr.stream.decoding.opened import OpenRows
+from eegzarr.stream.rows import WindowRows
 
 # Windows a thread decodes at a time. Fewer share a batch out better, but each hand-over between
 # threads waits for Python's lock: 64 streamed a quarter faster than 16.
 _WINDOWS_A_JOB = 64
 _APART = 8  # batches between two uses of a frame from a bucket, above which it may have to be fetched again
+# Frames ahead of those that are fetched whose shards' indexes are: no frame has to wait for its index first.
+_LOOKED_UP = 32
 _EXPECTED = 4  # batches that a disk is asked for before they are decoded: else it waits while all threads decode
 # Shards' files are looked at as often as takes a 200th of the time (2 us for each), between these limits, in s: a
 # file that is truncated in place ends the process once it is touched.
@@ -98,7 +102,7 @@ class Decoder:
         self._rows = rows
         # What a block shuffle mixes, and an eighth for tiles that its windows reach into.
         held = reading.memory // 16 * 9 if by_block and rows.windows_share_tiles() else 0
-        self.opened = rows.open(reading.memory, reading.concurrency, held)
+        self.opened = OpenRows(rows, reading.memory, reading.concurrency, held)
         self._idle_pools: list[BufferPool] = []
 
     @property
@@ -128,8 +132,10 @@ class Decoder:
         lookahead = _Lookahead(self.opened, self._rows, members, offsets)
         upcoming = iter(zip(members, offsets, strict=True))
         executor = ThreadPoolExecutor(reading.n_threads, thread_name_prefix="eegzarr-decode")
+        # In a thread of its own: one of two that decode would be missing for the first batches.
+        compiling = threading.Thread(target=compile_for, args=(sum(map(len, members)),), name="eegzarr-compile")
+        compiling.start()
         try:
-            executor.submit(compile_for, sum(map(len, members)))
             lookahead.reach(executor)  # a bucket answers both together
             self.opened.check()
             checked, pause = time.monotonic(), _LEAST_PAUSE
@@ -154,6 +160,7 @@ class Decoder:
                 del batch  # or its buffer would be held here while the next is looked for
         finally:
             executor.shutdown(wait=True, cancel_futures=True)
+            compiling.join()
             pool.trim(reading.ahead + 2)
             self._idle_pools[:] = [pool]
 
@@ -253,7 +260,7 @@ class _Lookahead:
         self._over: dict[int, list[_Use]] = {}
         for use in self._uses:
             self._over.setdefault(use.last, []).append(use)
-        self._begun = 0
+        self._begun = self._looked_up = 0
         self._batch = 0
         self._opened, self._batches = opened, list(zip(members, offsets, strict=True)) if opened.expects else []
         self._expected = 0
@@ -265,6 +272,9 @@ class _Lookahead:
             executor.submit(self._opened.expect, *batch)
             self._expected += 1
         while self._begun < len(self._uses):
+            for coming in self._uses[self._looked_up : self._begun + _LOOKED_UP]:
+                coming.reader.look_up(coming.frame)
+            self._looked_up = max(self._looked_up, self._begun + _LOOKED_UP)
             use = self._uses[self._begun]
             if not use.reader.prefetch(use.frame, use.windows.tolist()):
                 return

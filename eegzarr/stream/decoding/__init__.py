@@ -1,0 +1,1 @@
+"""Windows decoded into batches by threads."""
