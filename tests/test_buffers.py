@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from eegzarr.stream import buffers
+from eegzarr.stream.decoding import buffers
 from eegzarr.stream.decoding.buffers import BufferPool
 
 
