@@ -21,8 +21,9 @@ import torch
 import eegzarr
 from benchmarks.measure import table
 from benchmarks.settings import GROUP
-from eegzarr.stream import WindowStream, decode
-from eegzarr.stream.buffers import BufferPool
+from eegzarr.stream import WindowStream
+from eegzarr.stream.decoding import batches
+from eegzarr.stream.decoding.buffers import BufferPool
 
 _AHEAD = 2  # as a stream decodes by default
 _EPOCHS = 1  # a turn: what drifts on the machine meets both alike
@@ -45,11 +46,11 @@ def _ring(size: int) -> type[BufferPool]:
 
 @contextmanager
 def _used(kind: type[BufferPool]) -> Iterator[None]:
-    before, decode.BufferPool = decode.BufferPool, kind  # type: ignore[misc]
+    before, batches.BufferPool = batches.BufferPool, kind  # type: ignore[misc]
     try:
         yield
     finally:
-        decode.BufferPool = before  # type: ignore[misc]
+        batches.BufferPool = before  # type: ignore[misc]
 
 
 def _rate(stream: WindowStream, kept: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -19,6 +20,7 @@ from eegzarr.store.layout import open_store
 from eegzarr.store.reading.lent import LentMemory
 from eegzarr.store.reading.signed import Declined, SignedRanges
 
+_log = logging.getLogger(__name__)
 _ATTEMPTS = 6
 _FIRST_WAIT = 0.1  # s, doubled at each further attempt
 _Result = TypeVar("_Result")
@@ -74,8 +76,10 @@ class RangeFetcher:
         if self._signed is not None:
             try:
                 return self._signed.get(path, start, stop)
-            except Declined:
-                self._signed = None  # s3fs knows more ways in
+            except Declined as declined:
+                before, self._signed = self._signed, None  # s3fs knows more ways in
+                if before is not None:  # no other thread has said so
+                    _log.warning("requests are left to s3fs, which takes about twice as long: %s", declined)
         filesystem, _ = fsspec.core.url_to_fs(self._url)  # one that waits for its answers; fsspec keeps it
         return np.frombuffer(filesystem.cat_file(path, start=start, end=stop), np.uint8)
 
