@@ -80,7 +80,7 @@ def report(found: dict[str, dict[str, list[Figures]]]) -> str:
             f"{times(column(runs, 'windows_per_s'), column(ways[GETS], 'windows_per_s')):.2f}",
             *(
                 middle(column(runs, key)) if key in runs[0] else ""
-                for key in ("cpu_us_per_window", "open_s", "first_batch_s", "again_windows_per_s")
+                for key in ("cpu_us_per_window", "open_s", "first_batch_s", "later_windows_per_s")
             ),
         ]
         for delay, ways in found.items()
@@ -95,7 +95,7 @@ def report(found: dict[str, dict[str, list[Figures]]]) -> str:
             "CPU us a window",
             "to open, s",
             "first batch, s",
-            "made again in one process, windows/s",
+            "second and third epoch, windows/s",
         ],
         rows,
     )
