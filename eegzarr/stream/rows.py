@@ -60,8 +60,8 @@ class RowOptions:
             raise UsageError(f"dtype must be {' or '.join(DTYPES)}, got {self.dtype!r}")
         if self.normalize not in (None, *_NORMALIZE):
             raise UsageError(f"normalize must be {', '.join(map(repr, _NORMALIZE))} or None, got {self.normalize!r}")
-        if isinstance(self.with_labels, str):
-            raise UsageError(f"with_labels must be a list of names, such as [{self.with_labels!r}]")
+        if isinstance(self.with_labels, str) or not isinstance(self.with_labels, Iterable):
+            raise UsageError(f"with_labels must be a list of names, such as ['age'], got {self.with_labels!r:.60}")
         if self.clamp is not None and self.normalize is None:
             raise UsageError("clamp counts standard deviations: give normalize, too")
         if self.clamp is not None and not (isinstance(self.clamp, Real) and self.clamp > 0):

@@ -182,7 +182,7 @@ def select(
         If signals were changed and aren't in memory, labels aren't those of the signals, there is no such target or
         label, or the Datasets' windows are not alike.
     """
-    _read_together(parts, {*with_labels, balance, *([target] if isinstance(target, str) else ())})
+    _read_together(parts, [name for name in (*with_labels, balance, target) if isinstance(name, str)])
     found = [_find(part) for part in parts]
     first = found[0]
     rate = _rate(first.windows)
@@ -217,7 +217,7 @@ def select(
     )
 
 
-def _read_together(parts: Sequence[xr.Dataset], names: Iterable[str | None]) -> None:
+def _read_together(parts: Sequence[xr.Dataset], names: Iterable[str]) -> None:
     """Read the labels that will be looked at beside each other, where a bucket holds them; they stay."""
     for part in parts:
         if isinstance(part, xr.Dataset):
