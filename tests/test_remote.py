@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import json
+import threading
+import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
@@ -22,6 +27,8 @@ import eegzarr
 from eegzarr.cut.api import cut_lake
 from eegzarr.errors import LakeError, UsageError
 from eegzarr.store.group import stored_geometry
+from eegzarr.store.reading import fetched
+from eegzarr.store.reading.fetched import LateChecks
 from eegzarr.store.reading.lent import LentMemory
 from eegzarr.store.reading.remote import FrameCache, RangeFetcher
 from eegzarr.store.reading.signed import SignedRanges
@@ -121,6 +128,72 @@ def test_a_split_is_stored_in_a_bucket(proxy: Proxy) -> None:
     opened = eegzarr.open_split(URL, "challenge1", "paper")
     assert opened["valid"]["start"].values.tolist() == valid["start"].values.tolist()
     assert eegzarr.list_splits(URL, "challenge1") == ["paper"]
+
+
+def test_a_check_is_shared_by_those_who_ask_before_it_begins() -> None:
+    checks, begun, may_end, made = LateChecks(), threading.Event(), threading.Event(), []
+
+    def check() -> None:
+        made.append(len(made))
+        begun.set()
+        assert may_end.wait(60)
+        if len(made) > 1:
+            raise LakeError("it was rebuilt")
+
+    first = checks.ask(check)
+    assert begun.wait(60)
+    later, latest = checks.ask(check), checks.ask(check)  # what was found so far is too early for them
+    may_end.set()
+    assert later is latest is not first
+    assert first.result(60) is None
+    with pytest.raises(LakeError):
+        later.result(60)
+    assert made == [0, 1]
+    checks.close()
+
+
+def test_a_stream_is_made_with_few_requests(proxy: Proxy) -> None:
+    windows = eegzarr.open_windows(URL, "challenge1")
+    opened = proxy.requests
+    # Each array's metadata once, without its size or a version 2 array's; the root, the folders and the axes.
+    assert opened <= len(windows.coords) + 25
+    WindowStream(windows, 32, shuffle=True)
+    assert proxy.requests - opened <= 20
+
+
+def test_a_group_that_is_rebuilt_in_the_midst_of_an_epoch_is_refused(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetched, "_LOOKED_EVERY", 0.0)
+    stream = WindowStream(eegzarr.open_windows(URL, "challenge1"), 4)
+    filesystem, key = fsspec.filesystem("s3"), f"{URL}/challenge1/R1/zarr.json"
+    pristine = filesystem.cat_file(key)
+    batches = iter(stream)
+    next(batches)
+    time.sleep(0.5)
+    other = json.loads(pristine)
+    other["attributes"]["plan_digest"] = "0" * 64
+    filesystem.pipe_file(key, json.dumps(other).encode())  # the indexes of all shards are there
+    try:
+        with pytest.raises(LakeError, match="was rebuilt while it was open"):
+            for _ in batches:
+                time.sleep(0.1)
+        with pytest.raises(LakeError, match="was rebuilt while it was open"):
+            next(iter(stream))
+    finally:
+        filesystem.pipe_file(key, pristine)
+
+
+def test_what_reads_a_bucket_goes_with_the_stream(proxy: Proxy) -> None:
+    stream = WindowStream(eegzarr.open_windows(URL, "challenge1"), 32)
+    list(stream)
+    reader = weakref.ref(stream._open_decoder().opened.readers[0])
+    gc.disable()  # its frames are too large to wait for a collection of cycles
+    try:
+        del stream
+        assert reader() is None
+    finally:
+        gc.enable()
 
 
 def test_each_frame_is_fetched_once(proxy: Proxy, sample_lake: Path) -> None:

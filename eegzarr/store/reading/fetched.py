@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from eegzarr.store.reading.singles import SingleWindows, is_own, ranges_of
 _WISHED = 8  # a part of a cache that is filled by one wish: several threads have such
 # A request waits for 30 ms or so, among others that are under way; meanwhile 200 MB/s bring so many bytes.
 _BYTES_A_WAIT = 6_000_000
+_LOOKED_EVERY = 2.0  # s
 _A_TABLE, _A_WINDOW = 4, 8  # requests, and bytes of each window, to read the checksums of single windows
 
 
@@ -51,31 +53,24 @@ class _Index:
 
 
 class LateChecks:
-    """A check that is made once for all who ask before it begins, so that it is as late as each of them needs.
+    """A check that is made once for all who ask before it begins, so that it is as late as each of them needs."""
 
-    Parameters
-    ----------
-    check : callable
-        Raises where something is wrong.
-    """
-
-    def __init__(self, check: Callable[[], None]) -> None:
-        self._check = check
+    def __init__(self) -> None:
         self._next: Future[None] | None = None
         self._lock = threading.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="eegzarr-check")
 
-    def ask(self) -> Future[None]:
-        """Return the result of a check that begins after this call."""
+    def ask(self, check: Callable[[], None]) -> Future[None]:
+        """Return the result of a check that begins after this call; `check` raises where something is wrong."""
         with self._lock:
             if self._next is None:
-                self._next = self._thread.submit(self._run)
+                self._next = self._thread.submit(self._run, check)
             return self._next
 
-    def _run(self) -> None:
+    def _run(self, check: Callable[[], None]) -> None:
         with self._lock:
             self._next = None
-        self._check()
+        check()
 
     def close(self) -> None:
         """Check no more."""
@@ -119,7 +114,9 @@ class RemoteReader(WindowReader):
         self._number = number
         self._fetcher = RangeFetcher(lake, concurrency, cache.memory)
         self._indexes: dict[int, Future[_Index]] = {}
-        self._checks = LateChecks(self.check_group)
+        self._checks = LateChecks()
+        self._looked: Future[None] | None = None
+        self._looked_at = time.monotonic()
         self._lock = threading.Lock()
         self._a_request = _BYTES_A_WAIT // concurrency
         self._singles: SingleWindows | None = None
@@ -181,6 +178,16 @@ class RemoteReader(WindowReader):
         """Return what is held of a frame if that has the window of a slot, else all of it; wait for it."""
         held = self._cache.get((self._number, number))
         return self._come(held if held is not None and held.has((slot,)) else self._begin(number, None))
+
+    def check_files(self) -> None:
+        """Refuse to continue if the group was found to be rebuilt; have it looked at again now and then.
+
+        Frames of a rebuilt shard could be where those of the old one were, with checksums that are right.
+        """
+        if self._looked is not None and self._looked.done():
+            self._looked.result()
+        if time.monotonic() - self._looked_at > _LOOKED_EVERY:
+            self._looked_at, self._looked = time.monotonic(), self._checks.ask(self.check_group)
 
     def close(self) -> None:
         """End the requests."""
@@ -277,4 +284,4 @@ class RemoteReader(WindowReader):
         with self.spent.reading():
             tail = self._fetcher.fetch(f"{self._prefix}/{key}", -index_bytes(self.geometry), None).tobytes()
         ranges = read_index(tail, self.geometry, f"{self._url}/{key}")
-        return _Index(ranges, self._checks.ask())
+        return _Index(ranges, self._checks.ask(self.check_group))
