@@ -89,7 +89,7 @@ def test_an_answer_may_come_in_pieces_of_any_size(at_once: int) -> None:
         (b"", OSError),
         (b"SSH-2.0-OpenSSH_9.2\r\n", OSError),
         (b"x" * 100_000, OSError),
-        (b"HTTP/1.1 206\r\nContent-Length: many\r\n\r\n", OSError),
+        (b"HTTP/1.1 206\r\nContent-Length: many\r\n\r\n", Declined),
         (HELLO[:-1], OSError),
         (b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n", OSError),
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno", FileNotFoundError),

@@ -8,6 +8,7 @@ it. A connection a thread, received straight into place, gives 2.0 to 2.4 times 
 from __future__ import annotations
 
 import http.client
+import ssl
 import threading
 import time
 import urllib.request
@@ -18,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 
 from eegzarr.store.private import context_of, signed_url
-from eegzarr.store.reading.connection import Answer, Connection, Decryption, TrustError
 from eegzarr.store.reading.lent import LentMemory
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _SIGNED_FOR = 3600  # s
 _RENEWED_AFTER = 1800  # s
+_PATIENCE = 60  # s
 _AGAIN = (408, 429)  # and all from 500 on: the server says that it may work later
 
 
@@ -49,7 +50,7 @@ class SignedRanges:
         self._signed: dict[str, tuple[float, SplitResult]] = {}
         self._own = threading.local()
         self._lock = threading.Lock()
-        self._decryption: Decryption | None = None
+        self._trusted: ssl.SSLContext | None = None
 
     @classmethod
     def of(cls, filesystem: AbstractFileSystem, memory: LentMemory) -> SignedRanges | None:
@@ -75,10 +76,10 @@ class SignedRanges:
         header = {"Range": f"bytes={start}-{stop - 1}" if stop else f"bytes={start}{'-' if start >= 0 else ''}"}
         target = f"{url.path}?{url.query}" if url.query else url.path
         try:
-            connection, answer = self._asked(url, target, header)
-            return self._received(connection, answer, path)
-        except TrustError as error:
-            raise Declined(str(error)) from error
+            return self._received(self._answer(url, target, header), path)
+        except http.client.HTTPException as error:
+            self._forget_connection()
+            raise OSError(f"{type(error).__name__}: {error}") from error
         except (Declined, OSError):
             self._forget_connection()
             raise
@@ -90,27 +91,39 @@ class SignedRanges:
             self._signed[path] = time.monotonic() + _RENEWED_AFTER, url
         return url
 
-    def _asked(self, url: SplitResult, target: str, header: dict[str, str]) -> tuple[Connection, Answer]:
+    def _answer(self, url: SplitResult, target: str, header: dict[str, str]) -> http.client.HTTPResponse:
         to, held = getattr(self._own, "held", (None, None))
         if held is not None and to == (url.scheme, url.netloc):
             try:
-                return held, held.ask(target, header)
-            except ConnectionError:  # the server ended what lay idle
-                pass
+                held.request("GET", target, headers=header)
+                return held.getresponse()
+            except (http.client.RemoteDisconnected, ConnectionError):
+                pass  # the server ended what lay idle
         self._forget_connection()
-        connection = Connection(url, self._trust() if url.scheme == "https" else None)
+        connection = self._connected(url)
         self._own.held = (url.scheme, url.netloc), connection
-        return connection, connection.ask(target, header)
+        connection.request("GET", target, headers=header)
+        return connection.getresponse()
 
-    def _trust(self) -> Decryption:
+    def _connected(self, url: SplitResult) -> http.client.HTTPConnection:
+        if url.scheme != "https":
+            return http.client.HTTPConnection(url.netloc, timeout=_PATIENCE)
+        connection = http.client.HTTPSConnection(url.netloc, timeout=_PATIENCE, context=self._trust())
+        try:
+            connection.connect()
+        except ssl.SSLError as error:  # the two don't agree on a certificate, most often
+            raise Declined(f"{url.netloc}: {error}") from error
+        return connection
+
+    def _trust(self) -> ssl.SSLContext:
         """Return whom s3fs trusts; to read all authorities takes 40 ms, so once for all connections."""
         with self._lock:
-            if self._decryption is None:
+            if self._trusted is None:
                 try:
-                    self._decryption = Decryption(context_of(self._filesystem))
+                    self._trusted = context_of(self._filesystem)
                 except (AttributeError, OSError) as error:  # of another version; no such file
                     raise Declined(f"{type(error).__name__}: {error}") from error
-            return self._decryption
+            return self._trusted
 
     def _forget_connection(self) -> None:
         _, connection = getattr(self._own, "held", (None, None))
@@ -118,16 +131,20 @@ class SignedRanges:
             connection.close()
             del self._own.held
 
-    def _received(self, connection: Connection, answer: Answer, path: str) -> npt.NDArray[np.uint8]:
-        told = f"{path}: the server answered {answer.status} {answer.reason}"
-        if answer.status == http.client.NOT_FOUND:
+    def _received(self, response: http.client.HTTPResponse, path: str) -> npt.NDArray[np.uint8]:
+        told = f"{path}: the server answered {response.status} {response.reason}"
+        if response.status == http.client.NOT_FOUND:
             raise FileNotFoundError(path)
-        if answer.status >= 500 or answer.status in _AGAIN:
+        if response.status >= 500 or response.status in _AGAIN:
             raise OSError(told)
-        if answer.status != http.client.PARTIAL_CONTENT or answer.nbytes is None:
+        if response.status != http.client.PARTIAL_CONTENT or response.length is None:
             raise Declined(told)
-        content = self._memory.take(answer.nbytes)
-        connection.receive(content.data)
-        if connection.is_last:
-            self._forget_connection()
+        content = self._memory.take(response.length)
+        left = content.data
+        while left:
+            count = response.readinto(left)
+            if not count:
+                raise OSError(f"{path}: the server ended the connection with {len(left)} bytes left")
+            left = left[count:]
+        response.close()
         return content
