@@ -43,16 +43,9 @@ def pytest_report_header() -> str:
 # its own, by the number of tests, but with --no-loadscope-reorder.
 LONGEST = ("test_benchmarks", "test_docs", "test_train_tools", "test_build", "test_remote", "test_moments")
 LONGEST += ("test_cut_everywhere", "test_loops", "test_train_resume", "test_moments_of_cuts", "test_table")
-LONGEST += (
-    "test_stream",
-    "test_train_score",
-    "test_cut",
-    "test_selection",
-    "test_buckets",
-    "test_train_ranks",
-    "test_train_fit",
-)
-LONGEST += ("test_faults", "test_verify", "test_moments_in_buckets", "test_waits", "test_montage_builds")
+LONGEST += ("test_stream", "test_train_score", "test_cut", "test_selection", "test_buckets", "test_train_ranks")
+LONGEST += ("test_train_fit", "test_faults", "test_verify", "test_moments_in_buckets", "test_waits")
+LONGEST += ("test_montage_builds",)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

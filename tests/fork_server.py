@@ -14,11 +14,9 @@ from typing import Any
 
 import dask
 
-from eegzarr.build.workers.ahead import ENVIRONMENT
+from eegzarr.build.workers.ahead import ENVIRONMENT, METHOD, PRELOADED, environment
 from eegzarr.machine.system import forks_safely, interrupts_blocked
 
-METHOD = "distributed.worker.multiprocessing-method"
-_ALL_BUILDS = ("eegzarr.build.workers.preload",)
 _server: Any = forkserver._forkserver
 
 
@@ -26,7 +24,7 @@ class _ServerOfToday(forkserver.ForkServer):
     """A fork server that begins anew where the environment has changed, which its processes wouldn't see otherwise."""
 
     begun_in: dict[str, str]
-    imports: tuple[str, ...] = _ALL_BUILDS
+    imports: tuple[str, ...] = PRELOADED
 
     def ensure_running(self) -> None:
         now = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"} | ENVIRONMENT
@@ -34,15 +32,8 @@ class _ServerOfToday(forkserver.ForkServer):
             forget_server()
         self.begun_in = now
         self.set_forkserver_preload(list(self.imports))  # Dask, too, says what to import, whenever it starts a worker
-        before = dict(os.environ)
-        os.environ.update(ENVIRONMENT)
-        try:
-            with interrupts_blocked():  # as of a command's workers
-                super().ensure_running()
-        finally:
-            for name in ENVIRONMENT.keys() - before.keys():
-                del os.environ[name]
-            os.environ.update(before)
+        with interrupts_blocked(), environment(ENVIRONMENT):  # as of a command's workers
+            super().ensure_running()
 
 
 def fork_workers() -> None:
@@ -85,4 +76,4 @@ def preloaded(*modules: str) -> Iterator[None]:
         yield
     finally:
         forget_server()
-        _server.imports = _ALL_BUILDS
+        _server.imports = PRELOADED

@@ -14,9 +14,9 @@ from pathlib import Path
 import dask
 import psutil
 import pytest
-from fork_server import METHOD, forget_server, spawned_workers
+from fork_server import forget_server, spawned_workers
 
-from eegzarr.build.workers.ahead import ENVIRONMENT, imported_ahead
+from eegzarr.build.workers.ahead import ENVIRONMENT, METHOD, imported_ahead
 from eegzarr.build.workers.cluster import local_client
 from eegzarr.build.workers.resources import Resources
 from eegzarr.machine.system import forks_safely

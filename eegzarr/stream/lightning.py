@@ -67,7 +67,7 @@ class LightningData(LightningDataModule):
         self._streams: dict[str, WindowStream] = {}
         for name, part in {"valid": valid, "test": test, "predict": predict}.items():
             if part is not None:
-                self._streams[name] = WindowStream(part, uneven="pad", **_in_order(shared, train, self.train_stream))
+                self._streams[name] = WindowStream(part, uneven="pad", **_to_evaluate(shared, train, self.train_stream))
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return shuffled batches of the training part."""
@@ -92,7 +92,7 @@ class LightningData(LightningDataModule):
         return self._loader(self._streams[name]) if name in self._streams else []
 
 
-def _in_order(options: dict[str, Any], train: xr.Dataset, stream: WindowStream) -> dict[str, Any]:
+def _to_evaluate(options: dict[str, Any], train: xr.Dataset, stream: WindowStream) -> dict[str, Any]:
     """Return the options of a part that is evaluated: each window once, as the training part is scaled and coded."""
     own = {name: value for name, value in options.items() if name != "balance"}
     if stream.views == 1:  # several are always random

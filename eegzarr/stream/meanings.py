@@ -34,8 +34,7 @@ def check_meanings(windows: xr.Dataset, places: Places) -> None:
     if len(groups) < 2 or not coded:
         return
     for lake, group in groups:
-        numbers = [n for n, part in enumerate(places.parts) if (part.lake, part.group) == (lake, group)]
-        own = np.isin(places.part, numbers)
+        own = _stored_in(lake, group, places)
         table = open_dataset(open_store(lake, read_only=True), group, only=coded)
         for name, told in coded.items():
             stored = classes_of(table[name].attrs) if name in table else None
@@ -48,6 +47,12 @@ def check_meanings(windows: xr.Dataset, places: Places) -> None:
                     f"in this Dataset: open the releases together with eegzarr.open_windows, or give the stream a "
                     f"Dataset of each, as in WindowStream([one, other])"
                 )
+
+
+def _stored_in(lake: str, group: str, places: Places) -> npt.NDArray[np.bool_]:
+    """Return which windows a group stores as they are, (window,)."""
+    parts = [n for n, one in enumerate(places.parts) if one.cut is None and (one.lake, one.group) == (lake, group)]
+    return np.isin(places.part, parts)
 
 
 def stored_recordings(windows: xr.Dataset, places: Places) -> npt.NDArray[np.int64]:
@@ -67,10 +72,7 @@ def stored_recordings(windows: xr.Dataset, places: Places) -> npt.NDArray[np.int
             for name, values in stored.items():
                 values[own] = known[name](places.window[own])
     for lake, group in {(part.lake, part.group) for part in places.parts if part.cut is None}:
-        numbers = [
-            n for n, part in enumerate(places.parts) if part.cut is None and (part.lake, part.group) == (lake, group)
-        ]
-        own = np.isin(places.part, numbers)
+        own = _stored_in(lake, group, places)
         table = open_dataset(open_store(lake, read_only=True), group, only=stored)
         there = [name for name in stored if name in table]
         read = for_all(lake, xr.DataArray.to_numpy, [table[name] for name in there])

@@ -20,7 +20,7 @@ from eegzarr.store.provenance import Part
 from eegzarr.store.reading.mapped import requested_from
 from eegzarr.store.tiles.gather import Needed
 from eegzarr.stream.anywhere import Anywhere, anywhere_in
-from eegzarr.stream.selection import Selection, select
+from eegzarr.stream.selection import Selection, select, without_long_doubles
 from eegzarr.stream.shape import Layout, Normalize, RowShape, one_step, parse_seconds, picks
 from eegzarr.stream.statistics import dataset_statistics, recording_statistics, robust_statistics
 from eegzarr.stream.targets import Target
@@ -317,6 +317,5 @@ def _crop_times(selection: Selection, crop: str | float | None, *, is_free: bool
 
 
 def _given(values: npt.NDArray) -> Any:
-    if values.dtype.kind == "f" and values.dtype.itemsize > np.dtype(np.float64).itemsize:
-        values = values.astype(np.float64)  # PyTorch has no longer ones
+    values = without_long_doubles(values)
     return torch.from_numpy(values) if values.dtype.kind in "fiub" else values.tolist()

@@ -277,11 +277,16 @@ def _find(windows: xr.Dataset) -> _Found:
 
 def _native(values: npt.NDArray) -> npt.NDArray:
     """Return signals as a type that PyTorch knows."""
-    if values.dtype.kind == "f" and values.dtype.itemsize > np.dtype(np.float64).itemsize:
-        return values.astype(np.float64)
+    values = without_long_doubles(values)
     if values.dtype.kind == "u":
         return values.astype(np.float32)
     return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def without_long_doubles(values: npt.NDArray) -> npt.NDArray:
+    """Return values, of floats that are longer than PyTorch's as float64."""
+    is_longer = values.dtype.kind == "f" and values.dtype.itemsize > np.dtype(np.float64).itemsize
+    return values.astype(np.float64) if is_longer else values
 
 
 def _check_alike(first: _Found, other: _Found, rate: float) -> None:

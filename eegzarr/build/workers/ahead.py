@@ -30,7 +30,8 @@ ENVIRONMENT = {
     "MNE_USE_NUMBA": "false",
     "DASK_LOGGING__DISTRIBUTED": "critical",
 }
-_METHOD = "distributed.worker.multiprocessing-method"
+METHOD = "distributed.worker.multiprocessing-method"
+PRELOADED = ("eegzarr.build.workers.preload",)
 # multiprocessing has one for each process, and no public way to end it before its process does.
 _server: Any = forkserver._forkserver
 
@@ -48,9 +49,9 @@ def imported_ahead() -> Iterator[None]:
     preloaded_before = _server._preload_modules
     with interrupts_blocked():
         resource_tracker.ensure_running()  # which unblocks Ctrl-C when it starts
-    config = {_METHOD: "forkserver"}
-    with interrupts_blocked(), _environment(ENVIRONMENT):
-        _server.set_forkserver_preload(["eegzarr.build.workers.preload"])
+    config = {METHOD: "forkserver"}
+    with interrupts_blocked(), environment(ENVIRONMENT):
+        _server.set_forkserver_preload(list(PRELOADED))
         try:
             _server.ensure_running()
         except OSError:  # its socket is in TMPDIR, whose path may be too long for a socket
@@ -76,7 +77,7 @@ def _end_server() -> None:
 
 
 @contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Set variables of the environment, inside the ``with``."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)

@@ -28,7 +28,7 @@ from eegzarr.store.reading.singles import SingleWindows, is_own, ranges_of
 _WISHED = 8  # a part of a cache that is filled by one wish: several threads have such
 # A request waits for 30 ms or so, among others that are under way; meanwhile 200 MB/s bring so many bytes.
 _BYTES_A_WAIT = 6_000_000
-_LOOKED_EVERY = 2.0  # s
+_LOOKED_EVERY = 2.0  # s between two looks at whether the group is still the one that was opened
 _A_TABLE, _A_WINDOW = 4, 8  # requests, and bytes of each window, to read the checksums of single windows
 
 

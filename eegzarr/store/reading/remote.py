@@ -73,9 +73,10 @@ class RangeFetcher:
         raise AssertionError("the last attempt returns or raises")
 
     def _read(self, path: str, start: int, stop: int | None) -> npt.NDArray[np.uint8]:
-        if self._signed is not None:
+        signed = self._signed  # which another thread may take away meanwhile
+        if signed is not None:
             try:
-                return self._signed.get(path, start, stop)
+                return signed.get(path, start, stop)
             except Declined as declined:
                 before, self._signed = self._signed, None  # s3fs knows more ways in
                 if before is not None:  # no other thread has said so

@@ -274,7 +274,7 @@ class _Lookahead:
         while self._begun < len(self._uses):
             for coming in self._uses[self._looked_up : self._begun + _LOOKED_UP]:
                 coming.reader.look_up(coming.frame)
-            self._looked_up = max(self._looked_up, self._begun + _LOOKED_UP)
+            self._looked_up = self._begun + _LOOKED_UP
             use = self._uses[self._begun]
             if not use.reader.prefetch(use.frame, use.windows.tolist()):
                 return
